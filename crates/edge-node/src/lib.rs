@@ -1,0 +1,4 @@
+//! The kubelet's effects on one board: images, runtime, shim, networks, volumes, probes.
+//! Decisions are made in `edge-core`; this crate carries them out and reports what it sees.
+
+pub mod seams;
