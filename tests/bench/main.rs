@@ -1,0 +1,3 @@
+//! The bench room: what is measured, side by side, in one run.
+
+fn main() {}

@@ -1,0 +1,122 @@
+//! The import rules between the crates, read from `cargo metadata`: an edge that the
+//! architecture does not name fails, so the house can't be rewired by accident.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use super::{none, root};
+
+/// Crate → the crates of ours that it may use. The design, section 5.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("edge-api", &[]),
+    ("edge-core", &["edge-api"]),
+    ("edge-store", &["edge-api", "edge-core"]),
+    ("edge-bus", &["edge-api", "edge-core"]),
+    ("edge-client", &["edge-api"]),
+    ("edge-node", &["edge-api", "edge-core", "edge-client"]),
+    ("edge-server", &["edge-api", "edge-core", "edge-store"]),
+    ("edgectl", &["edge-api", "edge-client"]),
+    (
+        "edge-agent",
+        &[
+            "edge-api",
+            "edge-core",
+            "edge-store",
+            "edge-bus",
+            "edge-client",
+            "edge-node",
+            "edge-server",
+            "edgectl",
+        ],
+    ),
+];
+
+/// Libraries that only one crate may name, so that each can be replaced in one place.
+const ONLY: &[(&str, &[&str])] = &[
+    ("libcontainer", &["edge-node"]),
+    ("heed", &["edge-store"]),
+    ("netlink-sys", &["edge-node"]),
+    ("netlink-packet-route", &["edge-node"]),
+    ("rcgen", &["edge-server"]),
+    ("clap", &["edge-agent", "edgectl"]),
+    (
+        "tokio",
+        &[
+            "edge-store",
+            "edge-client",
+            "edge-node",
+            "edge-server",
+            "edge-agent",
+            "edgectl",
+            "edge-tests",
+            "edge-bus",
+        ],
+    ),
+];
+
+/// Crate → its direct dependencies of the normal kind.
+fn dependencies() -> BTreeMap<String, Vec<String>> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let mut found = BTreeMap::new();
+    for package in metadata["packages"].as_array().expect("packages") {
+        let name = package["name"].as_str().expect("a name").to_owned();
+        let uses = package["dependencies"].as_array().expect("dependencies").iter();
+        let uses = uses.filter(|d| d["kind"].is_null());
+        found.insert(name, uses.filter_map(|d| d["name"].as_str().map(Into::into)).collect());
+    }
+    found
+}
+
+#[test]
+fn crates_import_only_what_the_design_allows() {
+    let mut offences = Vec::new();
+    for (name, uses) in dependencies() {
+        if name == "edge-tests" {
+            continue;
+        }
+        let Some((_, allowed)) = ALLOWED.iter().find(|(n, _)| *n == name) else {
+            offences.push(format!("{name} is not in the table of crates"));
+            continue;
+        };
+        for used in uses.iter().filter(|u| u.starts_with("edge")) {
+            if !allowed.contains(&used.as_str()) {
+                offences.push(format!("{name} → {used}"));
+            }
+        }
+    }
+    none("imports that the design does not allow", offences);
+}
+
+#[test]
+fn libraries_stay_in_their_rooms() {
+    let mut offences = Vec::new();
+    for (name, uses) in dependencies() {
+        for (library, rooms) in ONLY {
+            if uses.iter().any(|u| u == library) && !rooms.contains(&name.as_str()) {
+                offences.push(format!("{name} uses {library}, which belongs to {rooms:?}"));
+            }
+        }
+    }
+    none("libraries outside their rooms", offences);
+}
+
+#[test]
+fn the_cli_builds_for_laptops() {
+    let output = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
+        .args(["tree", "-p", "edgectl", "-e", "normal", "--prefix", "none", "--offline"])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    let tree = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(tree.contains("edge-client"), "no tree: {}", String::from_utf8_lossy(&output.stderr));
+    let linux_only = ["libcontainer", "netlink", "heed", "nix ", "seccompiler", "oci-spec"];
+    let found = tree.lines().filter(|l| linux_only.iter().any(|x| l.starts_with(x)));
+    none("Linux-only crates in edgectl's tree", found.map(Into::into).collect());
+}
