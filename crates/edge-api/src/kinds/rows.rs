@@ -1,0 +1,245 @@
+//! The rows of the registry: one for each kind.
+
+use super::{Kind, Subresource};
+
+const READ_WRITE: &[&str] = &["get", "patch", "update"];
+
+const fn sub(
+    name: &'static str,
+    group: &'static str,
+    version: &'static str,
+    kind: &'static str,
+    verbs: &'static [&'static str],
+) -> Subresource {
+    Subresource { name, group, version, kind, verbs }
+}
+
+/// What most kinds are: in a namespace of the core group, without more.
+const PLAIN: Kind = Kind {
+    group: "",
+    version: "v1",
+    kind: "",
+    list_kind: "",
+    plural: "",
+    singular: "",
+    short_names: &[],
+    categories: &[],
+    namespaced: true,
+    subresources: &[],
+    counts_generation: false,
+    selectable: &[],
+};
+
+/// `ConfigMap`
+pub static CONFIG_MAP: &Kind = &Kind {
+    kind: "ConfigMap",
+    list_kind: "ConfigMapList",
+    plural: "configmaps",
+    singular: "configmap",
+    short_names: &["cm"],
+    ..PLAIN
+};
+
+/// `Endpoints`
+pub static ENDPOINTS: &Kind = &Kind {
+    kind: "Endpoints",
+    list_kind: "EndpointsList",
+    plural: "endpoints",
+    singular: "endpoints",
+    short_names: &["ep"],
+    ..PLAIN
+};
+
+/// `Event` of the core group
+pub static EVENT: &Kind = &Kind {
+    kind: "Event",
+    list_kind: "EventList",
+    plural: "events",
+    singular: "event",
+    short_names: &["ev"],
+    selectable: &[
+        "involvedObject.kind",
+        "involvedObject.namespace",
+        "involvedObject.name",
+        "involvedObject.uid",
+        "involvedObject.apiVersion",
+        "involvedObject.resourceVersion",
+        "involvedObject.fieldPath",
+        "reason",
+        "reportingComponent",
+        "source",
+        "type",
+    ],
+    ..PLAIN
+};
+
+/// `Namespace`
+pub static NAMESPACE: &Kind = &Kind {
+    kind: "Namespace",
+    list_kind: "NamespaceList",
+    plural: "namespaces",
+    singular: "namespace",
+    short_names: &["ns"],
+    namespaced: false,
+    subresources: &[
+        sub("finalize", "", "v1", "Namespace", &["update"]),
+        sub("status", "", "v1", "Namespace", READ_WRITE),
+    ],
+    selectable: &["status.phase"],
+    ..PLAIN
+};
+
+/// `Node`
+pub static NODE: &Kind = &Kind {
+    kind: "Node",
+    list_kind: "NodeList",
+    plural: "nodes",
+    singular: "node",
+    short_names: &["no"],
+    namespaced: false,
+    subresources: &[
+        sub("proxy", "", "v1", "NodeProxyOptions", &["create", "delete", "get", "patch", "update"]),
+        sub("status", "", "v1", "Node", READ_WRITE),
+    ],
+    selectable: &["spec.unschedulable"],
+    ..PLAIN
+};
+
+/// `Pod`
+pub static POD: &Kind = &Kind {
+    kind: "Pod",
+    list_kind: "PodList",
+    plural: "pods",
+    singular: "pod",
+    short_names: &["po"],
+    categories: &["all"],
+    subresources: &[
+        sub("attach", "", "v1", "PodAttachOptions", &["create", "get"]),
+        sub("binding", "", "v1", "Binding", &["create"]),
+        sub("eviction", "policy", "v1", "Eviction", &["create"]),
+        sub("exec", "", "v1", "PodExecOptions", &["create", "get"]),
+        sub("log", "", "v1", "Pod", &["get"]),
+        sub("portforward", "", "v1", "PodPortForwardOptions", &["create", "get"]),
+        sub("status", "", "v1", "Pod", READ_WRITE),
+    ],
+    counts_generation: true,
+    selectable: &[
+        "spec.nodeName",
+        "spec.restartPolicy",
+        "spec.schedulerName",
+        "spec.serviceAccountName",
+        "spec.hostNetwork",
+        "status.phase",
+        "status.podIP",
+        "status.podIPs",
+        "status.nominatedNodeName",
+    ],
+    ..PLAIN
+};
+
+/// `Secret`
+pub static SECRET: &Kind = &Kind {
+    kind: "Secret",
+    list_kind: "SecretList",
+    plural: "secrets",
+    singular: "secret",
+    selectable: &["type"],
+    ..PLAIN
+};
+
+/// `ServiceAccount`
+pub static SERVICE_ACCOUNT: &Kind = &Kind {
+    kind: "ServiceAccount",
+    list_kind: "ServiceAccountList",
+    plural: "serviceaccounts",
+    singular: "serviceaccount",
+    short_names: &["sa"],
+    ..PLAIN
+};
+
+/// `Service`
+pub static SERVICE: &Kind = &Kind {
+    kind: "Service",
+    list_kind: "ServiceList",
+    plural: "services",
+    singular: "service",
+    short_names: &["svc"],
+    categories: &["all"],
+    subresources: &[sub("status", "", "v1", "Service", READ_WRITE)],
+    selectable: &["spec.clusterIP", "spec.type"],
+    ..PLAIN
+};
+
+/// `Deployment`
+pub static DEPLOYMENT: &Kind = &Kind {
+    group: "apps",
+    kind: "Deployment",
+    list_kind: "DeploymentList",
+    plural: "deployments",
+    singular: "deployment",
+    short_names: &["deploy"],
+    categories: &["all"],
+    subresources: &[
+        sub("scale", "autoscaling", "v1", "Scale", READ_WRITE),
+        sub("status", "apps", "v1", "Deployment", READ_WRITE),
+    ],
+    counts_generation: true,
+    ..PLAIN
+};
+
+/// `ReplicaSet`
+pub static REPLICA_SET: &Kind = &Kind {
+    group: "apps",
+    kind: "ReplicaSet",
+    list_kind: "ReplicaSetList",
+    plural: "replicasets",
+    singular: "replicaset",
+    short_names: &["rs"],
+    categories: &["all"],
+    subresources: &[
+        sub("scale", "autoscaling", "v1", "Scale", READ_WRITE),
+        sub("status", "apps", "v1", "ReplicaSet", READ_WRITE),
+    ],
+    counts_generation: true,
+    selectable: &["status.replicas"],
+    ..PLAIN
+};
+
+/// `Lease`
+pub static LEASE: &Kind = &Kind {
+    group: "coordination.k8s.io",
+    kind: "Lease",
+    list_kind: "LeaseList",
+    plural: "leases",
+    singular: "lease",
+    ..PLAIN
+};
+
+/// `EndpointSlice`
+pub static ENDPOINT_SLICE: &Kind = &Kind {
+    group: "discovery.k8s.io",
+    kind: "EndpointSlice",
+    list_kind: "EndpointSliceList",
+    plural: "endpointslices",
+    singular: "endpointslice",
+    counts_generation: true,
+    ..PLAIN
+};
+
+/// Every kind, by group and plural. The core group comes first: `kinds::by_name("events")` is the
+/// core one.
+pub(super) static ALL: &[&Kind] = &[
+    CONFIG_MAP,
+    ENDPOINTS,
+    EVENT,
+    NAMESPACE,
+    NODE,
+    POD,
+    SECRET,
+    SERVICE_ACCOUNT,
+    SERVICE,
+    DEPLOYMENT,
+    REPLICA_SET,
+    LEASE,
+    ENDPOINT_SLICE,
+];
