@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Installs what a fresh Debian machine lacks, and only that, by package name:
+#   tests/setup.sh build   what it takes to build
+#   tests/setup.sh test    that, and the real programs that the tests compare with
+set -euo pipefail
+
+root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+
+missing=()
+# need COMMAND PACKAGE: remember the package when the machine has no such command.
+need() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || missing+=("$2"); }
+
+need cc gcc
+command -v cc >/dev/null || missing+=(libc6-dev)
+if ! command -v cargo >/dev/null; then
+  # Debian's current toolchain; the distribution's plain rustc is years older.
+  missing+=(rustc-web cargo-web)
+fi
+if [ "${1:-build}" = test ]; then
+  need kubectl kubernetes-client
+  need docker-registry docker-registry
+  need skopeo skopeo
+  need umoci umoci
+  need podman podman
+  need runc runc
+  need ip iproute2
+  need qemu-aarch64-static qemu-user-static
+  [ -x /bin/busybox ] && ! ldd /bin/busybox >/dev/null 2>&1 || missing+=(busybox-static)
+fi
+if [ ${#missing[@]} -gt 0 ]; then
+  echo "installing: ${missing[*]}" >&2
+  root apt-get update -qq || true
+  root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+    "${missing[@]}" >/dev/null
+fi
