@@ -1,0 +1,338 @@
+//! The client: picks a server, sends, retries what may be repeated, reads answers.
+
+use crate::body::Body;
+use crate::call::{Answer, Call, failure, read_failure, warnings};
+use crate::config::{Config, ConfigError};
+use crate::connect::{Sender, Server};
+use crate::error::{Error, flatten};
+use crate::pause::{Backoff, retry_after};
+use crate::tls;
+use bytes::{Bytes, BytesMut};
+use edge_api::Object;
+use http::header::{AUTHORIZATION, HOST, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// The largest answer that is collected in memory.
+const ANSWER_LIMIT: usize = 256 * 1024 * 1024;
+
+/// The longest pause that `Retry-After` can ask for.
+const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a finished connection is waited for, to be used again.
+const SETTLE: Duration = Duration::from_millis(20);
+
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("edged/", env!("CARGO_PKG_VERSION")));
+
+/// How long to wait and how often to try.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// For one server to accept a connection.
+    pub connect: Duration,
+    /// For an answer to begin, and then for each further piece of it.
+    pub answer: Duration,
+    /// Tries of a request that may be repeated.
+    pub attempts: u32,
+    /// Rounds over all servers while none accepts a connection.
+    pub rounds: u32,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience {
+            connect: Duration::from_secs(5),
+            answer: Duration::from_secs(30),
+            attempts: 4,
+            rounds: 1,
+        }
+    }
+}
+
+/// A handle on the API; cheap to clone, safe to share.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    servers: Vec<Server>,
+    /// The server that answered last.
+    current: AtomicUsize,
+    tls: Arc<rustls::ClientConfig>,
+    authorization: Option<HeaderValue>,
+    namespace: Option<String>,
+    patience: Patience,
+}
+
+/// An answer whose body has not been read, and the connection that it comes over.
+struct Open {
+    response: Response<Incoming>,
+    server: usize,
+    sender: Sender,
+}
+
+impl Client {
+    /// A client for these servers and credentials. Nothing is dialled yet.
+    pub fn new(config: Config) -> Result<Client, ConfigError> {
+        Client::with_patience(config, Patience::default())
+    }
+
+    /// [`Client::new`] with its own idea of waiting.
+    pub fn with_patience(config: Config, patience: Patience) -> Result<Client, ConfigError> {
+        let name = config.server_name.as_deref();
+        let servers: Vec<Server> =
+            config.servers.iter().map(|url| Server::parse(url, name)).collect::<Result<_, _>>()?;
+        if servers.is_empty() {
+            let message = "no server is given".to_string();
+            return Err(ConfigError::Server { server: String::new(), message });
+        }
+        let plain = servers.iter().all(|server| server.url.starts_with("http://"));
+        let tls = tls::client_config(&tls::ClientTls {
+            ca_pem: config.ca_pem.as_deref(),
+            cert_pem: config.client_cert_pem.as_deref(),
+            key_pem: config.client_key_pem.as_deref(),
+            insecure: config.insecure || (plain && config.ca_pem.is_none()),
+        })?;
+        let authorization = match &config.token {
+            None => None,
+            Some(token) => {
+                let mut value =
+                    HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
+                        ConfigError::Tls {
+                            operation: "use the bearer token",
+                            message: "it holds characters that a header cannot carry".to_string(),
+                        }
+                    })?;
+                value.set_sensitive(true);
+                Some(value)
+            }
+        };
+        let inner = Inner {
+            servers,
+            current: AtomicUsize::new(0),
+            tls: Arc::new(tls),
+            authorization,
+            namespace: config.namespace,
+            patience,
+        };
+        Ok(Client { inner: Arc::new(inner) })
+    }
+
+    /// The namespace of the configuration, if it names one.
+    pub fn namespace(&self) -> Option<&str> {
+        self.inner.namespace.as_deref()
+    }
+
+    /// The address of the server that answered last.
+    pub fn server(&self) -> &str {
+        let current = self.inner.current.load(Ordering::Relaxed);
+        &self.inner.servers[current % self.inner.servers.len()].url
+    }
+
+    /// Sends a request and reads the whole answer as JSON. `GET` is repeated when a connection
+    /// breaks or a gateway fails; anything is repeated when the server asks for it.
+    pub async fn call(&self, call: &Call) -> Result<Answer, Error> {
+        let (code, headers, body) = self.collect(call).await?;
+        let object = match body.is_empty() {
+            true => Object::Null,
+            false => serde_json::from_slice(&body).map_err(|error| Error::Decode {
+                operation: call.operation(),
+                message: error.to_string(),
+            })?,
+        };
+        Ok(Answer { code, warnings: warnings(&headers), object })
+    }
+
+    /// [`Client::call`] for answers that are plain text.
+    pub async fn text(&self, call: &Call) -> Result<String, Error> {
+        let (_, _, body) = self.collect(call).await?;
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+
+    async fn collect(&self, call: &Call) -> Result<(u16, HeaderMap, Bytes), Error> {
+        let patience = self.inner.patience;
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+        let mut attempt = 1;
+        loop {
+            let (failure, pause) = match self.once(call).await {
+                Ok((code, headers, body)) if code < 400 => return Ok((code, headers, body)),
+                Ok((code, headers, body)) => {
+                    let asked = retry_after(&headers).filter(|_| code == 429 || code >= 500);
+                    let gateway = call.method == Method::GET && (502..=504).contains(&code);
+                    let pause = asked.or(gateway.then(|| backoff.next()));
+                    (failure(call, code, &body), pause)
+                }
+                Err(error) => {
+                    let broken = matches!(error, Error::Protocol { .. });
+                    let again = broken && call.method == Method::GET;
+                    let pause = again.then(|| backoff.next());
+                    (error, pause)
+                }
+            };
+            match pause {
+                Some(pause) if attempt < patience.attempts => {
+                    tracing::debug!(%failure, attempt, "request will be repeated");
+                    tokio::time::sleep(pause.min(RETRY_AFTER_LIMIT)).await;
+                }
+                _ => return Err(failure),
+            }
+            attempt += 1;
+        }
+    }
+
+    /// One attempt, with the body read to its end.
+    async fn once(&self, call: &Call) -> Result<(u16, HeaderMap, Bytes), Error> {
+        let limit = self.inner.patience.answer;
+        let slow = || Error::Timeout { operation: call.operation(), seconds: limit.as_secs() };
+        let sent = tokio::time::timeout(limit, self.send(call.request()?)).await;
+        let Open { response, server, mut sender } = sent.map_err(|_| slow())??;
+        let (head, mut incoming) = response.into_parts();
+        let mut body = BytesMut::new();
+        loop {
+            let frame = tokio::time::timeout(limit, incoming.frame()).await;
+            let Some(frame) = frame.map_err(|_| slow())? else { break };
+            let frame = frame.map_err(|error| Error::Protocol {
+                operation: call.operation(),
+                message: flatten(&error),
+            })?;
+            if let Some(data) = frame.data_ref() {
+                if body.len() + data.len() > ANSWER_LIMIT {
+                    return Err(Error::Decode {
+                        operation: call.operation(),
+                        message: format!("larger than {ANSWER_LIMIT} bytes"),
+                    });
+                }
+                body.extend_from_slice(data);
+            }
+        }
+        if let Ok(Ok(())) = tokio::time::timeout(SETTLE, sender.ready()).await {
+            self.inner.servers[server].give_back(sender);
+        }
+        Ok((head.status.as_u16(), head.headers, body.freeze()))
+    }
+
+    /// Sends a request and gives the answer as it comes, whatever its code. Only connecting is
+    /// repeated, and there is no time limit on the answer. The URI holds path and query.
+    pub async fn request(&self, request: Request<Body>) -> Result<Response<Incoming>, Error> {
+        Ok(self.send(request).await?.response)
+    }
+
+    /// Like [`Client::request`] for a call, but a failure code becomes [`Error::Status`].
+    pub async fn stream(&self, call: &Call) -> Result<Response<Incoming>, Error> {
+        let limit = self.inner.patience.answer;
+        let slow = || Error::Timeout { operation: call.operation(), seconds: limit.as_secs() };
+        let sent = tokio::time::timeout(limit, self.send(call.request()?)).await;
+        let response = sent.map_err(|_| slow())??.response;
+        if response.status() < StatusCode::BAD_REQUEST {
+            return Ok(response);
+        }
+        Err(read_failure(call, response, limit).await)
+    }
+
+    /// Sends over an idle connection or a new one, to the first server that takes it.
+    async fn send(&self, mut request: Request<Body>) -> Result<Open, Error> {
+        let headers = request.headers_mut();
+        headers.entry(USER_AGENT).or_insert(AGENT);
+        if let Some(value) = &self.inner.authorization {
+            headers.entry(AUTHORIZATION).or_insert(value.clone());
+        }
+        let count = self.inner.servers.len();
+        let first = self.inner.current.load(Ordering::Relaxed);
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+        let mut round = 1;
+        loop {
+            let mut last = None;
+            for offset in 0..count {
+                let server = (first + offset) % count;
+                match self.send_to(server, request).await {
+                    Ok(open) => {
+                        self.inner.current.store(server, Ordering::Relaxed);
+                        return Ok(open);
+                    }
+                    Err(Attempt::Unsent(back, error)) => (request, last) = (*back, Some(error)),
+                    Err(Attempt::Lost(error)) => {
+                        // The next request starts elsewhere, should this server be dying.
+                        self.inner.current.store((server + 1) % count, Ordering::Relaxed);
+                        return Err(error);
+                    }
+                }
+            }
+            let error = last.expect("invariant: there is at least one server");
+            if round >= self.inner.patience.rounds {
+                return Err(error);
+            }
+            round += 1;
+            tokio::time::sleep(backoff.next()).await;
+        }
+    }
+
+    async fn send_to(&self, index: usize, request: Request<Body>) -> Result<Open, Attempt> {
+        let server = &self.inner.servers[index];
+        let mut request = address(server, request)?;
+        while let Some(mut sender) = server.take_idle() {
+            match sender.try_send_request(request).await {
+                Ok(response) => return Ok(Open { response, server: index, sender }),
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(Attempt::lost(server, &error.into_error())),
+                },
+            }
+        }
+        let mut sender = match server.dial(&self.inner.tls, self.inner.patience.connect).await {
+            Ok(sender) => sender,
+            Err(error) => return Err(Attempt::Unsent(Box::new(strip(server, request)), error)),
+        };
+        match sender.try_send_request(request).await {
+            Ok(response) => Ok(Open { response, server: index, sender }),
+            Err(error) => Err(Attempt::lost(server, &error.into_error())),
+        }
+    }
+}
+
+/// How one server did not answer.
+enum Attempt {
+    /// The request never left; another server may have it.
+    Unsent(Box<Request<Body>>, Error),
+    /// Whether the request was acted on is not known.
+    Lost(Error),
+}
+
+impl Attempt {
+    fn lost(server: &Server, error: &hyper::Error) -> Attempt {
+        Attempt::Lost(Error::Protocol {
+            operation: format!("talk to {}", server.url),
+            message: flatten(error),
+        })
+    }
+}
+
+/// Puts a server's name and path prefix on a request.
+fn address(server: &Server, mut request: Request<Body>) -> Result<Request<Body>, Attempt> {
+    let fault = |message: String| {
+        let operation = format!("address a request to {}", server.url);
+        Attempt::Lost(Error::Protocol { operation, message })
+    };
+    if !server.prefix.is_empty() {
+        let full = format!("{}{}", server.prefix, request.uri());
+        *request.uri_mut() = full.parse().map_err(|error| fault(format!("{error}")))?;
+    }
+    let host = HeaderValue::from_str(&server.authority).map_err(|e| fault(e.to_string()))?;
+    request.headers_mut().insert(HOST, host);
+    Ok(request)
+}
+
+/// Takes the prefix off again, for the next server.
+fn strip(server: &Server, mut request: Request<Body>) -> Request<Body> {
+    let bare = request.uri().to_string();
+    if let Some(Ok(uri)) = bare.strip_prefix(&server.prefix).map(str::parse) {
+        *request.uri_mut() = uri;
+    }
+    request
+}
+
+#[cfg(test)]
+mod tests;
