@@ -1,1 +1,3 @@
-//! placeholder
+//! Every decision, pure: scheduler, controllers, pod plan, proxy tables. No IO, no clock, no chance.
+
+pub mod pod;
