@@ -1,4 +1,5 @@
 //! The kubelet's effects on one board: images, runtime, shim, networks, volumes, probes.
 //! Decisions are made in `edge-core`; this crate carries them out and reports what it sees.
 
+pub mod net;
 pub mod seams;

@@ -1,0 +1,125 @@
+//! The network of one board's pods: a bridge, a namespace and an address for each pod, and
+//! the kernel's rules for Services. By netlink alone; nothing here runs another program.
+//!
+//! The kernel and the run directory hold all state, so edged may die at any moment: what a
+//! crash left half made is removed when the next edged opens the network.
+
+mod board;
+mod error;
+mod link;
+mod netlink;
+mod pods;
+mod range;
+mod record;
+mod sandbox;
+mod sysctl;
+
+pub use error::NetError;
+
+use crate::seams::PodNetwork;
+use board::Board;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::Mutex;
+
+/// Pods whose changes may be under way at once; changes to one pod always wait for each other.
+const TURNS: usize = 16;
+
+/// What a board's network needs to know.
+#[derive(Debug, Clone)]
+pub struct NetConfig {
+    /// What dies with the board's uptime: pinned namespaces and the pods' records.
+    pub run_dir: PathBuf,
+    /// What outlives it. Nothing of the network does, yet.
+    pub data_dir: PathBuf,
+    /// This board's range of pod addresses, part of `cluster_cidr`.
+    pub pod_cidr: String,
+    /// The range of all boards' pods.
+    pub cluster_cidr: String,
+    /// The range of Services' addresses.
+    pub service_cidr: String,
+    /// This board's address on the LAN.
+    pub node_ip: IpAddr,
+}
+
+/// The network of this board's pods. A cheap handle; clones are the same network.
+#[derive(Debug, Clone)]
+pub struct Net {
+    board: Arc<Board>,
+    turns: Arc<Vec<Arc<Mutex<()>>>>,
+}
+
+impl Net {
+    /// Sets up bridge, forwarding and routes, takes over the pods that an earlier edged left,
+    /// and removes what it left half made. Blocks for some milliseconds.
+    pub fn open(config: NetConfig) -> Result<Net, NetError> {
+        let turns = (0..TURNS).map(|_| Arc::default()).collect();
+        Ok(Net { board: Arc::new(Board::open(&config)?), turns: Arc::new(turns) })
+    }
+
+    /// What doesn't stop the board but keeps some traffic from working, in sentences.
+    pub fn warnings(&self) -> &[String] {
+        self.board.warnings()
+    }
+
+    /// Makes a pod's namespaces and network, or finds them as they already are.
+    pub async fn create_pod(
+        &self,
+        uid: &str,
+        hostname: &str,
+        host_network: bool,
+    ) -> Result<PodNetwork, NetError> {
+        record::check_uid(uid)?;
+        let (name, hostname) = (uid.to_owned(), hostname.to_owned());
+        self.change(uid, "make the pod's network", move |board| {
+            board.create(&name, &hostname, host_network)
+        })
+        .await
+    }
+
+    /// The network of a pod, if it stands.
+    pub fn find_pod(&self, uid: &str) -> Option<PodNetwork> {
+        self.board.find(uid)
+    }
+
+    /// The uids of all pods whose network stands.
+    pub fn list_pods(&self) -> Vec<String> {
+        self.board.list()
+    }
+
+    /// Removes a pod's network and namespaces; there may be none. Its processes must have ended.
+    pub async fn remove_pod(&self, uid: &str) -> Result<(), NetError> {
+        record::check_uid(uid)?;
+        let name = uid.to_owned();
+        self.change(uid, "remove the pod's network", move |board| board.remove(&name)).await
+    }
+
+    /// Removes everything of ours from the board: pods, bridge, rules, files. Nothing else.
+    pub async fn cleanup(&self) -> Result<(), NetError> {
+        self.change("", "clean up the network", |board| board.cleanup()).await
+    }
+
+    /// Does one pod's change on a thread of its own, after the changes before it. It goes on
+    /// to its end even when the caller stops waiting.
+    async fn change<T: Send + 'static>(
+        &self,
+        uid: &str,
+        operation: &'static str,
+        work: impl FnOnce(&Board) -> Result<T, NetError> + Send + 'static,
+    ) -> Result<T, NetError> {
+        let sum: usize = uid.bytes().map(usize::from).sum();
+        let turn = self.turns[sum % TURNS].clone().lock_owned().await;
+        let board = self.board.clone();
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        std::thread::Builder::new()
+            .name("edged-net".to_owned())
+            .spawn(move || {
+                let result = work(&board);
+                drop(turn);
+                let _ = answer.send(result);
+            })
+            .map_err(|_| NetError::Thread { operation })?;
+        answered.await.unwrap_or(Err(NetError::Thread { operation }))
+    }
+}
