@@ -6,11 +6,14 @@ use serde_json::Value;
 use crate::{Object, keys};
 
 mod rows;
+mod rules;
 
 pub use rows::{
     CONFIG_MAP, DEPLOYMENT, ENDPOINT_SLICE, ENDPOINTS, EVENT, LEASE, NAMESPACE, NODE, POD,
     REPLICA_SET, SECRET, SERVICE, SERVICE_ACCOUNT,
 };
+
+pub use rules::{Decoded, Rules, Strictness, decode_type};
 
 /// One kind of object.
 #[derive(Debug)]
@@ -37,8 +40,12 @@ pub struct Kind {
     pub subresources: &'static [Subresource],
     /// whether `metadata.generation` counts changes of the spec
     pub counts_generation: bool,
+    /// the type in the schema's table: `apps.v1.Deployment`
+    pub schema: &'static str,
     /// fields that a field selector may name, besides `metadata.name` and `metadata.namespace`
     pub selectable: &'static [&'static str],
+    /// the functions of this row
+    pub rules: Rules,
 }
 
 /// A path below an object.

@@ -7,13 +7,17 @@ pub use k8s_openapi as k8s;
 /// An API object as it goes on the wire. Kubernetes' rules are applied to it in place.
 pub type Object = serde_json::Value;
 
+pub mod defaults;
 pub mod field;
 pub mod int_or_string;
 pub mod keys;
 pub mod kinds;
 pub mod meta;
 pub mod names;
+pub mod pod;
 pub mod quantity;
+pub mod schema;
 pub mod selector;
 pub mod status;
+pub mod strategy;
 pub mod time;

@@ -183,7 +183,9 @@ fn from_expression(expression: &Value) -> Result<Requirement, SelectorError> {
         "Gt" => Operator::GreaterThan,
         "Lt" => Operator::LessThan,
         _ => {
-            return Err(SelectorError(format!("\"{word}\" is not a valid label selector operator")));
+            return Err(SelectorError(format!(
+                "\"{word}\" is not a valid label selector operator"
+            )));
         }
     };
     check(Requirement { key, operator, values })

@@ -1,6 +1,8 @@
 //! The rows of the registry: one for each kind.
 
+use super::rules::{self, Rules};
 use super::{Kind, Subresource};
+use crate::{defaults, strategy};
 
 const READ_WRITE: &[&str] = &["get", "patch", "update"];
 
@@ -27,12 +29,15 @@ const PLAIN: Kind = Kind {
     namespaced: true,
     subresources: &[],
     counts_generation: false,
+    schema: "",
     selectable: &[],
+    rules: rules::PLAIN,
 };
 
 /// `ConfigMap`
 pub static CONFIG_MAP: &Kind = &Kind {
     kind: "ConfigMap",
+    schema: "core.v1.ConfigMap",
     list_kind: "ConfigMapList",
     plural: "configmaps",
     singular: "configmap",
@@ -43,16 +48,19 @@ pub static CONFIG_MAP: &Kind = &Kind {
 /// `Endpoints`
 pub static ENDPOINTS: &Kind = &Kind {
     kind: "Endpoints",
+    schema: "core.v1.Endpoints",
     list_kind: "EndpointsList",
     plural: "endpoints",
     singular: "endpoints",
     short_names: &["ep"],
+    rules: Rules { default: defaults::endpoints, ..rules::PLAIN },
     ..PLAIN
 };
 
 /// `Event` of the core group
 pub static EVENT: &Kind = &Kind {
     kind: "Event",
+    schema: "core.v1.Event",
     list_kind: "EventList",
     plural: "events",
     singular: "event",
@@ -76,6 +84,7 @@ pub static EVENT: &Kind = &Kind {
 /// `Namespace`
 pub static NAMESPACE: &Kind = &Kind {
     kind: "Namespace",
+    schema: "core.v1.Namespace",
     list_kind: "NamespaceList",
     plural: "namespaces",
     singular: "namespace",
@@ -86,12 +95,19 @@ pub static NAMESPACE: &Kind = &Kind {
         sub("status", "", "v1", "Namespace", READ_WRITE),
     ],
     selectable: &["status.phase"],
+    rules: Rules {
+        default: defaults::namespace,
+        create: strategy::create_namespace,
+        update: strategy::update_namespace,
+        ..rules::PLAIN
+    },
     ..PLAIN
 };
 
 /// `Node`
 pub static NODE: &Kind = &Kind {
     kind: "Node",
+    schema: "core.v1.Node",
     list_kind: "NodeList",
     plural: "nodes",
     singular: "node",
@@ -102,12 +118,14 @@ pub static NODE: &Kind = &Kind {
         sub("status", "", "v1", "Node", READ_WRITE),
     ],
     selectable: &["spec.unschedulable"],
+    rules: Rules { default: defaults::node, ..rules::PLAIN },
     ..PLAIN
 };
 
 /// `Pod`
 pub static POD: &Kind = &Kind {
     kind: "Pod",
+    schema: "core.v1.Pod",
     list_kind: "PodList",
     plural: "pods",
     singular: "pod",
@@ -134,22 +152,26 @@ pub static POD: &Kind = &Kind {
         "status.podIPs",
         "status.nominatedNodeName",
     ],
+    rules: Rules { default: defaults::pod, create: strategy::create_pod, ..rules::PLAIN },
     ..PLAIN
 };
 
 /// `Secret`
 pub static SECRET: &Kind = &Kind {
     kind: "Secret",
+    schema: "core.v1.Secret",
     list_kind: "SecretList",
     plural: "secrets",
     singular: "secret",
     selectable: &["type"],
+    rules: Rules { default: defaults::secret, ..rules::PLAIN },
     ..PLAIN
 };
 
 /// `ServiceAccount`
 pub static SERVICE_ACCOUNT: &Kind = &Kind {
     kind: "ServiceAccount",
+    schema: "core.v1.ServiceAccount",
     list_kind: "ServiceAccountList",
     plural: "serviceaccounts",
     singular: "serviceaccount",
@@ -160,6 +182,7 @@ pub static SERVICE_ACCOUNT: &Kind = &Kind {
 /// `Service`
 pub static SERVICE: &Kind = &Kind {
     kind: "Service",
+    schema: "core.v1.Service",
     list_kind: "ServiceList",
     plural: "services",
     singular: "service",
@@ -167,6 +190,7 @@ pub static SERVICE: &Kind = &Kind {
     categories: &["all"],
     subresources: &[sub("status", "", "v1", "Service", READ_WRITE)],
     selectable: &["spec.clusterIP", "spec.type"],
+    rules: Rules { default: defaults::service, create: strategy::create_service, ..rules::PLAIN },
     ..PLAIN
 };
 
@@ -174,6 +198,7 @@ pub static SERVICE: &Kind = &Kind {
 pub static DEPLOYMENT: &Kind = &Kind {
     group: "apps",
     kind: "Deployment",
+    schema: "apps.v1.Deployment",
     list_kind: "DeploymentList",
     plural: "deployments",
     singular: "deployment",
@@ -184,6 +209,13 @@ pub static DEPLOYMENT: &Kind = &Kind {
         sub("status", "apps", "v1", "Deployment", READ_WRITE),
     ],
     counts_generation: true,
+    rules: Rules {
+        default: defaults::deployment,
+        create: strategy::clear_status,
+        changed: strategy::deployment_changed,
+        status_keeps: &["labels", "ownerReferences"],
+        ..rules::PLAIN
+    },
     ..PLAIN
 };
 
@@ -191,6 +223,7 @@ pub static DEPLOYMENT: &Kind = &Kind {
 pub static REPLICA_SET: &Kind = &Kind {
     group: "apps",
     kind: "ReplicaSet",
+    schema: "apps.v1.ReplicaSet",
     list_kind: "ReplicaSetList",
     plural: "replicasets",
     singular: "replicaset",
@@ -202,6 +235,13 @@ pub static REPLICA_SET: &Kind = &Kind {
     ],
     counts_generation: true,
     selectable: &["status.replicas"],
+    rules: Rules {
+        default: defaults::replica_set,
+        create: strategy::clear_status,
+        changed: strategy::spec_changed,
+        status_keeps: &["labels", "ownerReferences"],
+        ..rules::PLAIN
+    },
     ..PLAIN
 };
 
@@ -209,6 +249,7 @@ pub static REPLICA_SET: &Kind = &Kind {
 pub static LEASE: &Kind = &Kind {
     group: "coordination.k8s.io",
     kind: "Lease",
+    schema: "coordination.v1.Lease",
     list_kind: "LeaseList",
     plural: "leases",
     singular: "lease",
@@ -219,10 +260,16 @@ pub static LEASE: &Kind = &Kind {
 pub static ENDPOINT_SLICE: &Kind = &Kind {
     group: "discovery.k8s.io",
     kind: "EndpointSlice",
+    schema: "discovery.v1.EndpointSlice",
     list_kind: "EndpointSliceList",
     plural: "endpointslices",
     singular: "endpointslice",
     counts_generation: true,
+    rules: Rules {
+        default: defaults::endpoint_slice,
+        changed: strategy::slice_changed,
+        ..rules::PLAIN
+    },
     ..PLAIN
 };
 
