@@ -1,0 +1,175 @@
+//! How a record lies in a segment, and how a missing one is told from a damaged one.
+//!
+//! A batch is what one write and one sync made durable. It begins on a sector; its records lie
+//! behind each other, the last one is marked. A header never straddles two sectors and a record
+//! ends in a few filler bytes, so under the assumption that a disk writes a sector whole or not
+//! at all, every sector that belongs to a record holds something other than zeroes, and a sector
+//! of zeroes inside a record was never written.
+
+use crate::command::{Command, Input};
+
+/// What a disk writes whole or not at all.
+pub(crate) const SECTOR: usize = 512;
+/// The size of a record's header.
+pub(crate) const HEADER: usize = 48;
+/// Records begin on multiples of this.
+const ALIGN: usize = 16;
+const FILLER: u8 = 0xee;
+const FILLER_MIN: usize = 8;
+const MAGIC: u32 = 0x9c3a_71e5;
+const LAST: u32 = 1;
+
+/// What stands before a record's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    /// The length of the bytes that follow.
+    pub(crate) length: u32,
+    /// Their checksum.
+    pub(crate) checksum: u32,
+    /// The entry's index.
+    pub(crate) index: u64,
+    /// The term of the leader that made it.
+    pub(crate) term: u64,
+    /// The index of the first record of its batch.
+    pub(crate) batch: u64,
+    /// Whether it ends its batch.
+    pub(crate) last: bool,
+}
+
+/// What is found where a record is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Slot {
+    /// Nothing was ever written here.
+    Blank,
+    /// Something was written, and it is no header any more.
+    Bad,
+    /// A header.
+    Valid(Header),
+}
+
+impl Header {
+    fn encode(&self, seed: u64) -> [u8; HEADER] {
+        let mut out = [0; HEADER];
+        let flags = if self.last { LAST } else { 0 };
+        out[0..4].copy_from_slice(&MAGIC.to_le_bytes());
+        out[8..12].copy_from_slice(&self.checksum.to_le_bytes());
+        out[12..16].copy_from_slice(&self.length.to_le_bytes());
+        out[16..20].copy_from_slice(&flags.to_le_bytes());
+        out[24..32].copy_from_slice(&self.index.to_le_bytes());
+        out[32..40].copy_from_slice(&self.term.to_le_bytes());
+        out[40..48].copy_from_slice(&self.batch.to_le_bytes());
+        let sum = checksum(seed, &out[8..]);
+        out[4..8].copy_from_slice(&sum.to_le_bytes());
+        out
+    }
+
+    fn decode(bytes: &[u8], seed: u64) -> Option<Header> {
+        let mut input = Input(bytes);
+        let (magic, sum, body) = (input.u32()?, input.u32()?, input.0);
+        if magic != MAGIC || sum != checksum(seed, body) {
+            return None;
+        }
+        let (payload, length, flags, _) = (input.u32()?, input.u32()?, input.u32()?, input.u32()?);
+        let (index, term, batch) = (input.u64()?, input.u64()?, input.u64()?);
+        Some(Header { length, checksum: payload, index, term, batch, last: flags & LAST != 0 })
+    }
+
+    /// Where the bytes end of the record whose header is at `at`, fillers included.
+    pub(crate) fn end(&self, at: usize) -> usize {
+        (at + HEADER + self.length as usize + FILLER_MIN).next_multiple_of(ALIGN)
+    }
+
+    /// Where the next record's header is, if this one's is at `at`.
+    pub(crate) fn next(&self, at: usize) -> usize {
+        let end = self.end(at);
+        if self.last { end.next_multiple_of(SECTOR) } else { place(end) }
+    }
+}
+
+/// Looks for a header at `at`.
+pub(crate) fn slot(bytes: &[u8], at: usize, seed: u64) -> Slot {
+    let Some(found) = bytes.get(at..at + HEADER) else { return Slot::Blank };
+    if let Some(header) = Header::decode(found, seed) {
+        return Slot::Valid(header);
+    }
+    // A flipped bit in the empty rest of a segment is no header that went bad.
+    let magic = u32::from_le_bytes([found[0], found[1], found[2], found[3]]);
+    let set = found.iter().map(|byte| byte.count_ones()).sum::<u32>();
+    let blank = magic.count_ones() < (magic ^ MAGIC).count_ones() && set < 8;
+    if blank { Slot::Blank } else { Slot::Bad }
+}
+
+/// The record's bytes, if they are what was written.
+pub(crate) fn payload<'a>(
+    bytes: &'a [u8],
+    at: usize,
+    header: &Header,
+    seed: u64,
+) -> Option<&'a [u8]> {
+    let start = at + HEADER;
+    let payload = bytes.get(start..start + header.length as usize)?;
+    (checksum(seed, payload) == header.checksum).then_some(payload)
+}
+
+/// The first valid header at or after `from`.
+pub(crate) fn find(bytes: &[u8], from: usize, seed: u64) -> Option<(usize, Header)> {
+    let first = MAGIC.to_le_bytes();
+    (from.next_multiple_of(ALIGN)..bytes.len().saturating_sub(HEADER - 1))
+        .step_by(ALIGN)
+        .filter(|at| bytes[*at..*at + 4] == first)
+        .find_map(|at| Header::decode(&bytes[at..at + HEADER], seed).map(|header| (at, header)))
+}
+
+/// Whether a whole sector of the record whose header is at `at` was never written.
+pub(crate) fn is_torn(bytes: &[u8], at: usize, header: &Header) -> bool {
+    let end = header.end(at).min(bytes.len());
+    let mut from = (at + 1).next_multiple_of(SECTOR);
+    while from < end {
+        let to = (from + SECTOR).min(end);
+        if bytes[from..to].iter().all(|byte| *byte == 0) {
+            return true;
+        }
+        from = to;
+    }
+    false
+}
+
+/// Appends a batch that begins with entry `first`. `out` is empty and lands on a sector.
+pub(crate) fn encode_batch(
+    out: &mut Vec<u8>,
+    seed: u64,
+    term: u64,
+    first: u64,
+    commands: &[&Command],
+) {
+    for (index, command) in (first..).zip(commands) {
+        let at = place(out.len());
+        out.resize(at + HEADER, 0);
+        command.encode(out);
+        let header = Header {
+            length: (out.len() - at - HEADER) as u32,
+            checksum: checksum(seed, &out[at + HEADER..]),
+            index,
+            term,
+            batch: first,
+            last: index + 1 == first + commands.len() as u64,
+        };
+        out[at..at + HEADER].copy_from_slice(&header.encode(seed));
+        out.resize(header.end(at), FILLER);
+    }
+    out.resize(out.len().next_multiple_of(SECTOR), 0);
+}
+
+/// Where a header can stand at or after `end`.
+fn place(end: usize) -> usize {
+    let at = end.next_multiple_of(ALIGN);
+    if at % SECTOR > SECTOR - HEADER { at.next_multiple_of(SECTOR) } else { at }
+}
+
+/// CRC32 that only this store's files agree with, so that nothing else looks like a record.
+pub(crate) fn checksum(seed: u64, bytes: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&seed.to_le_bytes());
+    hasher.update(bytes);
+    hasher.finalize()
+}

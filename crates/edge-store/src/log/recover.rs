@@ -1,0 +1,182 @@
+//! Reading a segment back: which entries were acknowledged, where the next batch goes, and
+//! whether what can't be read was an unacknowledged batch (cut) or is damage (refused).
+//!
+//! A batch is written only after the one before is synced. So a record of a later batch, or a
+//! later segment, proves that everything before it was synced once: a bad record there is damage.
+//! Only the last batch can be torn, and then a sector of it is missing (see `record`). A bad
+//! record in the last batch with all its sectors was written whole and changed later: damage too.
+//! Entries up to the state's own index are not needed any more, wherever they can be told.
+
+use std::path::Path;
+
+use super::record::{self, HEADER, Header, SECTOR, Slot};
+use crate::command::Command;
+
+/// One entry of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LogEntry {
+    /// Its index, which is its revision.
+    pub(crate) index: u64,
+    /// The term of the leader that made it.
+    pub(crate) term: u64,
+    /// What it asks of the machine.
+    pub(crate) command: Command,
+}
+
+/// What a segment holds.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    /// The entries after the state's index.
+    pub(crate) entries: Vec<LogEntry>,
+    /// The index that comes after the last entry.
+    pub(crate) next: u64,
+    /// Where the next batch goes.
+    pub(crate) end: usize,
+    /// Whether remains of a torn batch lie there and must be erased.
+    pub(crate) torn: bool,
+}
+
+/// What can't be read, and is missed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Bad {
+    pub(crate) offset: usize,
+    pub(crate) index: u64,
+    pub(crate) what: String,
+    /// The highest index seen, for revisions are never given out twice.
+    pub(crate) highest: u64,
+}
+
+/// A segment on the bench.
+pub(crate) struct Reader<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) path: &'a Path,
+    pub(crate) seed: u64,
+    /// The first index in it.
+    pub(crate) first: u64,
+    /// What the state holds already.
+    pub(crate) applied: u64,
+    /// Whether a later segment proves that this one was synced.
+    pub(crate) proven: bool,
+}
+
+/// How a look at one record ended.
+enum Step {
+    /// Go on at this offset with this index, and whether a batch begins there.
+    Next(usize, u64, bool),
+    /// The log ends before this batch, cleanly or torn.
+    End(bool),
+}
+
+impl Reader<'_> {
+    /// Reads the whole segment. What was read before something bad is in `contents` either way.
+    pub(crate) fn read(&self, contents: &mut Contents) -> Result<(), Bad> {
+        let (mut at, mut index) = (SECTOR, self.first);
+        let mut batch = index;
+        let mut pending = Vec::new();
+        (contents.next, contents.end, contents.torn) = (batch, at, false);
+        loop {
+            match self.step(at, index, batch, &mut pending)? {
+                Step::End(torn) => {
+                    contents.torn = torn || at != contents.end;
+                    return Ok(());
+                }
+                Step::Next(next_at, next_index, begins) => {
+                    (at, index) = (next_at, next_index);
+                    if begins {
+                        contents.entries.append(&mut pending);
+                        batch = index;
+                        (contents.next, contents.end) = (batch, at);
+                    }
+                }
+            }
+        }
+    }
+
+    fn step(
+        &self,
+        at: usize,
+        index: u64,
+        batch: u64,
+        pending: &mut Vec<LogEntry>,
+    ) -> Result<Step, Bad> {
+        let slot = record::slot(self.bytes, at, self.seed);
+        let header = match slot {
+            Slot::Valid(header) if header.index == index && header.batch == batch => header,
+            Slot::Valid(_) => return self.skip(at, index, "a record of another place"),
+            Slot::Bad => return self.skip(at, index, "a record's header that changed"),
+            Slot::Blank => return self.end(at, index, batch),
+        };
+        let Some(bytes) = record::payload(self.bytes, at, &header, self.seed) else {
+            return self.changed(at, index, batch, &header);
+        };
+        if index > self.applied {
+            let Some(command) = Command::decode(bytes) else {
+                return Err(self.bad(at, index, "a record that this version does not know"));
+            };
+            pending.push(LogEntry { index, term: header.term, command });
+        }
+        Ok(Step::Next(header.next(at), index + 1, header.last))
+    }
+
+    /// There is no header at `at`: the end, if nothing proves that there was one.
+    fn end(&self, at: usize, index: u64, batch: u64) -> Result<Step, Bad> {
+        match record::find(self.bytes, at, self.seed) {
+            Some((_, later)) if later.batch > batch => {
+                self.skip(at, index, "nothing, before a later record")
+            }
+            _ if index <= self.applied => Err(self.bad(
+                at,
+                index,
+                &format!("the end, though the state has seen entry {}", self.applied),
+            )),
+            _ => Ok(Step::End(self.bytes[at.min(self.bytes.len())..].iter().any(|b| *b != 0))),
+        }
+    }
+
+    /// The record at `at` has its header, and other bytes than were written.
+    fn changed(&self, at: usize, index: u64, batch: u64, header: &Header) -> Result<Step, Bad> {
+        if index <= self.applied {
+            tracing::warn!(
+                "store: {} is damaged at byte {at}; the state holds entry {index} already",
+                self.path.display()
+            );
+            return Ok(Step::Next(header.next(at), index + 1, header.last));
+        }
+        let later = record::find(self.bytes, at + HEADER, self.seed);
+        let synced = self.proven || later.is_some_and(|(_, later)| later.batch > batch);
+        if !synced && record::is_torn(self.bytes, at, header) {
+            return Ok(Step::End(true));
+        }
+        Err(self.bad(at, index, "a record whose bytes changed after they were written"))
+    }
+
+    /// Nothing at `at` can be trusted: go on behind it, if the state holds all that is between.
+    fn skip(&self, at: usize, index: u64, what: &str) -> Result<Step, Bad> {
+        match record::find(self.bytes, at + 1, self.seed) {
+            Some((later_at, later))
+                if later.index > index
+                    && later.index <= self.applied + 1
+                    && later.batch == later.index =>
+            {
+                tracing::warn!(
+                    "store: {} is damaged at byte {at}; the state holds entries {index} to {} \
+                     already",
+                    self.path.display(),
+                    later.index - 1
+                );
+                Ok(Step::Next(later_at, later.index, true))
+            }
+            _ => Err(self.bad(at, index, what)),
+        }
+    }
+
+    fn bad(&self, offset: usize, index: u64, what: &str) -> Bad {
+        let mut highest = index;
+        let mut from = offset;
+        while let Some((at, header)) = record::find(self.bytes, from, self.seed) {
+            highest = highest.max(header.index);
+            from = at + HEADER;
+        }
+        Bad { offset, index, what: what.to_owned(), highest }
+    }
+}

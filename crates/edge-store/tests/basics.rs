@@ -1,0 +1,193 @@
+//! What every caller relies on: writes, preconditions, stamps, lists, watches, restarts.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bytes::Bytes;
+use edge_store::{
+    Change, Command, Expect, ListOptions, Op, Options, ProposeError, ReadError, Store,
+};
+use edge_store::{OpenError, WatchEnd, restore};
+
+fn directory() -> Directory {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let path = std::env::temp_dir().join(format!("edge-store-{}-{number}", std::process::id()));
+    std::fs::create_dir_all(&path).unwrap();
+    Directory(path)
+}
+
+struct Directory(PathBuf);
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn put(key: &str, value: &str, expect: Expect) -> Command {
+    let value = Bytes::copy_from_slice(value.as_bytes());
+    Command { ops: vec![Op::Put { key: key.to_owned(), value, stamp: None, expect }] }
+}
+
+fn delete(key: &str, expect: Expect) -> Command {
+    let last = Bytes::from_static(b"last");
+    Command { ops: vec![Op::Delete { key: key.to_owned(), last, stamp: None, expect }] }
+}
+
+fn open(dir: &Directory) -> Store {
+    Store::open(&dir.0, Options::default()).unwrap()
+}
+
+fn all(at: Option<u64>) -> ListOptions {
+    ListOptions { at, ..ListOptions::default() }
+}
+
+fn pairs(store: &Store, prefix: &str, at: Option<u64>) -> Vec<(String, String)> {
+    let listing = store.list(prefix, all(at)).unwrap();
+    let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
+    listing.entries.iter().map(|entry| (entry.key.to_string(), text(&entry.value))).collect()
+}
+
+#[tokio::test]
+async fn writes_are_read_back_and_survive_a_restart() {
+    let dir = directory();
+    let store = open(&dir);
+    assert_eq!(store.revision(), 1);
+    let first = store.propose(put("pods/a/x", "1", Expect::Absent)).await.unwrap();
+    let again = store.propose(put("pods/a/x", "2", Expect::Absent)).await;
+    let conflict = ProposeError::Conflict { key: "pods/a/x".to_owned(), found: Some(2) };
+    assert_eq!(again, Err(conflict));
+    assert_eq!(first.revision, 2);
+    let stamped = Command {
+        ops: vec![Op::Put {
+            key: "pods/a/y".to_owned(),
+            value: Bytes::from_static(b"{\"rv\":\"\"}"),
+            stamp: Some(7),
+            expect: Expect::Any,
+        }],
+    };
+    let second = store.propose(stamped).await.unwrap();
+    let found = store.get("pods/a/y").unwrap().unwrap();
+    assert_eq!(found.value, format!("{{\"rv\":\"{}\"}}", second.revision));
+    let update = put("pods/a/x", "3", Expect::Revision(first.revision));
+    let third = store.propose(update.clone()).await.unwrap();
+    assert!(matches!(store.propose(update).await, Err(ProposeError::Conflict { .. })));
+    let missing = store.propose(delete("pods/a/z", Expect::Present)).await;
+    assert_eq!(missing, Err(ProposeError::Conflict { key: "pods/a/z".to_owned(), found: None }));
+    store.close().await;
+    assert_eq!(store.get("pods/a/x"), Err(ReadError::Closed));
+
+    let store = open(&dir);
+    assert_eq!(store.revision(), third.revision);
+    assert_eq!(pairs(&store, "pods/a/x", None), [("pods/a/x".to_owned(), "3".to_owned())]);
+    assert_eq!(store.get("pods/a/y").unwrap().unwrap(), found);
+}
+
+#[tokio::test]
+async fn a_command_happens_whole_or_not_at_all() {
+    let dir = directory();
+    let store = open(&dir);
+    let mut both = put("a", "1", Expect::Absent);
+    both.ops.extend(put("b", "1", Expect::Absent).ops);
+    let revision = store.propose(both.clone()).await.unwrap().revision;
+    assert!(store.propose(both).await.is_err());
+    let mut half = put("c", "1", Expect::Absent);
+    half.ops.extend(delete("b", Expect::Revision(revision - 1)).ops);
+    let conflict = ProposeError::Conflict { key: "b".to_owned(), found: Some(revision) };
+    assert_eq!(store.propose(half).await, Err(conflict));
+    assert_eq!(pairs(&store, "", None).len(), 2);
+}
+
+#[tokio::test]
+async fn pages_and_past_revisions_agree() {
+    let dir = directory();
+    let store = open(&dir);
+    for number in 0..10 {
+        store.propose(put(&format!("k/{number}"), "old", Expect::Any)).await.unwrap();
+    }
+    let past = store.revision();
+    store.propose(put("k/3", "new", Expect::Any)).await.unwrap();
+    store.propose(delete("k/4", Expect::Any)).await.unwrap();
+    store.propose(put("k/44", "new", Expect::Any)).await.unwrap();
+    assert_eq!(pairs(&store, "k/", Some(past)).len(), 10);
+    assert!(pairs(&store, "k/", Some(past)).iter().all(|(_, value)| value == "old"));
+    let mut options = ListOptions { limit: 4, at: Some(past), ..ListOptions::default() };
+    let page = store.list("k/", options.clone()).unwrap();
+    assert_eq!((page.entries.len(), page.more, page.remaining, page.revision), (4, true, 6, past));
+    options.after = Some("k/8".to_owned());
+    let page = store.list("k/", options).unwrap();
+    assert_eq!((page.entries.len(), page.more, page.remaining), (1, false, 0));
+    let future = store.list("k/", all(Some(past + 99))).unwrap_err();
+    assert!(matches!(future, ReadError::Future { .. }));
+    store.compact(past + 1);
+    let gone = store.list("k/", all(Some(past))).unwrap_err();
+    assert_eq!(gone, ReadError::Compacted { at: past, oldest: past + 1 });
+    assert!(store.watch("k/", past).is_err());
+    assert!(store.watch("k/", past + 1).is_ok());
+}
+
+#[tokio::test]
+async fn a_watch_sees_each_change_once() {
+    let dir = directory();
+    let store = open(&dir);
+    let mut watch = store.watch("pods/", store.revision()).unwrap();
+    assert_eq!(watch.try_next(), Ok(None));
+    let one = store.propose(put("pods/a", "1", Expect::Any)).await.unwrap().revision;
+    store.propose(put("nodes/a", "1", Expect::Any)).await.unwrap();
+    let two = store.propose(delete("pods/a", Expect::Any)).await.unwrap().revision;
+    let event = watch.next().await.unwrap();
+    assert_eq!((event.revision, event.change, event.previous.clone()), (one, Change::Put, None));
+    assert_eq!(watch.progress(), one - 1);
+    let event = watch.next().await.unwrap();
+    assert_eq!((event.revision, event.change), (two, Change::Delete));
+    assert_eq!(event.value, "last");
+    assert_eq!(event.previous.as_ref().unwrap().value, "1");
+    assert_eq!(watch.try_next(), Ok(None));
+    assert_eq!(watch.progress(), store.revision());
+    let mut resumed = store.watch("pods/", one).unwrap();
+    assert_eq!(resumed.next().await.unwrap().revision, two);
+    let waiting = tokio::spawn(async move { resumed.next().await });
+    store.close().await;
+    assert_eq!(waiting.await.unwrap(), Err(WatchEnd::Closed));
+    assert_eq!(watch.next().await, Err(WatchEnd::Closed));
+}
+
+#[tokio::test]
+async fn a_second_opener_is_told_who_has_it() {
+    let dir = directory();
+    let store = open(&dir);
+    match Store::open(&dir.0, Options::default()) {
+        Err(OpenError::Locked { pid, path }) => {
+            assert_eq!((pid, path), (Some(std::process::id()), dir.0.clone()));
+        }
+        other => panic!("{:?}", other.map(|_| ())),
+    }
+    drop(store);
+    open(&dir);
+}
+
+#[tokio::test]
+async fn a_snapshot_restores_everything_elsewhere() {
+    let (dir, other) = (directory(), directory());
+    let store = open(&dir);
+    for number in 0..300 {
+        let value = "v".repeat(number * 7);
+        store.propose(put(&format!("k/{number:03}"), &value, Expect::Any)).await.unwrap();
+    }
+    let mut bytes = Vec::new();
+    let revision = store.snapshot(&mut bytes).unwrap();
+    assert_eq!(restore(&other.0, &mut &bytes[..]).unwrap(), revision);
+    let copy = open(&other);
+    assert_eq!(copy.revision(), revision);
+    assert_eq!(copy.list("", all(None)), store.list("", all(None)));
+    copy.propose(put("k/new", "1", Expect::Any)).await.unwrap();
+    assert!(restore(&other.0, &mut &bytes[..]).is_err());
+    for (number, at) in [5, 8, bytes.len() / 2, bytes.len() - 2].into_iter().enumerate() {
+        let broken = directory();
+        let mut changed = bytes.clone();
+        changed[at] ^= 1 << number;
+        assert!(restore(&broken.0, &mut &changed[..]).is_err(), "flip at {at}");
+        assert!(Store::open(&broken.0, Options::default()).is_err(), "opened a half restore");
+    }
+}
