@@ -1,5 +1,6 @@
 //! Kubernetes' defaults: what the API server writes into an object where the author left something
-//! out. Clients read these back (`kubectl diff`, controllers), so they are exactly Kubernetes 1.33's.
+//! out. Clients read these back (`kubectl diff`, controllers), so they are exactly those of
+//! Kubernetes 1.33.
 
 use base64::Engine as _;
 use serde_json::{Map, Value, json};

@@ -14,6 +14,7 @@ pub mod keys;
 pub mod kinds;
 pub mod meta;
 pub mod names;
+pub mod patch;
 pub mod pod;
 pub mod quantity;
 pub mod schema;

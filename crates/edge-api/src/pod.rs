@@ -117,8 +117,8 @@ mod tests {
         assert_eq!(requested_milli(&pod, "cpu"), 300);
         pod["spec"]["initContainers"] = json!([{"resources": cpu("1")}]);
         assert_eq!(requested_milli(&pod, "cpu"), 1000);
-        pod["spec"]["initContainers"] = json!([{"resources": cpu("900m"), "restartPolicy": "Always"},
-                   {"resources": cpu("200m")}]);
+        pod["spec"]["initContainers"] = json!([
+            {"resources": cpu("900m"), "restartPolicy": "Always"}, {"resources": cpu("200m")}]);
         assert_eq!(requested_milli(&pod, "cpu"), 1200);
         pod["spec"]["overhead"] = json!({"cpu": "50m"});
         assert_eq!(requested_milli(&pod, "cpu"), 1250);
