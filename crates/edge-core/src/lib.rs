@@ -1,5 +1,11 @@
-//! Every decision, pure: scheduler, controllers, pod plan, proxy tables. No IO, no clock, no chance.
+//! Every decision that edged makes, as pure functions of what is known: no clock, no chance, no
+//! effects. Time enters as milliseconds, chance as a seed, the world as a view.
 
+pub mod controllers;
 pub mod image_gc;
+pub mod plan;
 pub mod pod;
 pub mod proxy;
+pub mod scheduler;
+pub mod view;
+pub mod workload;

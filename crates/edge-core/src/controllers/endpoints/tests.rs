@@ -1,0 +1,116 @@
+//! Cases of the endpoints controller.
+
+use std::sync::Arc;
+
+use super::*;
+
+const ROUND: Round = Round { now_ms: 0, seed: 0 };
+
+fn service() -> Object {
+    json!({"apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "web", "namespace": "a", "uid": "svc", "labels": {"x": "y"}},
+        "spec": {"clusterIP": "10.43.0.9", "selector": {"app": "web"},
+                 "ports": [{"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}]}})
+}
+
+fn pod(name: &str, ip: &str, ready: bool) -> Object {
+    json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": "a", "uid": name, "labels": {"app": "web"}},
+        "spec": {"nodeName": "n1", "containers": [{"name": "c", "ports": [
+            {"name": "http", "containerPort": 8080, "protocol": "TCP"}]}]},
+        "status": {"phase": "Running", "podIP": ip, "conditions": [
+            {"type": "Ready", "status": if ready { "True" } else { "False" }}]}})
+}
+
+fn view(pods: &[Object]) -> View {
+    let mut view = View::default();
+    view.put(kinds::SERVICE, Arc::new(service()));
+    for pod in pods {
+        view.put(kinds::POD, Arc::new(pod.clone()));
+    }
+    view
+}
+
+fn realise(view: &mut View, plan: &Plan) {
+    for (n, action) in plan.actions.iter().enumerate() {
+        match action {
+            Action::Create { kind, object } => {
+                let mut object = object.clone();
+                if meta::name(&object).is_empty() {
+                    let name = format!("{}{n}", meta::generate_name(&object));
+                    meta::set(&mut object, "name", name);
+                }
+                view.put(kind, Arc::new(object));
+            }
+            Action::Update { kind, object, .. } => view.put(kind, Arc::new(object.clone())),
+            Action::Delete { kind, namespace, name, .. } => view.remove(kind, namespace, name, 1),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn ready_pods_stand_behind_the_service() {
+    let mut view = view(&[pod("p1", "10.42.0.2", true), pod("p2", "10.42.0.3", false)]);
+    let first = plan(&view, &ROUND);
+    let Action::Create { object: slice, .. } = &first.actions[0] else { panic!("{first:?}") };
+    assert_eq!(slice["ports"], json!([{"name": "http", "port": 8080, "protocol": "TCP"}]));
+    assert_eq!(slice["endpoints"][0]["addresses"], json!(["10.42.0.2"]));
+    assert_eq!(slice["endpoints"][1]["conditions"]["ready"], false);
+    assert_eq!(meta::label(slice, SERVICE_LABEL), Some("web"));
+    let Action::Create { object: endpoints, .. } = &first.actions[1] else { panic!("{first:?}") };
+    assert_eq!(endpoints["subsets"][0]["addresses"][0]["ip"], "10.42.0.2");
+    assert_eq!(endpoints["subsets"][0]["notReadyAddresses"][0]["ip"], "10.42.0.3");
+    realise(&mut view, &first);
+    assert!(plan(&view, &ROUND).is_empty());
+}
+
+#[test]
+fn a_terminating_pod_is_said_to_be_and_is_not_ready() {
+    let mut leaving = pod("p1", "10.42.0.2", true);
+    meta::set(&mut leaving, "deletionTimestamp", "2026-01-01T00:00:00Z");
+    let first = plan(&view(&[leaving]), &ROUND);
+    let Action::Create { object: slice, .. } = &first.actions[0] else { panic!("{first:?}") };
+    let conditions = json!({"ready": false, "serving": true, "terminating": true});
+    assert_eq!(slice["endpoints"][0]["conditions"], conditions);
+}
+
+#[test]
+fn a_service_with_no_pods_has_an_empty_slice_once() {
+    let mut view = view(&[]);
+    let first = plan(&view, &ROUND);
+    realise(&mut view, &first);
+    assert!(plan(&view, &ROUND).is_empty(), "{:?}", plan(&view, &ROUND));
+}
+
+#[test]
+fn a_changed_address_is_an_update_of_the_same_slice() {
+    let mut view = view(&[pod("p1", "10.42.0.2", true)]);
+    let first = plan(&view, &ROUND);
+    realise(&mut view, &first);
+    view.put(kinds::POD, Arc::new(pod("p1", "10.42.0.9", true)));
+    let second = plan(&view, &ROUND);
+    assert!(second.actions.iter().all(|a| matches!(a, Action::Update { .. })), "{second:?}");
+    assert_eq!(second.actions.len(), 2);
+}
+
+#[test]
+fn no_selector_means_that_somebody_else_writes_the_endpoints() {
+    let mut service = service();
+    service["spec"].as_object_mut().expect("spec").remove("selector");
+    let mut view = View::default();
+    view.put(kinds::SERVICE, Arc::new(service));
+    assert!(plan(&view, &ROUND).is_empty());
+}
+
+#[test]
+fn different_named_ports_make_different_slices() {
+    let mut other = pod("p2", "10.42.0.3", true);
+    other["spec"]["containers"][0]["ports"][0]["containerPort"] = json!(9090);
+    let plan = plan(&view(&[pod("p1", "10.42.0.2", true), other]), &ROUND);
+    let slices = plan
+        .actions
+        .iter()
+        .filter(|a| matches!(a, Action::Create { kind, .. } if kind.kind == "EndpointSlice"));
+    assert_eq!(slices.count(), 2);
+}

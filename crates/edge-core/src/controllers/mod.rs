@@ -1,0 +1,30 @@
+//! The controllers: each looks at the whole view and says what is missing. They share nothing
+//! but the view, hold no state, and may be run in any order; a realised plan plans nothing.
+
+pub mod deployment;
+pub mod endpoints;
+pub mod garbage;
+pub mod namespace;
+pub mod replicaset;
+pub mod service_account;
+
+use crate::plan::Plan;
+use crate::view::{Round, View};
+
+/// A controller: its name, for logs and events, and its rule.
+pub struct Controller {
+    /// `deployment-controller` and the like.
+    pub name: &'static str,
+    /// The rule.
+    pub plan: fn(&View, &Round) -> Plan,
+}
+
+/// All of them, owners before what they own, so that one round carries a change far.
+pub const ALL: &[Controller] = &[
+    Controller { name: "namespace-controller", plan: namespace::plan },
+    Controller { name: "serviceaccount-controller", plan: service_account::plan },
+    Controller { name: deployment::SOURCE, plan: deployment::plan },
+    Controller { name: replicaset::SOURCE, plan: replicaset::plan },
+    Controller { name: "endpointslice-controller", plan: endpoints::plan },
+    Controller { name: "garbage-collector", plan: garbage::plan },
+];
