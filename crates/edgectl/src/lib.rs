@@ -1,1 +1,88 @@
-//! placeholder
+//! The command that people type, as a library: `edgectl` and `edged ctl` are the same code.
+//!
+//! Words, columns and messages are `kubectl`'s wherever it has one, because that is what people
+//! know and what scripts read.
+
+mod args;
+mod commands;
+mod fault;
+mod input;
+mod io;
+mod output;
+mod resource;
+mod session;
+mod targets;
+mod writing;
+
+pub use io::Io;
+
+use args::{Args, Command};
+use clap::Parser;
+use fault::Fault;
+use session::Session;
+use std::ffi::OsString;
+
+/// Runs one command on the process's own streams; the first argument is the program's name.
+/// Gives the exit code.
+pub fn run<I, T>(args: I) -> i32
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: start the runtime: {error}");
+            return 1;
+        }
+    };
+    let code = runtime.block_on(run_on(args, Io::real()));
+    // A thread may still wait for input that nobody will type.
+    runtime.shutdown_background();
+    code
+}
+
+/// Runs one command on any streams, within a runtime.
+pub async fn run_on<I, T>(args: I, mut io: Io) -> i32
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let args = match Args::try_parse_from(args) {
+        Ok(args) => args,
+        Err(error) => return usage(&error, &mut io),
+    };
+    let mut session = Session::new(io, args.global);
+    let result = dispatch(args.command, &mut session).await;
+    let result = result.and_then(|()| session.io.flush());
+    match result {
+        Ok(()) => 0,
+        Err(fault) => {
+            let text = fault.to_string();
+            if !fault.is_broken_pipe() && !text.is_empty() {
+                session.io.say(text);
+            }
+            fault.code()
+        }
+    }
+}
+
+/// Help goes to the output, mistakes beside it.
+fn usage(error: &clap::Error, io: &mut Io) -> i32 {
+    if error.use_stderr() {
+        io.say(error.to_string().trim_end());
+        return 1;
+    }
+    match io.print(&error.to_string()).and_then(|()| io.flush()) {
+        Ok(()) => 0,
+        Err(_) => 1,
+    }
+}
+
+async fn dispatch(command: Command, session: &mut Session) -> Result<(), Fault> {
+    match command {
+        Command::Apply(args) => commands::apply::run(args, session).await,
+        Command::Delete(args) => commands::delete::run(args, session).await,
+        Command::Get(args) => commands::get::run(args, session).await,
+    }
+}

@@ -1,2 +1,5 @@
-//! placeholder
-fn main() {}
+//! The `edgectl` binary: the library on this process's streams.
+
+fn main() {
+    std::process::exit(edgectl::run(std::env::args_os()));
+}
