@@ -69,7 +69,7 @@ struct Inner {
     shared: Arc<Shared>,
     sender: Mutex<Option<SyncSender<Message>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    waiting: Semaphore,
+    waiting: Arc<Semaphore>,
     waiting_bytes: Arc<Semaphore>,
     counters: Arc<Counters>,
 }
@@ -137,7 +137,7 @@ impl Store {
                 shared,
                 sender: Mutex::new(Some(sender)),
                 thread: Mutex::new(Some(thread)),
-                waiting: Semaphore::new(PROPOSALS_MAX - SPARE_SLOTS),
+                waiting: Arc::new(Semaphore::new(PROPOSALS_MAX - SPARE_SLOTS)),
                 waiting_bytes: Arc::new(Semaphore::new(PROPOSAL_BYTES_MAX)),
                 counters,
             }),
@@ -153,9 +153,9 @@ impl Store {
         let closed = |_| ProposeError::Closed;
         let bytes = self.inner.waiting_bytes.clone().acquire_many_owned(size).await;
         let bytes = bytes.map_err(closed)?;
-        let _turn = self.inner.waiting.acquire().await.map_err(closed)?;
+        let turn = self.inner.waiting.clone().acquire_owned().await.map_err(closed)?;
         let (answer, answered) = oneshot::channel();
-        self.inner.send(Message::Propose(Proposal { command, answer, _bytes: bytes }))?;
+        self.inner.send(Message::Propose(Proposal { command, answer, _held: (turn, bytes) }))?;
         answered.await.unwrap_or(Err(ProposeError::Closed))
     }
 

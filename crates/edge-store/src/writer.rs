@@ -38,7 +38,8 @@ pub(crate) enum Message {
 pub(crate) struct Proposal {
     pub(crate) command: Command,
     pub(crate) answer: oneshot::Sender<Result<Applied, ProposeError>>,
-    pub(crate) _bytes: OwnedSemaphorePermit,
+    /// Its place in the channel, and its bytes.
+    pub(crate) _held: (OwnedSemaphorePermit, OwnedSemaphorePermit),
 }
 
 /// The writer's own.

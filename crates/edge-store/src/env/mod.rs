@@ -32,6 +32,7 @@ use crate::limits::{MAP_BYTES_MAX, MAP_BYTES_MIN};
 /// Our own keys begin with a zero byte, which no object's key may.
 const APPLIED: &[u8] = b"\0applied";
 const STORE_ID: &[u8] = b"\0store";
+const DATA: &str = "data.mdb";
 const FIRST_KEY: &[u8] = b"\x01";
 
 /// How long to wait before beginning a read again, or looking at old readers again.
@@ -73,19 +74,19 @@ impl Env {
     pub(crate) fn open(dir: &Path, lock: Lock) -> Result<Env, OpenError> {
         let path = dir.join("state");
         std::fs::create_dir_all(&path).map_err(OpenError::io("creating", &path))?;
-        let length = std::fs::metadata(path.join("data.mdb")).map_or(0, |data| data.len());
-        let wanted = usize::try_from(length).unwrap_or(MAP_BYTES_MAX).saturating_mul(2);
-        let map = wanted.next_multiple_of(MAP_BYTES_MIN).clamp(MAP_BYTES_MIN, MAP_BYTES_MAX);
-        let mut options = EnvOpenOptions::new().read_txn_without_tls();
-        options.map_size(map);
         let failed = |error| state_error("opening", &path, error);
-        // SAFETY: NO_LOCK leaves the exclusion of readers and writers to us: see the rules at the
-        // top, which every access below keeps. NO_READ_AHEAD has no safety condition.
-        unsafe { options.flags(EnvFlags::NO_LOCK | EnvFlags::NO_READ_AHEAD) };
-        // SAFETY: the file is only changed through LMDB by this process, which `lock` ensures.
-        let env = unsafe { options.open(&path) }.map_err(|error| match error {
+        let env = match open_map(&path) {
+            // Two pages hold no commit: a first start was cut short while it made them.
+            Err(_) if length_of(&path) <= 2 * page_size() => {
+                let data = path.join(DATA);
+                std::fs::remove_file(&data).map_err(OpenError::io("removing", &data))?;
+                open_map(&path)
+            }
+            opened => opened,
+        };
+        let env = env.map_err(|error| match error {
             heed::Error::Mdb(MdbError::Invalid | MdbError::VersionMismatch) => OpenError::Foreign {
-                path: path.join("data.mdb"),
+                path: path.join(DATA),
                 why: "not a state that this kind of board can read (LMDB files do not move \
                       between word sizes); restore a snapshot instead"
                     .to_owned(),
@@ -255,6 +256,9 @@ impl Snapshot<'_> {
 
     /// Reads one object.
     pub(crate) fn get(&self, key: &str) -> Result<Option<(Revision, &[u8])>, StateError> {
+        if key.as_bytes() < FIRST_KEY {
+            return Ok(None);
+        }
         let found = self.env.database.get(&self.txn, key.as_bytes());
         match found.map_err(|error| self.env.failed("reading", error))? {
             Some(bytes) => self.split(bytes).map(Some),
@@ -271,8 +275,7 @@ impl Snapshot<'_> {
     {
         let start = match after {
             Some(after) if after >= prefix => Bound::Excluded(after.as_bytes()),
-            _ if prefix.is_empty() => Bound::Included(FIRST_KEY),
-            _ => Bound::Included(prefix.as_bytes()),
+            _ => Bound::Included(prefix.as_bytes().max(FIRST_KEY)),
         };
         let range = (start, Bound::<&[u8]>::Unbounded);
         let range = self.env.database.range(&self.txn, &range);
@@ -302,6 +305,29 @@ impl Snapshot<'_> {
             detail: format!("{what}: the state is damaged; restore a snapshot"),
         }
     }
+}
+
+fn open_map(path: &Path) -> heed::Result<heed::Env<WithoutTls>> {
+    let wanted = usize::try_from(length_of(path)).unwrap_or(MAP_BYTES_MAX).saturating_mul(2);
+    let wanted = wanted.clamp(MAP_BYTES_MIN, MAP_BYTES_MAX);
+    let mut options = EnvOpenOptions::new().read_txn_without_tls();
+    options.map_size(wanted.next_multiple_of(MAP_BYTES_MIN));
+    // SAFETY: NO_LOCK leaves the exclusion of readers and writers to us: see the rules at the
+    // top, which every access keeps. NO_READ_AHEAD has no safety condition.
+    unsafe { options.flags(EnvFlags::NO_LOCK | EnvFlags::NO_READ_AHEAD) };
+    // SAFETY: the file is only changed through LMDB by this process, which holds the directory's
+    // lock as long as the map lives.
+    unsafe { options.open(path) }
+}
+
+fn length_of(path: &Path) -> u64 {
+    std::fs::metadata(path.join(DATA)).map_or(0, |data| data.len())
+}
+
+/// The system's page size; a failing query can only make us more careful.
+fn page_size() -> u64 {
+    let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE);
+    size.ok().flatten().and_then(|size| u64::try_from(size).ok()).unwrap_or(0)
 }
 
 /// Makes the names in a directory durable.

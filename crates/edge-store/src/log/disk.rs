@@ -34,10 +34,13 @@ impl Disk for RealDisk {
 
     fn allocate(&self, file: &File, length: u64) -> io::Result<()> {
         let size = length.try_into().map_err(io::Error::other)?;
-        match fallocate(file, FallocateFlags::empty(), 0, size) {
-            Ok(()) => Ok(()),
-            Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => write_zeroes(file, length),
-            Err(errno) => Err(errno.into()),
+        loop {
+            return match fallocate(file, FallocateFlags::empty(), 0, size) {
+                Ok(()) => Ok(()),
+                Err(Errno::EINTR) => continue,
+                Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => write_zeroes(file, length),
+                Err(errno) => Err(errno.into()),
+            };
         }
     }
 }

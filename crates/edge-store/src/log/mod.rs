@@ -100,7 +100,14 @@ impl Log {
     pub(crate) fn identify(dir: &Path) -> Result<Option<(u64, u64)>, OpenError> {
         let Some((_, path)) = segment::list(dir)?.into_iter().next() else { return Ok(None) };
         let bytes = std::fs::read(&path).map_err(OpenError::io("reading", &path))?;
-        Ok(SegmentHeader::decode(&bytes).map(|header| (header.store, header.first)))
+        match SegmentHeader::decode(&bytes) {
+            Some(header) => Ok(Some((header.store, header.first))),
+            None => {
+                let why = "no log segment that this version knows, and there is no state behind \
+                           it; restore a snapshot into an empty directory";
+                Err(OpenError::Foreign { path, why: why.to_owned() })
+            }
+        }
     }
 
     /// Reads the log back. `applied` is the index that the state behind it holds.

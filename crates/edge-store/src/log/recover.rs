@@ -61,8 +61,8 @@ pub(crate) struct Reader<'a> {
 
 /// How a look at one record ended.
 enum Step {
-    /// Go on at this offset with this index, and whether a batch begins there.
-    Next(usize, u64, bool),
+    /// Go on at this offset with this index of this batch.
+    Next(usize, u64, u64),
     /// The log ends before this batch, cleanly or torn.
     End(bool),
 }
@@ -80,11 +80,10 @@ impl Reader<'_> {
                     contents.torn = torn || at != contents.end;
                     return Ok(());
                 }
-                Step::Next(next_at, next_index, begins) => {
-                    (at, index) = (next_at, next_index);
-                    if begins {
+                Step::Next(next_at, next_index, next_batch) => {
+                    (at, index, batch) = (next_at, next_index, next_batch);
+                    if index == batch {
                         contents.entries.append(&mut pending);
-                        batch = index;
                         (contents.next, contents.end) = (batch, at);
                     }
                 }
@@ -115,22 +114,19 @@ impl Reader<'_> {
             };
             pending.push(LogEntry { index, term: header.term, command });
         }
-        Ok(Step::Next(header.next(at), index + 1, header.last))
+        Ok(next(at, &header))
     }
 
     /// There is no header at `at`: the end, if nothing proves that there was one.
     fn end(&self, at: usize, index: u64, batch: u64) -> Result<Step, Bad> {
-        match record::find(self.bytes, at, self.seed) {
-            Some((_, later)) if later.batch > batch => {
-                self.skip(at, index, "nothing, before a later record")
-            }
-            _ if index <= self.applied => Err(self.bad(
-                at,
-                index,
-                &format!("the end, though the state has seen entry {}", self.applied),
-            )),
-            _ => Ok(Step::End(self.bytes[at.min(self.bytes.len())..].iter().any(|b| *b != 0))),
+        if self.was_synced(at, batch) {
+            return self.skip(at, index, "nothing where a record was");
         }
+        if index <= self.applied {
+            let what = format!("the end, though the state has seen entry {}", self.applied);
+            return Err(self.bad(at, index, &what));
+        }
+        Ok(Step::End(self.bytes[at.min(self.bytes.len())..].iter().any(|byte| *byte != 0)))
     }
 
     /// The record at `at` has its header, and other bytes than were written.
@@ -140,43 +136,55 @@ impl Reader<'_> {
                 "store: {} is damaged at byte {at}; the state holds entry {index} already",
                 self.path.display()
             );
-            return Ok(Step::Next(header.next(at), index + 1, header.last));
+            return Ok(next(at, header));
         }
-        let later = record::find(self.bytes, at + HEADER, self.seed);
-        let synced = self.proven || later.is_some_and(|(_, later)| later.batch > batch);
+        let synced = self.proven || self.was_synced(at + HEADER, batch);
         if !synced && record::is_torn(self.bytes, at, header) {
             return Ok(Step::End(true));
         }
         Err(self.bad(at, index, "a record whose bytes changed after they were written"))
     }
 
+    /// Whether the batch that begins with entry `batch` was durable once: the state holds part of
+    /// it, or a later batch follows.
+    fn was_synced(&self, from: usize, batch: u64) -> bool {
+        batch <= self.applied || self.headers(from).any(|(_, later)| later.batch > batch)
+    }
+
+    /// The valid headers at or after `from`.
+    fn headers(&self, from: usize) -> impl Iterator<Item = (usize, Header)> {
+        let first = record::find(self.bytes, from, self.seed);
+        std::iter::successors(first, |(at, _)| record::find(self.bytes, at + HEADER, self.seed))
+    }
+
     /// Nothing at `at` can be trusted: go on behind it, if the state holds all that is between.
     fn skip(&self, at: usize, index: u64, what: &str) -> Result<Step, Bad> {
         match record::find(self.bytes, at + 1, self.seed) {
-            Some((later_at, later))
-                if later.index > index
-                    && later.index <= self.applied + 1
-                    && later.batch == later.index =>
-            {
+            Some((later_at, later)) if later.index > index && later.index <= self.applied + 1 => {
                 tracing::warn!(
                     "store: {} is damaged at byte {at}; the state holds entries {index} to {} \
                      already",
                     self.path.display(),
                     later.index - 1
                 );
-                Ok(Step::Next(later_at, later.index, true))
+                Ok(Step::Next(later_at, later.index, later.batch))
             }
             _ => Err(self.bad(at, index, what)),
         }
     }
 
     fn bad(&self, offset: usize, index: u64, what: &str) -> Bad {
-        let mut highest = index;
-        let mut from = offset;
-        while let Some((at, header)) = record::find(self.bytes, from, self.seed) {
-            highest = highest.max(header.index);
-            from = at + HEADER;
-        }
+        let highest = self.headers(offset).map(|(_, header)| header.index).max();
+        let highest = highest.map_or(index, |seen| seen.max(index));
         Bad { offset, index, what: what.to_owned(), highest }
     }
 }
+
+/// Where the record after the one at `at` is expected.
+fn next(at: usize, header: &Header) -> Step {
+    let index = header.index + 1;
+    Step::Next(header.next(at), index, if header.last { index } else { header.batch })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,57 +1,14 @@
 //! What every caller relies on: writes, preconditions, stamps, lists, watches, restarts.
 
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use bytes::Bytes;
-use edge_store::{
-    Change, Command, Expect, ListOptions, Op, Options, ProposeError, ReadError, Store,
-};
-use edge_store::{OpenError, WatchEnd, restore};
+use edge_store::{Change, Command, Expect, ListOptions, Op, OpenError, Options, ProposeError};
+use edge_store::{ReadError, Store, WatchEnd, restore};
 
-fn directory() -> Directory {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let path = std::env::temp_dir().join(format!("edge-store-{}-{number}", std::process::id()));
-    std::fs::create_dir_all(&path).unwrap();
-    Directory(path)
-}
-
-struct Directory(PathBuf);
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-fn put(key: &str, value: &str, expect: Expect) -> Command {
-    let value = Bytes::copy_from_slice(value.as_bytes());
-    Command { ops: vec![Op::Put { key: key.to_owned(), value, stamp: None, expect }] }
-}
-
-fn delete(key: &str, expect: Expect) -> Command {
-    let last = Bytes::from_static(b"last");
-    Command { ops: vec![Op::Delete { key: key.to_owned(), last, stamp: None, expect }] }
-}
-
-fn open(dir: &Directory) -> Store {
-    Store::open(&dir.0, Options::default()).unwrap()
-}
-
-fn all(at: Option<u64>) -> ListOptions {
-    ListOptions { at, ..ListOptions::default() }
-}
-
-fn pairs(store: &Store, prefix: &str, at: Option<u64>) -> Vec<(String, String)> {
-    let listing = store.list(prefix, all(at)).unwrap();
-    let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
-    listing.entries.iter().map(|entry| (entry.key.to_string(), text(&entry.value))).collect()
-}
+use super::{Directory, all, delete, open, pairs, put};
 
 #[tokio::test]
 async fn writes_are_read_back_and_survive_a_restart() {
-    let dir = directory();
+    let dir = Directory::new();
     let store = open(&dir);
     assert_eq!(store.revision(), 1);
     let first = store.propose(put("pods/a/x", "1", Expect::Absent)).await.unwrap();
@@ -86,7 +43,7 @@ async fn writes_are_read_back_and_survive_a_restart() {
 
 #[tokio::test]
 async fn a_command_happens_whole_or_not_at_all() {
-    let dir = directory();
+    let dir = Directory::new();
     let store = open(&dir);
     let mut both = put("a", "1", Expect::Absent);
     both.ops.extend(put("b", "1", Expect::Absent).ops);
@@ -101,7 +58,7 @@ async fn a_command_happens_whole_or_not_at_all() {
 
 #[tokio::test]
 async fn pages_and_past_revisions_agree() {
-    let dir = directory();
+    let dir = Directory::new();
     let store = open(&dir);
     for number in 0..10 {
         store.propose(put(&format!("k/{number}"), "old", Expect::Any)).await.unwrap();
@@ -129,7 +86,7 @@ async fn pages_and_past_revisions_agree() {
 
 #[tokio::test]
 async fn a_watch_sees_each_change_once() {
-    let dir = directory();
+    let dir = Directory::new();
     let store = open(&dir);
     let mut watch = store.watch("pods/", store.revision()).unwrap();
     assert_eq!(watch.try_next(), Ok(None));
@@ -155,7 +112,7 @@ async fn a_watch_sees_each_change_once() {
 
 #[tokio::test]
 async fn a_second_opener_is_told_who_has_it() {
-    let dir = directory();
+    let dir = Directory::new();
     let store = open(&dir);
     match Store::open(&dir.0, Options::default()) {
         Err(OpenError::Locked { pid, path }) => {
@@ -169,7 +126,7 @@ async fn a_second_opener_is_told_who_has_it() {
 
 #[tokio::test]
 async fn a_snapshot_restores_everything_elsewhere() {
-    let (dir, other) = (directory(), directory());
+    let (dir, other) = (Directory::new(), Directory::new());
     let store = open(&dir);
     for number in 0..300 {
         let value = "v".repeat(number * 7);
@@ -184,7 +141,7 @@ async fn a_snapshot_restores_everything_elsewhere() {
     copy.propose(put("k/new", "1", Expect::Any)).await.unwrap();
     assert!(restore(&other.0, &mut &bytes[..]).is_err());
     for (number, at) in [5, 8, bytes.len() / 2, bytes.len() - 2].into_iter().enumerate() {
-        let broken = directory();
+        let broken = Directory::new();
         let mut changed = bytes.clone();
         changed[at] ^= 1 << number;
         assert!(restore(&broken.0, &mut &changed[..]).is_err(), "flip at {at}");
