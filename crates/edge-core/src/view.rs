@@ -25,14 +25,15 @@ fn slot(kind: &Kind) -> (&'static str, &'static str) {
 
 impl View {
     /// Puts an object in, unless a newer state of it is there already: answers to our own
-    /// writes and the watch race each other.
-    pub fn put(&mut self, kind: &'static Kind, object: Arc<Object>) {
+    /// writes and the watch race each other. Says whether it was news.
+    pub fn put(&mut self, kind: &'static Kind, object: Arc<Object>) -> bool {
         let name = (meta::namespace(&object).to_owned(), meta::name(&object).to_owned());
         let objects = self.kinds.entry(slot(kind)).or_default();
         match objects.get(&name) {
-            Some(known) if meta::revision(known) > meta::revision(&object) => {}
+            Some(known) if meta::revision(known) > meta::revision(&object) => false,
             _ => {
                 objects.insert(name, object);
+                true
             }
         }
     }

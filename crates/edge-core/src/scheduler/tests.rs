@@ -24,8 +24,11 @@ fn pod(name: &str, cpu: &str, memory: &str) -> Object {
 
 fn view(nodes: &[Object], pods: &[Object]) -> View {
     let mut view = View::default();
-    nodes.iter().for_each(|node| view.put(kinds::NODE, Arc::new(node.clone())));
-    pods.iter().for_each(|pod| view.put(kinds::POD, Arc::new(pod.clone())));
+    for (kind, objects) in [(kinds::NODE, nodes), (kinds::POD, pods)] {
+        for object in objects {
+            view.put(kind, Arc::new(object.clone()));
+        }
+    }
     view
 }
 

@@ -42,7 +42,9 @@ fn realise(view: &mut View, plan: &Plan) {
                 }
                 view.put(kind, Arc::new(object));
             }
-            Action::Update { kind, object, .. } => view.put(kind, Arc::new(object.clone())),
+            Action::Update { kind, object, .. } => {
+                view.put(kind, Arc::new(object.clone()));
+            }
             Action::Delete { kind, namespace, name, .. } => view.remove(kind, namespace, name, 1),
             _ => {}
         }

@@ -1,0 +1,136 @@
+//! Keeps the driver's view true to the store: one list at the start, then the watch.
+
+use std::sync::Arc;
+
+use edge_api::kinds::{self, Kind};
+use edge_api::{Object, keys, meta};
+use edge_core::view::View;
+use edge_store::{Change, Event, ListOptions, Watch};
+use serde_json::{Map, Value};
+
+use crate::api::{Api, read_object};
+
+/// Kinds that no controller decides by. Events are many and their only reader is a person.
+const UNSEEN: &[&str] = &["Event"];
+
+/// Kinds of which controllers need the metadata only (owners, namespaces, finalizers): their
+/// content may be large, and secret.
+pub(super) const SLIM: &[&str] = &["ConfigMap", "Secret"];
+
+/// The view, and the watch that feeds it.
+pub(super) struct Feed {
+    view: View,
+    watch: Watch,
+}
+
+impl Feed {
+    /// Reads everything as it is now.
+    pub(super) fn open(api: &Api) -> Result<Feed, String> {
+        let store = api.store();
+        let listing =
+            store.list("", ListOptions::default()).map_err(|error| error.to_string())?;
+        let watch = store.watch("", listing.revision).map_err(|error| error.to_string())?;
+        let mut feed = Feed { view: View::default(), watch };
+        for entry in listing.entries {
+            feed.put(&entry.key, &entry.value);
+        }
+        Ok(feed)
+    }
+
+    pub(super) fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Takes in what has happened already. False when the watch is lost.
+    pub(super) fn drain(&mut self) -> bool {
+        loop {
+            match self.watch.try_next() {
+                Ok(Some(event)) => {
+                    self.take(&event);
+                }
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// Waits for something that controllers look at. False when the watch is lost.
+    pub(super) async fn next(&mut self) -> bool {
+        loop {
+            match self.watch.next().await {
+                Ok(event) if self.take(&event) => return true,
+                Ok(_) => {}
+                Err(_) => return false,
+            }
+        }
+    }
+
+    fn take(&mut self, event: &Event) -> bool {
+        match event.change {
+            Change::Put => self.put(&event.key, &event.value),
+            Change::Delete => {
+                let Some(parts) = keys::parse(&event.key) else { return false };
+                let Some(kind) = seen(&event.key) else { return false };
+                self.view.remove(kind, parts.namespace, parts.name, event.revision);
+                true
+            }
+        }
+    }
+
+    fn put(&mut self, key: &str, bytes: &[u8]) -> bool {
+        let Some(kind) = seen(key) else { return false };
+        match read_object(bytes) {
+            Ok(object) => self.view.put(kind, Arc::new(slim(kind, object))),
+            Err(error) => {
+                tracing::error!("controllers: {key} can't be read and is left out: {error}");
+                false
+            }
+        }
+    }
+}
+
+fn seen(key: &str) -> Option<&'static Kind> {
+    keys::kind_of(key).filter(|kind| !UNSEEN.contains(&kind.kind))
+}
+
+fn slim(kind: &Kind, mut object: Object) -> Object {
+    if !SLIM.contains(&kind.kind) {
+        // Field ownership is long, and no controller reads it.
+        return object;
+    }
+    let mut left = Map::new();
+    for field in ["apiVersion", "kind", "metadata"] {
+        if let Some(value) = object.get_mut(field) {
+            left.insert(field.into(), value.take());
+        }
+    }
+    let mut object = Value::Object(left);
+    meta::remove(&mut object, "annotations");
+    object
+}
+
+/// The kinds whose objects in the view are only part of what is stored.
+pub(super) fn is_partial(kind: &Kind) -> bool {
+    kinds::all().contains(&kind) && SLIM.contains(&kind.kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_secret_leaves_its_content_outside() {
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "data": {"a": "b"},
+            "metadata": {"name": "x", "annotations": {"k": "{data}"}, "uid": "1"}});
+        let slim = slim(kinds::SECRET, secret);
+        assert_eq!(slim, json!({"apiVersion": "v1", "kind": "Secret",
+                                "metadata": {"name": "x", "uid": "1"}}));
+    }
+
+    #[test]
+    fn events_are_not_looked_at() {
+        assert!(seen("events/default/x").is_none());
+        assert_eq!(seen("pods/default/x").map(|k| k.kind), Some("Pod"));
+    }
+}
