@@ -4,5 +4,7 @@
 pub mod fields;
 pub mod images;
 pub mod net;
+pub mod runtime;
 pub mod seams;
+pub mod shim;
 pub mod volumes;

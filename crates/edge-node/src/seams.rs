@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Files that pin a pod's shared namespaces (bind mounts of nsfs), for the runtime to join.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct SandboxPaths {
     /// Network namespace; `None` for a pod on the host's network.
     pub net: Option<PathBuf>,
@@ -26,7 +26,7 @@ pub struct PodNetwork {
 }
 
 /// One mount of a container, beyond what every container has (`/proc`, `/dev`, `/sys` …).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Mount {
     /// File or directory on the board.
     pub source: PathBuf,
@@ -37,7 +37,7 @@ pub struct Mount {
 }
 
 /// Limits of one container, in the units that cgroups take.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Limits {
     /// Memory limit in bytes; `None` is no limit.
     pub memory_bytes: Option<u64>,
@@ -50,7 +50,7 @@ pub struct Limits {
 }
 
 /// What `securityContext` of pod and container come to for one container.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Security {
     /// `privileged: true`: all capabilities, devices and no seccomp filter.
     pub privileged: bool,
@@ -78,7 +78,7 @@ pub struct Security {
 
 /// All that the runtime needs to start one container. The caller has resolved images, volumes,
 /// environment and limits; the runtime looks nothing up.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ContainerSpec {
     /// Unique on the board, `[a-z0-9-]{1,64}`.
     pub id: String,
