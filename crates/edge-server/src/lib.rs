@@ -1,1 +1,36 @@
-//! placeholder
+//! The API server: HTTPS in front, one pipeline for all kinds behind it, the store underneath.
+//! The rooms:
+//!
+//! - `http`: connections, paths, negotiation, and answers in every form;
+//! - `auth`: who asks, and whether they may;
+//! - `api`: the pipeline that every read and write goes through, from HTTP and in process alike;
+//! - `admission`: checks and additions that look at other objects;
+//! - `discovery`: what there is to talk to, generated from the registry of kinds;
+//! - `driver`: the leader's loop, which runs the controllers and the scheduler of `edge-core`;
+//! - `proxy`: the way to the boards' agents;
+//! - `pki`: keys, certificates and the administrator's kubeconfig.
+
+mod admission;
+mod api;
+mod auth;
+mod boot;
+mod config;
+mod discovery;
+mod driver;
+mod health;
+mod http;
+mod metrics;
+mod pending;
+mod pki;
+mod proxy;
+mod server;
+mod tls;
+
+pub use api::{
+    Api, At, DeleteOptions, Deleted, FieldValidation, ListOptions, Page, Patch, Place, Propagation,
+    WatchItem, WatchOptions, Watching, WriteOptions, Written,
+};
+pub use auth::Identity;
+pub use config::{Config, ConfigError, Range};
+pub use pki::{AgentCredentials, PkiError};
+pub use server::{Server, StartError};

@@ -153,9 +153,7 @@ async fn act(api: &Api, who: &Identity, action: Action) -> Result<(), Status> {
             });
             api.bind(who, &namespace, &name, &binding, &options).await.map(drop)
         }
-        Action::Update { kind, object, sub } => {
-            update(api, who, kind, object, sub).await.map(drop)
-        }
+        Action::Update { kind, object, sub } => update(api, who, kind, object, sub).await.map(drop),
         Action::Event { .. } => Ok(()),
     }
 }

@@ -27,8 +27,7 @@ impl Feed {
     /// Reads everything as it is now.
     pub(super) fn open(api: &Api) -> Result<Feed, String> {
         let store = api.store();
-        let listing =
-            store.list("", ListOptions::default()).map_err(|error| error.to_string())?;
+        let listing = store.list("", ListOptions::default()).map_err(|error| error.to_string())?;
         let watch = store.watch("", listing.revision).map_err(|error| error.to_string())?;
         let mut feed = Feed { view: View::default(), watch };
         for entry in listing.entries {
@@ -124,8 +123,11 @@ mod tests {
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "data": {"a": "b"},
             "metadata": {"name": "x", "annotations": {"k": "{data}"}, "uid": "1"}});
         let slim = slim(kinds::SECRET, secret);
-        assert_eq!(slim, json!({"apiVersion": "v1", "kind": "Secret",
-                                "metadata": {"name": "x", "uid": "1"}}));
+        assert_eq!(
+            slim,
+            json!({"apiVersion": "v1", "kind": "Secret",
+                                "metadata": {"name": "x", "uid": "1"}})
+        );
     }
 
     #[test]

@@ -93,7 +93,8 @@ mod tests {
 
     #[test]
     fn a_cluster_wide_objects_event_is_in_default() {
-        let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1", "uid": "u"}});
+        let node =
+            json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1", "uid": "u"}});
         let event = event(&node, "Normal", "Starting", "text", "kubelet", 0, 7);
         assert_eq!(meta::namespace(&event), "default");
         assert_eq!(event["involvedObject"]["kind"], "Node");

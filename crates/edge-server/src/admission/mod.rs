@@ -1,0 +1,99 @@
+//! What a request must pass besides its kind's own rules: checks and additions that look at other
+//! objects, such as the namespace something is created in or the addresses that are taken.
+
+mod namespace;
+mod pod;
+mod service;
+
+use crate::api::{Api, Place};
+use crate::auth::Identity;
+use edge_api::field::FieldError;
+use edge_api::kinds::{self, Kind};
+use edge_api::status::Status;
+use edge_api::{Object, meta};
+use edge_store::Op;
+use tokio::sync::{OwnedMutexGuard, OwnedRwLockReadGuard, OwnedRwLockWriteGuard};
+
+/// What admission adds to a write. It is held until the write is done.
+#[derive(Default)]
+pub(crate) struct Admitted {
+    /// What must be written together with the object.
+    pub(crate) also: Vec<Op>,
+    /// Complaints that belong with those of the kind's validation.
+    pub(crate) errors: Vec<FieldError>,
+    _staying: Option<OwnedRwLockReadGuard<()>>,
+    _ending: Option<OwnedRwLockWriteGuard<()>>,
+    _allocating: Option<OwnedMutexGuard<()>>,
+}
+
+/// Admits a new object, adding to it what the cluster decides.
+pub(crate) async fn create(
+    api: &Api,
+    who: &Identity,
+    kind: &'static Kind,
+    object: &mut Object,
+) -> Result<Admitted, Status> {
+    let mut admitted = Admitted::default();
+    if kind.namespaced {
+        admitted._staying = Some(api.inner.namespaces.clone().read_owned().await);
+        namespace::open(api, kind, object)?;
+    }
+    if kind == kinds::POD {
+        pod::complete(api, object)?;
+    } else if kind == kinds::SERVICE {
+        admitted._allocating = Some(api.inner.allocation.clone().lock_owned().await);
+        admitted.errors = service::allocate(api, object, None)?;
+    } else if kind == kinds::NAMESPACE {
+        admitted.also = namespace::furnish(api, meta::name(object))?;
+    } else if kind == kinds::EVENT {
+        admitted.also = api.expired_events();
+    } else if kind == kinds::NODE {
+        own_node(who, meta::name(object))?;
+    }
+    Ok(admitted)
+}
+
+/// Admits a change.
+pub(crate) async fn update(
+    api: &Api,
+    who: &Identity,
+    place: Place<'_>,
+    new: &mut Object,
+    old: &Object,
+) -> Result<Admitted, Status> {
+    let mut admitted = Admitted::default();
+    let kind = place.kind;
+    if kind == kinds::SERVICE && place.sub.is_empty() {
+        admitted._allocating = Some(api.inner.allocation.clone().lock_owned().await);
+        admitted.errors = service::allocate(api, new, Some(old))?;
+    } else if kind == kinds::NAMESPACE && meta::is_deleting(new) {
+        admitted._ending = Some(api.inner.namespaces.clone().write_owned().await);
+        namespace::may_end(api, new)?;
+    } else if kind == kinds::EVENT {
+        admitted.also = api.expired_events();
+    } else if kind == kinds::NODE {
+        own_node(who, place.name)?;
+    }
+    Ok(admitted)
+}
+
+/// Admits a delete.
+pub(crate) fn delete(who: &Identity, place: Place<'_>) -> Result<(), Status> {
+    if place.kind == kinds::NAMESPACE {
+        namespace::may_delete(place.name)?;
+    } else if place.kind == kinds::NODE {
+        own_node(who, place.name)?;
+    }
+    Ok(())
+}
+
+/// An agent sees to its own Node only.
+fn own_node(who: &Identity, name: &str) -> Result<(), Status> {
+    match who.node() {
+        Some(board) if board != name => {
+            let why = format!("node \"{board}\" is not allowed to modify node \"{name}\"");
+            Err(Status::forbidden(kinds::NODE, name, &why))
+        }
+        _ => Ok(()),
+    }
+}

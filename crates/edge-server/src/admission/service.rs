@@ -1,0 +1,240 @@
+//! Addresses and ports of Services. What is taken is read from the Services themselves, under a
+//! lock, so nothing can leak and nothing needs repair after a crash.
+
+use crate::api::{Api, peek};
+use crate::config::Range;
+use edge_api::field::{Errors, FieldError, Path};
+use edge_api::status::Status;
+use edge_api::{Object, kinds, meta};
+use edge_store::ListOptions;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+/// The ports that Services may have on every board.
+const PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
+/// Below this, addresses are left to those who ask for one, as Kubernetes leaves them.
+const STATIC_BAND: u32 = 256;
+
+#[derive(Deserialize)]
+struct Taken {
+    spec: TakenSpec,
+}
+
+#[derive(Deserialize)]
+struct TakenSpec {
+    #[serde(rename = "clusterIP")]
+    cluster_ip: Option<String>,
+    #[serde(default)]
+    ports: Vec<TakenPort>,
+}
+
+#[derive(Deserialize)]
+struct TakenPort {
+    #[serde(rename = "nodePort")]
+    node_port: Option<u16>,
+}
+
+#[derive(Default)]
+struct InUse {
+    addresses: BTreeSet<Ipv4Addr>,
+    ports: BTreeSet<u16>,
+}
+
+/// Gives a Service its address and ports; complaints are about those it asks for itself.
+pub(super) fn allocate(
+    api: &Api,
+    new: &mut Object,
+    old: Option<&Object>,
+) -> Result<Vec<FieldError>, Status> {
+    if !new["spec"].is_object() {
+        return Ok(Vec::new());
+    }
+    let in_use = in_use(api, new)?;
+    let mut errors = Errors::new();
+    if let Some(old) = old {
+        inherit(new, old);
+    }
+    address(api, new, &in_use, &mut errors)?;
+    ports(api, new, &in_use, &mut errors)?;
+    Ok(errors.into_vec())
+}
+
+fn in_use(api: &Api, but: &Object) -> Result<InUse, Status> {
+    let listing = api.store().list(&kinds::SERVICE.key_prefix(None), ListOptions::default());
+    let listing = listing.map_err(|error| Status::internal(error.to_string()))?;
+    let own = kinds::SERVICE.key(meta::namespace(but), meta::name(but));
+    let mut in_use = InUse::default();
+    for entry in listing.entries.iter().filter(|entry| *entry.key != *own) {
+        let Some(service) = peek::<Taken>(&entry.value) else { continue };
+        let address = service.spec.cluster_ip.and_then(|ip| ip.parse::<Ipv4Addr>().ok());
+        in_use.addresses.extend(address);
+        let ports = service.spec.ports.iter().filter_map(|port| port.node_port);
+        in_use.ports.extend(ports.filter(|port| *port > 0));
+    }
+    Ok(in_use)
+}
+
+fn kind_of(service: &Object) -> &str {
+    service["spec"]["type"].as_str().unwrap_or("ClusterIP")
+}
+
+fn has_node_ports(service: &Object) -> bool {
+    match kind_of(service) {
+        "NodePort" => true,
+        "LoadBalancer" => service["spec"]["allocateLoadBalancerNodePorts"] != false,
+        _ => false,
+    }
+}
+
+/// What an update leaves out stays as it was; what the new type does not have goes.
+fn inherit(new: &mut Object, old: &Object) {
+    let external = kind_of(new) == "ExternalName";
+    let was_external = kind_of(old) == "ExternalName";
+    for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+        let unset = new["spec"][field].as_str().is_some_and(str::is_empty)
+            || new["spec"].get(field).is_none_or(Value::is_null);
+        let same = new["spec"].get(field) == old["spec"].get(field);
+        if external && !was_external && same {
+            if let Some(spec) = new["spec"].as_object_mut() {
+                spec.remove(field);
+            }
+        } else if !external
+            && unset
+            && let Some(value) = old["spec"].get(field)
+        {
+            new["spec"][field] = value.clone();
+        }
+    }
+    let old_ports = old["spec"]["ports"].as_array().cloned().unwrap_or_default();
+    let drop = !matches!(kind_of(new), "NodePort" | "LoadBalancer");
+    let Some(ports) = new["spec"]["ports"].as_array_mut() else { return };
+    for port in ports {
+        let before = old_ports.iter().find(|before| {
+            before["port"] == port["port"] && before["protocol"] == port["protocol"]
+        });
+        let had = before.and_then(|before| before["nodePort"].as_u64()).unwrap_or(0);
+        let asked = port["nodePort"].as_u64().unwrap_or(0);
+        if drop && asked == had {
+            if let Some(port) = port.as_object_mut() {
+                port.remove("nodePort");
+            }
+        } else if !drop && asked == 0 && had > 0 {
+            port["nodePort"] = json!(had);
+        }
+    }
+}
+
+fn address(
+    api: &Api,
+    service: &mut Object,
+    in_use: &InUse,
+    errors: &mut Errors,
+) -> Result<(), Status> {
+    if kind_of(service) == "ExternalName" {
+        return Ok(());
+    }
+    let first = &service["spec"]["clusterIPs"][0];
+    let given = service["spec"]["clusterIP"].as_str().filter(|ip| !ip.is_empty());
+    let given = given.or(first.as_str()).unwrap_or_default().to_owned();
+    let spec = Path::new("spec");
+    let path = spec.child("clusterIPs");
+    let chosen = match given.as_str() {
+        "None" => given,
+        "" => free_address(api, &in_use.addresses)?.to_string(),
+        _ => {
+            let range = &api.inner.services;
+            let why = match given.parse::<Ipv4Addr>() {
+                // What is no address at all is the validation's to say.
+                Err(_) => None,
+                Ok(ip) if !range.usable(ip) => Some(format!(
+                    "failed to allocate IP {given}: the provided IP ({given}) is not in the valid \
+                     range. The range of valid IPs is {range}"
+                )),
+                Ok(ip) if in_use.addresses.contains(&ip) => {
+                    Some(format!("failed to allocate IP {given}: provided IP is already allocated"))
+                }
+                Ok(_) => None,
+            };
+            if let Some(why) = why {
+                errors.invalid(&path, json!([given]), &why);
+            }
+            given
+        }
+    };
+    let spec = meta::ensure(service, "spec");
+    spec.insert("clusterIP".to_owned(), json!(chosen));
+    spec.entry("clusterIPs").or_insert_with(|| json!([chosen]));
+    spec.entry("ipFamilies").or_insert_with(|| json!(["IPv4"]));
+    spec.entry("ipFamilyPolicy").or_insert_with(|| json!("SingleStack"));
+    Ok(())
+}
+
+/// A free address: from a random start upwards, the static band only when the rest is taken.
+fn free_address(api: &Api, taken: &BTreeSet<Ipv4Addr>) -> Result<Ipv4Addr, Status> {
+    let range: &Range = &api.inner.services;
+    let band = (range.size() / 16).clamp(16.min(range.size() / 2), STATIC_BAND);
+    let last = range.size() - 1;
+    let start = u32::try_from(api.random() % u64::from(last - band)).unwrap_or(0);
+    let upper = (0..last - band).map(|step| band + (start + step) % (last - band));
+    // .1 is the API's own, .10 is where cluster DNS is expected.
+    let lower = (2..band).filter(|offset| *offset != 10);
+    upper
+        .chain(lower)
+        .filter_map(|offset| range.nth(offset))
+        .find(|ip| !taken.contains(ip))
+        .ok_or_else(|| Status::internal("failed to allocate a serviceIP: range is full"))
+}
+
+fn ports(
+    api: &Api,
+    service: &mut Object,
+    in_use: &InUse,
+    errors: &mut Errors,
+) -> Result<(), Status> {
+    if !has_node_ports(service) {
+        return Ok(());
+    }
+    let Some(ports) = service["spec"]["ports"].as_array_mut() else { return Ok(()) };
+    let spec = Path::new("spec");
+    let path = spec.child("ports");
+    let mut chosen = in_use.ports.clone();
+    for (index, port) in ports.iter().enumerate() {
+        let asked = port["nodePort"].as_u64().unwrap_or(0);
+        let item = path.index(index);
+        let at = item.child("nodePort");
+        match u16::try_from(asked) {
+            Ok(0) => {}
+            Ok(number) if PORTS.contains(&number) => {
+                if in_use.ports.contains(&number) {
+                    errors.invalid(&at, asked, "provided port is already allocated");
+                }
+                chosen.insert(number);
+            }
+            _ => errors.invalid(
+                &at,
+                asked,
+                "provided port is not in the valid range. The range of valid ports is 30000-32767",
+            ),
+        }
+    }
+    for port in ports {
+        if port["nodePort"].as_u64().unwrap_or(0) == 0 {
+            let number = free_port(api, &chosen)?;
+            chosen.insert(number);
+            port["nodePort"] = json!(number);
+        }
+    }
+    Ok(())
+}
+
+fn free_port(api: &Api, taken: &BTreeSet<u16>) -> Result<u16, Status> {
+    let count = PORTS.len() as u64;
+    let start = api.random() % count;
+    (0..count)
+        .filter_map(|step| u16::try_from((start + step) % count).ok())
+        .map(|offset| PORTS.start() + offset)
+        .find(|port| !taken.contains(port))
+        .ok_or_else(|| Status::internal("failed to allocate a nodePort: range is full"))
+}

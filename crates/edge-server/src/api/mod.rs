@@ -1,0 +1,253 @@
+//! The one pipeline every write goes through, whoever makes it: decode, default, prepare, admit,
+//! validate, stamp, propose. Reads hand out the stored bytes. HTTP handlers and the leader's driver
+//! call the same methods; only authentication and authorization are at the HTTP edge.
+
+mod binding;
+mod collection;
+mod create;
+mod delete;
+mod events;
+mod intake;
+mod options;
+mod patching;
+mod read;
+mod scale;
+mod token;
+mod update;
+mod watch;
+mod wire;
+
+pub use delete::Deleted;
+pub(crate) use delete::returns_object;
+pub(crate) use intake::{parse, parse_json, parse_options, peek};
+pub(crate) use options::dry_run;
+pub use options::{
+    At, DeleteOptions, FieldValidation, ListOptions, Propagation, WatchOptions, WriteOptions,
+};
+pub use patching::Patch;
+pub use read::Page;
+pub use watch::{WatchItem, Watching};
+pub(crate) use wire::{MAX_OBJECT, read as read_object};
+
+use crate::config::{Config, ConfigError, Range};
+use crate::metrics::Metrics;
+use bytes::Bytes;
+use edge_api::kinds::{self, Kind};
+use edge_api::status::Status;
+use edge_api::{Object, keys, meta, time};
+use edge_store::{Command, Entry, Expect, Op, ProposeError, Revision, Store};
+use ring::rand::{SecureRandom, SystemRandom};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+pub(crate) use wire::Unstamped;
+
+/// The API in this process.
+#[derive(Clone)]
+pub struct Api {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What all handles to the API share.
+pub(crate) struct Inner {
+    pub(crate) store: Store,
+    pub(crate) services: Range,
+    pub(crate) metrics: Metrics,
+    /// The leader's Lease, which is never logged.
+    pub(crate) lease: Entry,
+    /// Held for reading while something is created in a namespace, and for writing while one ends,
+    /// so that nothing slips into a namespace that is going.
+    pub(crate) namespaces: Arc<tokio::sync::RwLock<()>>,
+    /// Held while a Service's addresses and ports are chosen and written.
+    pub(crate) allocation: Arc<tokio::sync::Mutex<()>>,
+    /// When expired Events were last looked for, in milliseconds.
+    pub(crate) swept: std::sync::atomic::AtomicI64,
+    random: SystemRandom,
+}
+
+/// The outcome of a create, update or patch.
+#[derive(Debug)]
+pub struct Written {
+    /// The object as it is now.
+    pub object: Object,
+    /// The same as stored bytes.
+    pub bytes: Bytes,
+    /// What the caller should be told, such as unknown fields.
+    pub warnings: Vec<String>,
+}
+
+/// Where an object is, and which part of it is meant.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The kind.
+    pub kind: &'static Kind,
+    /// The namespace; empty for cluster-wide kinds.
+    pub namespace: &'a str,
+    /// The name.
+    pub name: &'a str,
+    /// The subresource; empty for the object itself.
+    pub sub: &'a str,
+}
+
+impl<'a> Place<'a> {
+    /// The object itself.
+    pub fn new(kind: &'static Kind, namespace: &'a str, name: &'a str) -> Place<'a> {
+        Place { kind, namespace, name, sub: "" }
+    }
+
+    /// One of its subresources.
+    pub fn sub(self, sub: &'a str) -> Place<'a> {
+        Place { sub, ..self }
+    }
+
+    pub(crate) fn key(&self) -> String {
+        keys::key(self.kind, self.namespace, self.name)
+    }
+
+    pub(crate) fn not_found(&self) -> Status {
+        Status::not_found(self.kind, self.name)
+    }
+}
+
+/// Why a write was not kept.
+pub(crate) enum CommitError {
+    /// Somebody else was first.
+    Conflict,
+    /// Anything else.
+    Status(Status),
+}
+
+impl Api {
+    /// The pipeline over an open store.
+    pub(crate) fn new(store: Store, config: &Config) -> Result<Api, ConfigError> {
+        let random = SystemRandom::new();
+        let lease = leader_lease(&config.name, store.revision().max(1), &uuid(&random));
+        Ok(Api {
+            inner: Arc::new(Inner {
+                services: config.services()?,
+                metrics: Metrics::default(),
+                lease,
+                namespaces: Arc::default(),
+                allocation: Arc::default(),
+                swept: Default::default(),
+                random,
+                store,
+            }),
+        })
+    }
+
+    /// The store behind the API, for its revision and its watches.
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// 64 random bits.
+    pub(crate) fn random(&self) -> u64 {
+        u64::from_le_bytes(random_bytes(&self.inner.random))
+    }
+
+    /// A fresh uid.
+    pub(crate) fn uid(&self) -> String {
+        uuid(&self.inner.random)
+    }
+
+    /// Proposes an object, with whatever must be written together with it.
+    pub(crate) async fn commit(
+        &self,
+        key: String,
+        object: &Object,
+        expect: Expect,
+        mut also: Vec<Op>,
+    ) -> Result<(Revision, Bytes), CommitError> {
+        let written = Unstamped::write(object).map_err(CommitError::Status)?;
+        let (value, at) = written.parts();
+        also.insert(0, Op::Put { key, value, stamp: Some(at), expect });
+        let revision = self.propose(also).await?;
+        Ok((revision, written.at(revision)))
+    }
+
+    /// Proposes operations that are kept together or not at all.
+    pub(crate) async fn propose(&self, ops: Vec<Op>) -> Result<Revision, CommitError> {
+        match self.inner.store.propose(Command { ops }).await {
+            Ok(applied) => Ok(applied.revision),
+            Err(ProposeError::Conflict { .. }) => Err(CommitError::Conflict),
+            Err(error @ ProposeError::TooLarge { .. }) => {
+                let mut status = Status::too_large(edge_store::VALUE_BYTES_MAX);
+                status.message = format!("{}: {error}", status.message);
+                Err(CommitError::Status(status))
+            }
+            Err(error @ (ProposeError::Closed | ProposeError::Full { .. })) => {
+                Err(CommitError::Status(Status::unavailable(error.to_string())))
+            }
+            Err(error) => Err(CommitError::Status(Status::internal(error))),
+        }
+    }
+}
+
+/// The outcome of a write that was kept.
+pub(crate) fn written(
+    mut object: Object,
+    revision: Revision,
+    bytes: Bytes,
+    warnings: Vec<String>,
+) -> Written {
+    meta::set(&mut object, "resourceVersion", revision.to_string());
+    Written { object, bytes, warnings }
+}
+
+/// The outcome of a write that was only tried.
+pub(crate) fn tried(object: Object, warnings: Vec<String>) -> Result<Written, Status> {
+    let bytes = serde_json::to_vec(&object).map_err(Status::internal)?.into();
+    Ok(Written { object, bytes, warnings })
+}
+
+/// Milliseconds since the epoch.
+pub(crate) fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn random_bytes<const N: usize>(random: &SystemRandom) -> [u8; N] {
+    let mut bytes = [0; N];
+    random.fill(&mut bytes).expect("invariant: the system's random source does not fail");
+    bytes
+}
+
+fn uuid(random: &SystemRandom) -> String {
+    let mut bytes: [u8; 16] = random_bytes(random);
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let mut text = String::with_capacity(36);
+    for (i, byte) in bytes.iter().enumerate() {
+        if matches!(i, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text
+}
+
+/// Name and namespace of the leader's Lease.
+pub(crate) const LEADER_LEASE: (&str, &str) = ("kube-system", "edged-leader");
+
+fn leader_lease(holder: &str, revision: Revision, uid: &str) -> Entry {
+    let now = now_ms();
+    let lease = serde_json::json!({
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {
+            "name": LEADER_LEASE.1,
+            "namespace": LEADER_LEASE.0,
+            "uid": uid,
+            "resourceVersion": revision.to_string(),
+            "creationTimestamp": time::format(now),
+        },
+        "spec": {
+            "holderIdentity": holder,
+            "leaseDurationSeconds": 5,
+            "acquireTime": time::format_micro(now),
+            "renewTime": time::format_micro(now),
+        },
+    });
+    let key = keys::key(kinds::LEASE, LEADER_LEASE.0, LEADER_LEASE.1);
+    Entry { key: Arc::from(key), revision, value: lease.to_string().into() }
+}

@@ -1,0 +1,48 @@
+//! Who may do what. Administrators may do all; a board's agent may do what its own pods need; and
+//! nobody else may do anything yet, which is said in Kubernetes' words.
+
+use super::identity::Identity;
+use super::node;
+use crate::api::Api;
+use crate::http::Target;
+use edge_api::status::Status;
+
+/// What somebody asks to do.
+pub(crate) struct Ask<'a> {
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`
+    pub(crate) verb: &'static str,
+    /// With what.
+    pub(crate) target: &'a Target,
+    /// The field selector of a list or watch.
+    pub(crate) fields: Option<&'a str>,
+}
+
+/// Answers whether `who` may do what is asked.
+pub(crate) fn authorize(api: &Api, who: &Identity, ask: &Ask<'_>) -> Result<(), Status> {
+    if who.in_group("system:masters") {
+        return Ok(());
+    }
+    let why = match who.node() {
+        Some(board) => match node::allows(api, board, ask) {
+            Ok(()) => return Ok(()),
+            Err(why) => format!(": {why}"),
+        },
+        None => String::new(),
+    };
+    let target = ask.target;
+    let sub = if target.sub.is_empty() { String::new() } else { format!("/{}", target.sub) };
+    let resource = format!("{}{sub}", target.kind.plural);
+    let scope = if target.namespace.is_empty() {
+        "at the cluster scope".to_owned()
+    } else {
+        format!("in the namespace {:?}", target.namespace)
+    };
+    Err(Status::forbidden(
+        target.kind,
+        &target.name,
+        &format!(
+            "User {:?} cannot {} resource {resource:?} in API group {:?} {scope}{why}",
+            who.user, ask.verb, target.kind.group
+        ),
+    ))
+}

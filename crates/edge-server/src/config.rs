@@ -1,0 +1,150 @@
+//! What a server is started with, and the few facts derived from it once, so that no other
+//! module parses an address range again.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+/// Settings of one API server, as the command line and the configuration file give them.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Name of this board; the holder of the leader's Lease.
+    pub name: String,
+    /// Directory for the store, the keys and the administrator's kubeconfig.
+    pub data_dir: PathBuf,
+    /// Address to serve HTTPS on; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// Address at which other boards and pods reach this one.
+    pub node_ip: Option<IpAddr>,
+    /// Range that pod addresses come from.
+    pub cluster_cidr: String,
+    /// Range that Services' virtual addresses come from.
+    pub service_cidr: String,
+    /// DNS suffix of the cluster.
+    pub cluster_domain: String,
+    /// Port that agents serve on when a Node does not say otherwise.
+    pub agent_port: u16,
+}
+
+/// A setting that cannot be used.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// Name of the setting.
+    pub setting: &'static str,
+    /// The value as given.
+    pub value: String,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?} cannot be used: {}", self.setting, self.value, self.reason)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// An IPv4 range in which addresses are handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    base: u32,
+    size: u32,
+    prefix: u8,
+}
+
+impl Range {
+    /// Reads `10.43.0.0/16`; the setting's name appears in the error.
+    pub fn parse(setting: &'static str, text: &str) -> Result<Range, ConfigError> {
+        let bad = |reason| ConfigError { setting, value: text.to_owned(), reason };
+        let (address, prefix) =
+            text.split_once('/').ok_or(bad("write it as ADDRESS/PREFIX, as in 10.43.0.0/16"))?;
+        let address: Ipv4Addr =
+            address.parse().map_err(|_| bad("the address is not an IPv4 address"))?;
+        let prefix: u8 = prefix.parse().map_err(|_| bad("the prefix is not a number"))?;
+        if !(8..=28).contains(&prefix) {
+            return Err(bad("the prefix must be between 8 and 28"));
+        }
+        let size = 1u32 << (32 - prefix);
+        let base = u32::from(address);
+        if base & (size - 1) != 0 {
+            return Err(bad("the address has bits set behind the prefix"));
+        }
+        Ok(Range { base, size, prefix })
+    }
+
+    /// The n-th address, counted from the range's base.
+    pub fn nth(&self, n: u32) -> Option<Ipv4Addr> {
+        (n < self.size).then(|| Ipv4Addr::from(self.base + n))
+    }
+
+    /// How many addresses the range spans, base and broadcast included.
+    pub fn size(&self) -> u32 {
+        self.size
+    }
+
+    /// Whether `address` may be handed out: inside, and neither base nor broadcast.
+    pub fn usable(&self, address: Ipv4Addr) -> bool {
+        let offset = u32::from(address).wrapping_sub(self.base);
+        offset > 0 && offset < self.size - 1
+    }
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", Ipv4Addr::from(self.base), self.prefix)
+    }
+}
+
+impl Config {
+    /// The range of Services' addresses.
+    pub fn services(&self) -> Result<Range, ConfigError> {
+        Range::parse("--service-cidr", &self.service_cidr)
+    }
+
+    /// The address that clients outside this board should use for it.
+    pub fn advertised(&self) -> IpAddr {
+        match self.node_ip {
+            Some(ip) => ip,
+            None if self.listen.ip().is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            None => self.listen.ip(),
+        }
+    }
+}
+
+impl Config {
+    /// The address at which pods and other boards reach this server, if there is one.
+    pub fn reachable(&self) -> Option<IpAddr> {
+        let listen = self.listen.ip();
+        let told = self.node_ip.or((!listen.is_unspecified()).then_some(listen));
+        told.or_else(outgoing).filter(|ip| !ip.is_loopback())
+    }
+}
+
+/// The address this board would use to reach others. Connecting a UDP socket sends nothing.
+fn outgoing() -> Option<IpAddr> {
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_unspecified())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_read_and_refused() {
+        let range = Range::parse("--service-cidr", "10.43.0.0/16").unwrap();
+        assert_eq!(range.nth(1), Some(Ipv4Addr::new(10, 43, 0, 1)));
+        assert_eq!(range.nth(65536), None);
+        assert!(range.usable(Ipv4Addr::new(10, 43, 255, 254)));
+        assert!(!range.usable(Ipv4Addr::new(10, 43, 255, 255)));
+        assert!(!range.usable(Ipv4Addr::new(10, 43, 0, 0)));
+        assert!(!range.usable(Ipv4Addr::new(10, 42, 0, 1)));
+        assert_eq!(range.to_string(), "10.43.0.0/16");
+        for bad in ["10.43.0.0", "x/16", "10.43.0.0/64", "10.43.0.1/16", "fd00::/64"] {
+            let error = Range::parse("--service-cidr", bad).unwrap_err().to_string();
+            assert!(error.contains("--service-cidr") && error.contains(bad), "{error}");
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The HTTP edge: connections, paths, negotiation, bodies. What a request means to the cluster is
+//! decided in `api`; here it is only read and answered.
+
+mod body;
+mod encode;
+mod io;
+mod listen;
+mod negotiate;
+mod objects;
+mod parameters;
+mod query;
+mod reply;
+mod request;
+mod route;
+mod serve;
+mod subresources;
+mod table;
+mod watching;
+
+pub(crate) use body::ReplyBody;
+pub(crate) use listen::{bind, run};
+pub(crate) use negotiate::{BodyType, Form, discovery_form};
+pub(crate) use query::Query;
+pub(crate) use reply::{Reply, json, reply_typed, text};
+pub(crate) use route::{Route, Target};
+pub(crate) use serve::Front;

@@ -1,0 +1,130 @@
+//! What a path means: a resource with its namespace, name and subresource, or one of the few
+//! paths that are not resources.
+
+use super::query::Query;
+use edge_api::kinds::{self, Kind};
+use http::Method;
+use percent_encoding::percent_decode_str;
+
+/// A resource that a request is about.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    /// The kind's row in the registry.
+    pub(crate) kind: &'static Kind,
+    /// The namespace, empty for cluster-wide kinds and for requests over all namespaces.
+    pub(crate) namespace: String,
+    /// The object's name; empty for collections.
+    pub(crate) name: String,
+    /// The subresource; empty for the object itself.
+    pub(crate) sub: String,
+    /// What follows the subresource, as in `nodes/n/proxy/healthz`, still escaped.
+    pub(crate) rest: String,
+}
+
+/// What a path means.
+#[derive(Debug)]
+pub(crate) enum Route {
+    /// `/livez`, `/readyz`, `/healthz`, with a check's name behind it or not.
+    Health,
+    /// `/version`
+    Version,
+    /// `/metrics`
+    Metrics,
+    /// `/`
+    Root,
+    /// `/api`
+    CoreVersions,
+    /// `/apis`
+    Groups,
+    /// `/apis/<group>`
+    Group(String),
+    /// `/api/v1`, `/apis/<group>/<version>`
+    Resources(String, String),
+    /// `/openapi/v2`
+    OpenApiV2,
+    /// `/openapi/v3` or, with a group's path behind it, one document.
+    OpenApiV3(String),
+    /// A resource.
+    Resource(Target),
+    /// Nothing that this server serves.
+    Unknown,
+}
+
+/// Reads a path; escapes are decoded within each segment.
+pub(crate) fn route(path: &str) -> Route {
+    let raw: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
+    let segments: Vec<String> =
+        raw.iter().map(|s| percent_decode_str(s).decode_utf8_lossy().into_owned()).collect();
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    match segments.as_slice() {
+        [] => Route::Root,
+        ["livez" | "readyz" | "healthz", ..] => Route::Health,
+        ["version"] => Route::Version,
+        ["metrics"] => Route::Metrics,
+        ["openapi", "v2"] => Route::OpenApiV2,
+        ["openapi", "v3", rest @ ..] => Route::OpenApiV3(rest.join("/")),
+        ["api"] => Route::CoreVersions,
+        ["api", "v1"] => Route::Resources(String::new(), "v1".to_owned()),
+        ["api", "v1", rest @ ..] => resource("", "v1", rest, &raw[2..]),
+        ["apis"] => Route::Groups,
+        ["apis", group] => Route::Group((*group).to_owned()),
+        ["apis", group, version] => Route::Resources((*group).to_owned(), (*version).to_owned()),
+        ["apis", group, version, rest @ ..] => resource(group, version, rest, &raw[3..]),
+        _ => Route::Unknown,
+    }
+}
+
+fn resource(group: &str, version: &str, rest: &[&str], raw: &[&str]) -> Route {
+    let (namespace, rest, raw) = match rest {
+        // `namespaces/x/status` is a Namespace's subresource; `namespaces/x/pods` is not.
+        ["namespaces", _] | ["namespaces", _, "status" | "finalize"] => ("", rest, raw),
+        ["namespaces", namespace, tail @ ..] if !tail.is_empty() => (*namespace, tail, &raw[2..]),
+        _ => ("", rest, raw),
+    };
+    let Some((plural, rest)) = rest.split_first() else { return Route::Unknown };
+    let Some(kind) = kinds::by_resource(group, plural).filter(|kind| kind.version == version)
+    else {
+        return Route::Unknown;
+    };
+    let (name, sub, tail) = match rest {
+        [] => ("", "", 0),
+        [name] => (*name, "", 0),
+        [name, sub, tail @ ..] => (*name, *sub, tail.len()),
+    };
+    let misplaced = (kind.namespaced && namespace.is_empty() && !name.is_empty())
+        || (!kind.namespaced && !namespace.is_empty())
+        || (tail > 0 && sub != "proxy");
+    if misplaced || (!sub.is_empty() && !has_subresource(kind, sub)) {
+        return Route::Unknown;
+    }
+    Route::Resource(Target {
+        kind,
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        sub: sub.to_owned(),
+        rest: raw[raw.len() - tail..].join("/"),
+    })
+}
+
+/// Whether a kind's row lists this subresource.
+pub(crate) fn has_subresource(kind: &Kind, sub: &str) -> bool {
+    kind.subresources.iter().any(|s| s.name == sub)
+}
+
+/// The verb of a request, in the words that authorization rules use.
+pub(crate) fn verb(method: &Method, target: &Target, query: &Query) -> Option<&'static str> {
+    let watching = query.flag("watch").unwrap_or(false);
+    let connects = matches!(target.sub.as_str(), "exec" | "attach" | "portforward" | "proxy");
+    Some(match (method.as_str(), target.name.is_empty()) {
+        ("GET" | "HEAD", true) if watching => "watch",
+        ("GET" | "HEAD", true) => "list",
+        ("GET" | "HEAD", false) => "get",
+        ("POST", false) if target.sub.is_empty() => return None,
+        ("POST", _) => "create",
+        ("PUT", false) => "update",
+        ("PATCH", false) => "patch",
+        ("DELETE", true) => "deletecollection",
+        ("DELETE", false) if target.sub.is_empty() || connects => "delete",
+        _ => return None,
+    })
+}

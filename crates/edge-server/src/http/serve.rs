@@ -1,0 +1,141 @@
+//! From a request to its answer: who asks, what for, whether they may, and then the handler. Every
+//! request ends in an answer and is counted, whatever went wrong.
+
+use super::body::ReplyBody;
+use super::query::Query;
+use super::reply::{self, Reply};
+use super::route::{self, Route, Target};
+use super::{objects, subresources};
+use crate::api::Api;
+use crate::auth::{self, Ask, Identity};
+use crate::proxy::Agents;
+use crate::{discovery, health, metrics};
+use edge_api::status::{Reason, Status};
+use http::{HeaderMap, Method, Request};
+use hyper::body::Incoming;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// The client of one connection.
+pub(crate) struct Peer {
+    /// Who it is.
+    pub(crate) identity: Identity,
+    /// Turns true when the server ends.
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+/// What all connections share.
+pub(crate) struct Front {
+    /// The pipeline.
+    pub(crate) api: Api,
+    /// The way to the boards' agents.
+    pub(crate) agents: Agents,
+    /// What can be discovered; it never changes while the server runs.
+    pub(crate) discovery: discovery::Documents,
+}
+
+/// A request to a resource, taken apart.
+pub(super) struct Call {
+    pub(super) peer: Arc<Peer>,
+    pub(super) target: Target,
+    pub(super) method: Method,
+    pub(super) headers: HeaderMap,
+    pub(super) query: Query,
+}
+
+impl Front {
+    /// Answers a request.
+    pub(crate) async fn answer(&self, peer: Arc<Peer>, request: Request<Incoming>) -> Reply {
+        let counted = metrics::Request::begin(&self.api.inner.metrics);
+        let mut label = metrics::Label::default();
+        let response = match self.dispatch(peer, request, &mut label).await {
+            Ok(response) => response,
+            Err(status) => reply::status(&status),
+        };
+        counted.end(label, response.status().as_u16());
+        response
+    }
+
+    async fn dispatch(
+        &self,
+        peer: Arc<Peer>,
+        request: Request<Incoming>,
+        label: &mut metrics::Label,
+    ) -> Result<Reply, Status> {
+        let query = Query::parse(request.uri().query().unwrap_or_default());
+        let target = match route::route(request.uri().path()) {
+            Route::Resource(target) => target,
+            other => return self.plain(&peer, &other, &request, &query),
+        };
+        check_bearer(&peer, request.headers())?;
+        let verb = route::verb(request.method(), &target, &query)
+            .ok_or_else(Status::method_not_allowed)?;
+        *label = metrics::Label { verb, resource: target.kind.plural, sub: target.sub.clone() };
+        let fields = match verb {
+            "list" | "watch" | "deletecollection" => query.get("fieldSelector"),
+            _ => None,
+        };
+        let ask = Ask { verb, target: &target, fields };
+        auth::authorize(&self.api, &peer.identity, &ask)?;
+        if matches!(target.sub.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy") {
+            return self.agents.pass(&self.api, &target, &query, request).await;
+        }
+        let (head, body) = request.into_parts();
+        let call = Call { peer, target, method: head.method, headers: head.headers, query };
+        match call.target.sub.as_str() {
+            "scale" | "binding" | "eviction" => subresources::handle(&self.api, call, body).await,
+            _ => objects::handle(&self.api, call, body).await,
+        }
+    }
+
+    /// The paths that are not resources.
+    fn plain(
+        &self,
+        peer: &Peer,
+        route: &Route,
+        request: &Request<Incoming>,
+        query: &Query,
+    ) -> Result<Reply, Status> {
+        let path = request.uri().path();
+        let open = matches!(route, Route::Health | Route::Version);
+        if !open {
+            check_bearer(peer, request.headers())?;
+            let known = peer.identity.in_group("system:authenticated");
+            let all = peer.identity.in_group("system:masters");
+            if !known || (matches!(route, Route::Metrics) && !all) {
+                return Err(forbidden_path(&peer.identity, path));
+            }
+        }
+        if matches!(route, Route::Unknown) {
+            return Err(Status::no_such_path());
+        }
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return Err(Status::method_not_allowed());
+        }
+        let headers = request.headers();
+        match route {
+            Route::Health => Ok(health::answer(&self.api, path, query)),
+            Route::Version => Ok(reply::json(200, discovery::version())),
+            Route::Metrics => Ok(reply::reply(
+                200,
+                "text/plain; version=0.0.4; charset=utf-8",
+                ReplyBody::of(metrics::render(&self.api)),
+            )),
+            other => self.discovery.answer(other, headers),
+        }
+    }
+}
+
+/// A bearer token is somebody's, and we know nobody's yet.
+fn check_bearer(peer: &Peer, headers: &HeaderMap) -> Result<(), Status> {
+    let anonymous = peer.identity.in_group("system:unauthenticated");
+    if anonymous && headers.contains_key(http::header::AUTHORIZATION) {
+        return Err(Status::unauthorized());
+    }
+    Ok(())
+}
+
+fn forbidden_path(who: &Identity, path: &str) -> Status {
+    let message = format!("forbidden: User {:?} cannot get path {path:?}", who.user);
+    Status::new(Reason::Forbidden, message)
+}

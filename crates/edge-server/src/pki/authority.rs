@@ -1,0 +1,337 @@
+//! The cluster's certificate authority and what it issues. Leaves live a year and are replaced
+//! when two thirds of that have passed, when they lack a name, or when another authority made them.
+
+use super::disk;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
+};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+const DAY: u64 = 24 * 60 * 60;
+const CA_LIFETIME: u64 = 3650 * DAY;
+const LEAF_LIFETIME: u64 = 365 * DAY;
+/// A board without a clock may wake in 1970; nothing is issued to end before this moment's year.
+const EARLIEST_NOW: u64 = 1_735_689_600;
+
+/// Trouble with keys or certificates.
+#[derive(Debug)]
+pub enum PkiError {
+    /// A file could not be read or written.
+    Io {
+        /// What was being done.
+        operation: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A file does not hold what it should.
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A certificate could not be made.
+    Issue {
+        /// For whom.
+        subject: String,
+        /// Why not.
+        reason: String,
+    },
+}
+
+impl PkiError {
+    pub(super) fn io(operation: &'static str, path: &Path, source: io::Error) -> PkiError {
+        PkiError::Io { operation, path: path.to_owned(), source }
+    }
+
+    fn issue(subject: &str, reason: impl fmt::Display) -> PkiError {
+        PkiError::Issue { subject: subject.to_owned(), reason: reason.to_string() }
+    }
+}
+
+impl fmt::Display for PkiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PkiError::Io { operation, path, source } => {
+                write!(f, "{operation} {}: {source}", path.display())
+            }
+            PkiError::Damaged { path, reason } => write!(
+                f,
+                "{} is damaged ({reason}): restore it from a backup, or remove the directory {} \
+                 to make a new authority, after which every client needs new credentials",
+                path.display(),
+                path.parent().unwrap_or(path).display(),
+            ),
+            PkiError::Issue { subject, reason } => {
+                write!(f, "issue a certificate for {subject}: {reason}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for PkiError {}
+
+/// A certificate with its private key, both in PEM.
+#[derive(Clone)]
+pub(crate) struct Leaf {
+    /// The certificate.
+    pub(crate) cert_pem: String,
+    /// Its private key (PKCS#8).
+    pub(crate) key_pem: String,
+}
+
+/// What an agent needs to talk to the API and to be talked to.
+#[derive(Clone)]
+pub struct AgentCredentials {
+    /// The cluster's authority, for both directions.
+    pub ca_pem: String,
+    /// Client certificate: `CN=system:node:<node>`, `O=system:nodes`.
+    pub client_cert_pem: String,
+    /// Key of the client certificate.
+    pub client_key_pem: String,
+    /// Certificate to serve the agent's port with.
+    pub serving_cert_pem: String,
+    /// Key of the serving certificate.
+    pub serving_key_pem: String,
+}
+
+/// Who a leaf speaks for and what it may be used for.
+pub(super) struct Subject<'a> {
+    pub(super) user: &'a str,
+    pub(super) group: Option<&'a str>,
+    /// DNS names and addresses; empty for a client's certificate.
+    pub(super) names: &'a BTreeSet<String>,
+}
+
+/// The cluster's certificate authority.
+pub(crate) struct Authority {
+    dir: PathBuf,
+    issuer: Issuer<'static, KeyPair>,
+    ca_pem: String,
+    ca_der: Vec<u8>,
+}
+
+impl Authority {
+    /// Opens the authority in `<data-dir>/pki`, or makes one there if the directory has none.
+    pub(crate) fn open(data_dir: &Path) -> Result<Authority, PkiError> {
+        let dir = data_dir.join("pki");
+        disk::private_dir(&dir).map_err(|e| PkiError::io("create", &dir, e))?;
+        let (cert_path, key_path) = (dir.join("ca.crt"), dir.join("ca.key"));
+        let cert =
+            disk::read_if_present(&cert_path).map_err(|e| PkiError::io("read", &cert_path, e))?;
+        let key =
+            disk::read_if_present(&key_path).map_err(|e| PkiError::io("read", &key_path, e))?;
+        let name = authority_name(key.as_deref().unwrap_or_default());
+        match (cert, key) {
+            (Some(cert), Some(key)) => {
+                load_authority(dir, &cert_path, &key_path, cert, &key, &name)
+            }
+            (None, None) | (None, Some(_)) => make_authority(dir, &cert_path, &key_path),
+            (Some(_), None) => Err(PkiError::Damaged {
+                path: key_path,
+                reason: "the authority's key is missing".to_owned(),
+            }),
+        }
+    }
+
+    /// The authority's certificate, in PEM.
+    pub(crate) fn ca_pem(&self) -> &str {
+        &self.ca_pem
+    }
+
+    /// The authority's certificate, in DER.
+    pub(crate) fn ca_der(&self) -> &[u8] {
+        &self.ca_der
+    }
+
+    /// The leaf kept under this file name, made anew when it is missing or no longer good.
+    pub(crate) fn kept_leaf(
+        &self,
+        file: &str,
+        user: &str,
+        group: Option<&str>,
+        names: &BTreeSet<String>,
+    ) -> Result<Leaf, PkiError> {
+        let subject = Subject { user, group, names };
+        let cert_path = self.dir.join(format!("{file}.crt"));
+        let key_path = self.dir.join(format!("{file}.key"));
+        let cert =
+            disk::read_if_present(&cert_path).map_err(|e| PkiError::io("read", &cert_path, e))?;
+        let key =
+            disk::read_if_present(&key_path).map_err(|e| PkiError::io("read", &key_path, e))?;
+        if let (Some(cert_pem), Some(key_pem)) = (cert, key)
+            && self.still_good(&cert_pem, &key_pem, &subject)
+        {
+            return Ok(Leaf { cert_pem, key_pem });
+        }
+        let leaf = self.issue(&subject)?;
+        // The key goes first: a lone key is replaced at the next start, a lone certificate too.
+        disk::write_atomically(&key_path, leaf.key_pem.as_bytes(), 0o600)
+            .map_err(|e| PkiError::io("write", &key_path, e))?;
+        disk::write_atomically(&cert_path, leaf.cert_pem.as_bytes(), 0o644)
+            .map_err(|e| PkiError::io("write", &cert_path, e))?;
+        Ok(leaf)
+    }
+
+    /// Credentials for the agent of one board.
+    pub(crate) fn agent(&self, node: &str, ips: &[IpAddr]) -> Result<AgentCredentials, PkiError> {
+        let mut names: BTreeSet<String> = ips.iter().map(IpAddr::to_string).collect();
+        names.extend([node.to_owned(), "localhost".to_owned(), "127.0.0.1".to_owned()]);
+        let user = format!("system:node:{node}");
+        let safe = node.replace(|c: char| !c.is_ascii_alphanumeric() && !"-.".contains(c), "_");
+        let group = Some("system:nodes");
+        let client =
+            self.kept_leaf(&format!("agent-{safe}-client"), &user, group, &BTreeSet::new())?;
+        let serving = self.kept_leaf(&format!("agent-{safe}-serving"), &user, group, &names)?;
+        Ok(AgentCredentials {
+            ca_pem: self.ca_pem.clone(),
+            client_cert_pem: client.cert_pem,
+            client_key_pem: client.key_pem,
+            serving_cert_pem: serving.cert_pem,
+            serving_key_pem: serving.key_pem,
+        })
+    }
+
+    fn issue(&self, subject: &Subject<'_>) -> Result<Leaf, PkiError> {
+        let fail = |e: rcgen::Error| PkiError::issue(subject.user, e);
+        let key = KeyPair::generate().map_err(fail)?;
+        let mut params = CertificateParams::default();
+        let mut name = DistinguishedName::new();
+        name.push(DnType::CommonName, subject.user);
+        if let Some(group) = subject.group {
+            name.push(DnType::OrganizationName, group);
+        }
+        params.distinguished_name = name;
+        live_for(&mut params, LEAF_LIFETIME);
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.use_authority_key_identifier_extension = true;
+        for name in subject.names {
+            params.subject_alt_names.push(match name.parse::<IpAddr>() {
+                Ok(ip) => SanType::IpAddress(ip),
+                Err(_) => SanType::DnsName(name.as_str().try_into().map_err(fail)?),
+            });
+        }
+        params.extended_key_usages = vec![if subject.names.is_empty() {
+            ExtendedKeyUsagePurpose::ClientAuth
+        } else {
+            ExtendedKeyUsagePurpose::ServerAuth
+        }];
+        let cert = params.signed_by(&key, &self.issuer).map_err(fail)?;
+        Ok(Leaf { cert_pem: cert.pem(), key_pem: key.serialize_pem() })
+    }
+
+    /// Ours, for this subject, with all these names, its own key, and a third of its life left.
+    fn still_good(&self, cert_pem: &str, key_pem: &str, subject: &Subject<'_>) -> bool {
+        let Some(der) = der_of(cert_pem) else { return false };
+        let Ok((_, cert)) = X509Certificate::from_der(&der) else { return false };
+        let Ok((_, ca)) = X509Certificate::from_der(&self.ca_der) else { return false };
+        let Ok(key) = KeyPair::from_pem(key_pem) else { return false };
+        let user = cert.subject().iter_common_name().next().and_then(|n| n.as_str().ok());
+        let group = cert.subject().iter_organization().next().and_then(|n| n.as_str().ok());
+        let left = cert.validity().not_after.timestamp() - now().as_secs() as i64;
+        cert.issuer() == ca.subject()
+            && rcgen::PublicKeyData::subject_public_key_info(&key) == cert.public_key().raw
+            && user == Some(subject.user)
+            && group == subject.group
+            && left > (LEAF_LIFETIME / 3) as i64
+            && subject.names.is_subset(&names_of(&cert))
+    }
+}
+
+fn load_authority(
+    dir: PathBuf,
+    cert_path: &Path,
+    key_path: &Path,
+    ca_pem: String,
+    key_pem: &str,
+    name: &str,
+) -> Result<Authority, PkiError> {
+    let damaged = |path: &Path, reason: String| PkiError::Damaged { path: path.to_owned(), reason };
+    let ca_der =
+        der_of(&ca_pem).ok_or_else(|| damaged(cert_path, "it is not a PEM certificate".into()))?;
+    let key = KeyPair::from_pem(key_pem).map_err(|e| damaged(key_path, e.to_string()))?;
+    let (_, cert) =
+        X509Certificate::from_der(&ca_der).map_err(|e| damaged(cert_path, e.to_string()))?;
+    if rcgen::PublicKeyData::subject_public_key_info(&key) != cert.public_key().raw {
+        return Err(damaged(key_path, "it does not belong to ca.crt".to_owned()));
+    }
+    let written = cert.subject().iter_common_name().next().and_then(|n| n.as_str().ok());
+    let params = authority_params(written.unwrap_or(name));
+    Ok(Authority { dir, issuer: Issuer::new(params, key), ca_pem, ca_der })
+}
+
+fn make_authority(dir: PathBuf, cert_path: &Path, key_path: &Path) -> Result<Authority, PkiError> {
+    let fail = |e: rcgen::Error| PkiError::issue("the cluster's authority", e);
+    let key = KeyPair::generate().map_err(fail)?;
+    let key_pem = key.serialize_pem();
+    let params = authority_params(&authority_name(&key_pem));
+    let cert = params.self_signed(&key).map_err(fail)?;
+    let (ca_pem, ca_der) = (cert.pem(), cert.der().to_vec());
+    disk::write_atomically(key_path, key_pem.as_bytes(), 0o600)
+        .map_err(|e| PkiError::io("write", key_path, e))?;
+    disk::write_atomically(cert_path, ca_pem.as_bytes(), 0o644)
+        .map_err(|e| PkiError::io("write", cert_path, e))?;
+    Ok(Authority { dir, issuer: Issuer::new(params, key), ca_pem, ca_der })
+}
+
+/// Two clusters' authorities must not share a name, or clients mistake one for the other.
+fn authority_name(key_pem: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, key_pem.as_bytes());
+    let short: String = digest.as_ref().iter().take(6).map(|b| format!("{b:02x}")).collect();
+    format!("edged-ca-{short}")
+}
+
+fn authority_params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    let mut dn = DistinguishedName::new();
+    dn.push(DnType::CommonName, name);
+    params.distinguished_name = dn;
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    live_for(&mut params, CA_LIFETIME);
+    params
+}
+
+/// Leaves and authorities begin in 2020, so that a board whose clock is behind accepts them.
+fn live_for(params: &mut CertificateParams, seconds: u64) {
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(1970, 1, 1) + now() + Duration::from_secs(seconds);
+}
+
+fn now() -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.max(Duration::from_secs(EARLIEST_NOW))
+}
+
+fn der_of(pem: &str) -> Option<Vec<u8>> {
+    use rustls_pki_types::CertificateDer;
+    use rustls_pki_types::pem::PemObject;
+    CertificateDer::from_pem_slice(pem.as_bytes()).ok().map(|der| der.to_vec())
+}
+
+fn names_of(cert: &X509Certificate<'_>) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    if let Ok(Some(extension)) = cert.subject_alternative_name() {
+        for name in &extension.value.general_names {
+            match name {
+                GeneralName::DNSName(name) => names.insert((*name).to_owned()),
+                GeneralName::IPAddress([a, b, c, d]) => {
+                    names.insert(IpAddr::from([*a, *b, *c, *d]).to_string())
+                }
+                GeneralName::IPAddress(bytes) => <[u8; 16]>::try_from(*bytes)
+                    .is_ok_and(|bytes| names.insert(IpAddr::from(bytes).to_string())),
+                _ => false,
+            };
+        }
+    }
+    names
+}

@@ -1,0 +1,49 @@
+//! The cluster's keys and certificates: one authority, short-lived leaves issued from it, and the
+//! kubeconfig that lets the person at this board in. All of it lives under `<data-dir>/pki`.
+
+mod authority;
+mod disk;
+mod kubeconfig;
+mod renew;
+
+pub use authority::{AgentCredentials, PkiError};
+pub(crate) use authority::{Authority, Leaf};
+pub(crate) use kubeconfig::write_admin_kubeconfig;
+pub(crate) use renew::Renewing;
+
+use crate::config::{Config, ConfigError};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+/// Every name and address under which clients may reach this server.
+pub(crate) fn serving_names(config: &Config) -> Result<BTreeSet<String>, ConfigError> {
+    let mut names = BTreeSet::from([
+        "localhost".to_owned(),
+        "127.0.0.1".to_owned(),
+        "::1".to_owned(),
+        "kubernetes".to_owned(),
+        "kubernetes.default".to_owned(),
+        "kubernetes.default.svc".to_owned(),
+        format!("kubernetes.default.svc.{}", config.cluster_domain),
+    ]);
+    names.insert(config.name.clone());
+    if let Ok(host) = std::fs::read_to_string("/proc/sys/kernel/hostname") {
+        names.insert(host.trim().to_owned());
+    }
+    names.extend(config.node_ip.map(|ip| ip.to_string()));
+    names.extend(config.reachable().map(|ip| ip.to_string()));
+    let listen = config.listen.ip();
+    if !listen.is_unspecified() {
+        names.insert(listen.to_string());
+    }
+    names.extend(config.services()?.nth(1).map(|ip| ip.to_string()));
+    names.retain(|name| usable_name(name));
+    Ok(names)
+}
+
+/// Whether a certificate can carry this name: an address, or printable ASCII.
+fn usable_name(name: &str) -> bool {
+    name.parse::<IpAddr>().is_ok()
+        || (!name.is_empty()
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)))
+}
