@@ -16,6 +16,7 @@ mod pax;
 mod platform;
 mod progress;
 mod reference;
+mod registry;
 mod tarstream;
 mod turns;
 mod unpack;
@@ -32,6 +33,7 @@ pub use manifest::ImageConfig;
 pub use platform::Platform;
 pub use progress::{Progress, Step};
 pub use reference::Reference;
+pub use registry::{RegistriesConfig, RegistryAuth, RegistryConfig, Timing};
 
 use disk::{Ingest, Temporary};
 use index::{Files, Index, Target};
@@ -40,19 +42,27 @@ use manifest::ConfigFile;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use turns::Turns;
 
 /// How to open an [`ImageStore`].
 #[derive(Debug, Clone)]
 pub struct ImagesConfig {
+    /// Registries that need something other than the default.
+    pub registries: RegistriesConfig,
     /// What images must be for.
     pub platform: Platform,
+    /// How patient to be with registries.
+    pub timing: Timing,
 }
 
 impl Default for ImagesConfig {
     fn default() -> ImagesConfig {
-        ImagesConfig { platform: Platform::host() }
+        ImagesConfig {
+            registries: RegistriesConfig::default(),
+            platform: Platform::host(),
+            timing: Timing::default(),
+        }
     }
 }
 
@@ -117,6 +127,8 @@ struct State {
     layers: BTreeMap<Digest, Layer>,
     /// Layers that a pull under way relies on, and how many do.
     held: BTreeMap<Digest, usize>,
+    /// Downloads that somebody still holds, for others that want the same.
+    blobs: BTreeMap<Digest, Weak<Temporary>>,
     /// When an image was first seen and last used in this run, Unix milliseconds.
     seen: BTreeMap<Digest, collect::Seen>,
 }
@@ -124,6 +136,7 @@ struct State {
 impl ImageStore {
     /// Opens the store in `dir`, made if missing, and removes what a crash left unfinished.
     pub fn open(dir: &Path, config: ImagesConfig) -> Result<ImageStore, ImageError> {
+        config.registries.check()?;
         disk::make_directory(dir)?;
         let lock = disk::lock(dir)?;
         let files = Files::new(dir);

@@ -1,0 +1,257 @@
+//! Pulls images from registries, by the OCI distribution protocol, on the HTTP and TLS that the
+//! rest of the program has anyway.
+
+mod auth;
+mod challenge;
+mod config;
+mod download;
+mod roots;
+mod session;
+mod wire;
+
+#[cfg(test)]
+mod pretend;
+#[cfg(test)]
+mod tests;
+
+pub use auth::RegistryAuth;
+pub use config::{RegistriesConfig, RegistryConfig, Timing};
+
+use super::digest::Digest;
+use super::disk::Blob;
+use super::error::ImageError;
+use super::install::{Candidate, chains};
+use super::manifest::{ConfigFile, Descriptor, Document, Manifest, choose};
+use super::progress::{Progress, Step};
+use super::reference::Reference;
+use super::{Image, ImageStore};
+use session::Session;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use wire::Wire;
+
+/// Layers of one image that are downloaded at the same time.
+const DOWNLOADS_MAX: usize = 3;
+/// Tries for a manifest; the kubelet's back-off comes on top.
+const MANIFEST_ATTEMPTS: u32 = 3;
+/// An index may point to an index; more levels are nonsense.
+const INDEX_DEPTH: usize = 4;
+
+/// A task that ends when nobody waits for it any more.
+struct Task<T>(JoinHandle<T>);
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What a registry has for a reference.
+struct Resolved {
+    /// Of what the reference names, be it an index.
+    digest: Digest,
+    /// The manifest for this board.
+    bytes: Vec<u8>,
+    manifest: Manifest,
+}
+
+impl ImageStore {
+    /// Makes sure that the board has what the registry has for `reference`: nothing is fetched that
+    /// is here already. `auth` is what the pod's imagePullSecrets hold, all of them.
+    pub async fn pull(
+        &self,
+        reference: &str,
+        auth: &[RegistryAuth],
+        progress: &Progress,
+    ) -> Result<Image, ImageError> {
+        let reference = Reference::parse(reference)?;
+        let name = reference.canonical();
+        let _turn = self.0.turns.take(format!("pull {name}")).await;
+        if reference.digest().is_some()
+            && let Some(image) = self.find(&name)
+        {
+            return Ok(image);
+        }
+        progress.tell(Step::Resolving { reference: name.clone() });
+        let config = &self.0.config;
+        let wire = Arc::new(Wire::new(config.registries.clone(), config.timing.clone()));
+        let mut last = None;
+        for endpoint in config.registries.endpoints(&reference)? {
+            let found = config.registries.credentials(&endpoint, &reference, auth);
+            let credentials: Vec<Option<RegistryAuth>> =
+                if found.is_empty() { vec![None] } else { found.into_iter().map(Some).collect() };
+            for credentials in credentials {
+                let session = Arc::new(Session::new(
+                    wire.clone(),
+                    endpoint.clone(),
+                    reference.repository(),
+                    &name,
+                    credentials,
+                ));
+                match self.pull_from(&session, &reference, progress).await {
+                    Ok(image) => return Ok(image),
+                    Err(error) => {
+                        let denied = matches!(error, ImageError::Denied { .. });
+                        last = Some(error);
+                        if !denied {
+                            break;
+                        }
+                    }
+                }
+            }
+            // A full disk is full for every mirror.
+            if let Some(error @ (ImageError::Full { .. } | ImageError::Io { .. })) = last {
+                return Err(error);
+            }
+        }
+        Err(last.unwrap_or(ImageError::Absent { reference: name }))
+    }
+
+    async fn pull_from(
+        &self,
+        session: &Arc<Session>,
+        reference: &Reference,
+        progress: &Progress,
+    ) -> Result<Image, ImageError> {
+        let name = reference.canonical();
+        // A tag that still means what it meant costs one request without a body.
+        if let Some(image) = self.find(&name)
+            && let Some(digest) = session.head(reference.target()).await?
+            && image.digest.as_deref() == Some(digest.as_str())
+        {
+            progress.tell(Step::Done { reference: name });
+            return Ok(image);
+        }
+        let resolved = self.resolve(session, reference).await?;
+        let config = retry(session, || session.document(&resolved.manifest.config.digest)).await?;
+        let parsed = ConfigFile::parse(&format!("configuration of {name}"), &config)?;
+        parsed.check_platform(&name, &self.0.config.platform)?;
+        let layers = &resolved.manifest.layers;
+        if parsed.diff_ids.len() != layers.len() {
+            let (says, has) = (parsed.diff_ids.len(), layers.len());
+            let detail = format!("it has {has} layers, the configuration says {says}");
+            return Err(ImageError::malformed(format!("manifest of {name}"), detail));
+        }
+        let mut downloads = self.start(session, layers, &chains(&parsed.diff_ids), progress);
+        let mut names = vec![name.clone()];
+        let pinned = reference.pinned(&resolved.digest);
+        if pinned != name {
+            names.push(pinned);
+        }
+        let candidate = Candidate {
+            label: name,
+            names,
+            digest: Some(resolved.digest),
+            config,
+            manifest: Some(resolved.bytes),
+        };
+        let fetch = |number: usize| {
+            let task = downloads.remove(&number);
+            let (store, session) = (self.clone(), session.clone());
+            let (layer, progress) = (layers[number].clone(), progress.clone());
+            async move {
+                match task {
+                    Some(mut task) => match (&mut task.0).await {
+                        Ok(result) => result,
+                        Err(error) => Err(ImageError::Io {
+                            operation: format!("download layer {}", layer.digest),
+                            detail: error.to_string(),
+                        }),
+                    },
+                    // It was here when the pull began, and is no longer.
+                    None => store.download(&session, &layer, &progress).await,
+                }
+            }
+        };
+        self.install(&candidate, fetch, progress).await
+    }
+
+    /// From a reference to the manifest for this board.
+    async fn resolve(
+        &self,
+        session: &Arc<Session>,
+        reference: &Reference,
+    ) -> Result<Resolved, ImageError> {
+        let name = reference.canonical();
+        let mut target = reference.target().to_string();
+        let mut top = None;
+        for _ in 0..INDEX_DEPTH {
+            let (digest, bytes) = retry(session, || session.manifest(&target)).await?;
+            let top = top.get_or_insert(digest).clone();
+            match Document::parse(&format!("manifest of {name}"), &bytes)? {
+                Document::Index(entries) => {
+                    let chosen = choose(&name, &entries, &self.0.config.platform)?;
+                    target = chosen.digest.to_string();
+                }
+                Document::Manifest(manifest) => {
+                    return Ok(Resolved { digest: top, bytes, manifest });
+                }
+            }
+        }
+        Err(ImageError::malformed(format!("manifest of {name}"), "indexes nested too deeply"))
+    }
+
+    /// Starts downloading the layers that the board lacks, a few at a time, bottom first.
+    fn start(
+        &self,
+        session: &Arc<Session>,
+        layers: &[Descriptor],
+        chains: &[Digest],
+        progress: &Progress,
+    ) -> BTreeMap<usize, Task<Result<Blob, ImageError>>> {
+        let permits = Arc::new(Semaphore::new(DOWNLOADS_MAX));
+        let mut downloads = BTreeMap::new();
+        for (number, layer) in layers.iter().enumerate() {
+            if self.has_layer(&chains[number]) {
+                continue;
+            }
+            let (store, session, permits) = (self.clone(), session.clone(), permits.clone());
+            let (layer, progress) = (layer.clone(), progress.clone());
+            let task = tokio::spawn(async move {
+                let _permit = permits.acquire_owned().await;
+                store.download(&session, &layer, &progress).await
+            });
+            downloads.insert(number, Task(task));
+        }
+        downloads
+    }
+
+    /// One download of a blob at a time; whoever comes while another has it gets the same file.
+    async fn download(
+        &self,
+        session: &Session,
+        layer: &Descriptor,
+        progress: &Progress,
+    ) -> Result<Blob, ImageError> {
+        let _turn = self.0.turns.take(format!("blob {}", layer.digest)).await;
+        let known = self.state().blobs.get(&layer.digest).and_then(std::sync::Weak::upgrade);
+        if let Some(blob) = known {
+            return Ok(blob);
+        }
+        let blob = download::download(session, layer, &self.0.ingest, progress).await?;
+        let mut state = self.state();
+        state.blobs.retain(|_, blob| blob.strong_count() > 0);
+        state.blobs.insert(layer.digest.clone(), Arc::downgrade(&blob));
+        Ok(blob)
+    }
+}
+
+/// Tries a small request again when the registry is having a bad moment.
+async fn retry<T, F>(session: &Session, request: impl Fn() -> F) -> Result<T, ImageError>
+where
+    F: Future<Output = Result<T, ImageError>>,
+{
+    let mut wait = session.wire.timing.backoff;
+    for _ in 1..MANIFEST_ATTEMPTS {
+        match request().await {
+            Err(error) if error.transient() => {
+                tokio::time::sleep(wait).await;
+                wait = wait.saturating_mul(2);
+            }
+            result => return result,
+        }
+    }
+    request().await
+}
