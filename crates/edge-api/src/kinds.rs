@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use crate::table::Table;
 use crate::{Object, keys};
 
 mod rows;
@@ -46,6 +47,8 @@ pub struct Kind {
     pub selectable: &'static [&'static str],
     /// the functions of this row
     pub rules: Rules,
+    /// the columns of this row's table
+    pub table: Table,
 }
 
 /// A path below an object.

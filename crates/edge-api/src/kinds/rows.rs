@@ -2,7 +2,7 @@
 
 use super::rules::{self, Rules};
 use super::{Kind, Subresource};
-use crate::{defaults, strategy};
+use crate::{defaults, strategy, table};
 
 const READ_WRITE: &[&str] = &["get", "patch", "update"];
 
@@ -32,6 +32,7 @@ const PLAIN: Kind = Kind {
     schema: "",
     selectable: &[],
     rules: rules::PLAIN,
+    table: table::PLAIN,
 };
 
 /// `ConfigMap`
@@ -42,6 +43,7 @@ pub static CONFIG_MAP: &Kind = &Kind {
     plural: "configmaps",
     singular: "configmap",
     short_names: &["cm"],
+    table: table::CONFIG_MAP,
     ..PLAIN
 };
 
@@ -54,6 +56,7 @@ pub static ENDPOINTS: &Kind = &Kind {
     singular: "endpoints",
     short_names: &["ep"],
     rules: Rules { default: defaults::endpoints, ..rules::PLAIN },
+    table: table::ENDPOINTS,
     ..PLAIN
 };
 
@@ -78,6 +81,7 @@ pub static EVENT: &Kind = &Kind {
         "source",
         "type",
     ],
+    table: table::EVENT,
     ..PLAIN
 };
 
@@ -101,6 +105,7 @@ pub static NAMESPACE: &Kind = &Kind {
         update: strategy::update_namespace,
         ..rules::PLAIN
     },
+    table: table::NAMESPACE,
     ..PLAIN
 };
 
@@ -119,6 +124,7 @@ pub static NODE: &Kind = &Kind {
     ],
     selectable: &["spec.unschedulable"],
     rules: Rules { default: defaults::node, ..rules::PLAIN },
+    table: table::NODE,
     ..PLAIN
 };
 
@@ -153,6 +159,7 @@ pub static POD: &Kind = &Kind {
         "status.nominatedNodeName",
     ],
     rules: Rules { default: defaults::pod, create: strategy::create_pod, ..rules::PLAIN },
+    table: table::POD,
     ..PLAIN
 };
 
@@ -165,6 +172,7 @@ pub static SECRET: &Kind = &Kind {
     singular: "secret",
     selectable: &["type"],
     rules: Rules { default: defaults::secret, ..rules::PLAIN },
+    table: table::SECRET,
     ..PLAIN
 };
 
@@ -176,6 +184,7 @@ pub static SERVICE_ACCOUNT: &Kind = &Kind {
     plural: "serviceaccounts",
     singular: "serviceaccount",
     short_names: &["sa"],
+    table: table::SERVICE_ACCOUNT,
     ..PLAIN
 };
 
@@ -191,6 +200,7 @@ pub static SERVICE: &Kind = &Kind {
     subresources: &[sub("status", "", "v1", "Service", READ_WRITE)],
     selectable: &["spec.clusterIP", "spec.type"],
     rules: Rules { default: defaults::service, create: strategy::create_service, ..rules::PLAIN },
+    table: table::SERVICE,
     ..PLAIN
 };
 
@@ -216,6 +226,7 @@ pub static DEPLOYMENT: &Kind = &Kind {
         status_keeps: &["labels", "ownerReferences"],
         ..rules::PLAIN
     },
+    table: table::DEPLOYMENT,
     ..PLAIN
 };
 
@@ -242,6 +253,7 @@ pub static REPLICA_SET: &Kind = &Kind {
         status_keeps: &["labels", "ownerReferences"],
         ..rules::PLAIN
     },
+    table: table::REPLICA_SET,
     ..PLAIN
 };
 
@@ -253,6 +265,7 @@ pub static LEASE: &Kind = &Kind {
     list_kind: "LeaseList",
     plural: "leases",
     singular: "lease",
+    table: table::LEASE,
     ..PLAIN
 };
 
@@ -270,6 +283,7 @@ pub static ENDPOINT_SLICE: &Kind = &Kind {
         changed: strategy::slice_changed,
         ..rules::PLAIN
     },
+    table: table::ENDPOINT_SLICE,
     ..PLAIN
 };
 
