@@ -4,9 +4,11 @@
 use super::NetConfig;
 use super::error::NetError;
 use super::link::{Link, Links, Route, mac_of};
+use super::nft::Rules;
 use super::range::{Pool, Range};
 use super::record::{PAIR_PREFIX, Record, Records, pair_name};
 use super::{sandbox, sysctl};
+use edge_core::proxy::Elements;
 use nix::fcntl::{Flock, FlockArg};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -77,6 +79,8 @@ pub(super) struct Board {
     pub(super) records: Records,
     pub(super) pool: Mutex<Pool>,
     pub(super) pods: Mutex<BTreeMap<String, Record>>,
+    /// The Services' rules; none when the kernel can't have any.
+    rules: Mutex<Option<Rules>>,
     /// The board's own network namespace.
     pub(super) namespace: File,
     run_dir: PathBuf,
@@ -106,6 +110,7 @@ impl Board {
             pool: Mutex::new(Pool::new(ranges.pods, records.last_address())),
             records,
             pods: Mutex::default(),
+            rules: Mutex::new(None),
             namespace,
             run_dir,
             warnings: Vec::new(),
@@ -116,14 +121,54 @@ impl Board {
             ("net/ipv4/ip_forward", "1"),
             ("net/ipv4/conf/edge0/forwarding", "1"),
             ("net/ipv4/conf/edge0/route_localnet", "1"),
+            // Other links keep their own setting: one of the two is enough for a redirect.
+            ("net/ipv4/conf/all/send_redirects", "0"),
             ("net/ipv4/conf/edge0/send_redirects", "0"),
             ("net/ipv6/conf/edge0/disable_ipv6", "1"),
         ]);
         board.take_over(bridge)?;
+        board.open_rules();
         for warning in &board.warnings {
             tracing::warn!("network: {warning}");
         }
         Ok(board)
+    }
+
+    /// Without nf_tables pods still run, on the board's network or among themselves.
+    fn open_rules(&mut self) {
+        let opened = Rules::open(&self.ranges).and_then(|mut rules| {
+            let warnings = rules.warnings()?;
+            Ok((rules, warnings))
+        });
+        match opened {
+            Ok((rules, warnings)) => {
+                self.warnings.extend(warnings);
+                self.rules = Mutex::new(Some(rules));
+            }
+            Err(error) => self.warnings.push(error.to_string()),
+        }
+    }
+
+    /// See [`super::Net::apply_proxy`].
+    pub(super) fn apply(&self, wanted: &Elements) -> Result<(), NetError> {
+        let mut rules = lock(&self.rules);
+        match rules.as_mut() {
+            Some(rules) => rules.apply(wanted),
+            None => {
+                let mut fresh = Rules::open(&self.ranges)?;
+                fresh.apply(wanted)?;
+                *rules = Some(fresh);
+                Ok(())
+            }
+        }
+    }
+
+    /// See [`super::Net::rules_generation`].
+    pub(super) fn generation(&self) -> Result<u32, NetError> {
+        match lock(&self.rules).as_mut() {
+            Some(rules) => rules.generation(),
+            None => Rules::open(&self.ranges)?.generation(),
+        }
     }
 
     /// See [`super::Net::warnings`].
@@ -234,6 +279,9 @@ impl Board {
             self.remove(&uid)?;
         }
         lock(&self.links).remove(BRIDGE)?;
+        if let Some(rules) = lock(&self.rules).as_mut() {
+            rules.remove()?;
+        }
         self.records.remove_all();
         let _ = std::fs::remove_file(self.run_dir.join(LOCK));
         Ok(())

@@ -36,7 +36,6 @@ const INFO_SLAVE_KIND: u16 = 4;
 const INFO_SLAVE_DATA: u16 = 5;
 const VETH_PEER: u16 = 1;
 const PORT_HAIRPIN: u16 = 4;
-const PORT_ISOLATED: u16 = 33;
 const INET6_ADDRESS_MODE: u16 = 8;
 const ADDRESS_MODE_NONE: u8 = 1;
 const ADDR_ADDRESS: u16 = 1;
@@ -218,18 +217,14 @@ impl Links {
         }
     }
 
-    /// A pod talks to the bridge itself and, through its rules, to everybody; never straight
-    /// to a neighbour's port.
+    /// A pod may meet itself through a Service, and then by way of the port that it came by.
     fn set_port(&mut self, name: &str, alias: &str) -> Result<(), NetError> {
         let mut request = Message::new(NEWLINK, 0, &link_header(0, 0, true));
         request.put_str(LINK_NAME, name);
         request.put(LINK_ALIAS, alias.as_bytes());
         request.nest(LINK_INFO, |info| {
             info.put_str(INFO_SLAVE_KIND, "bridge");
-            info.nest(INFO_SLAVE_DATA, |port| {
-                port.put(PORT_HAIRPIN, &[1]);
-                port.put(PORT_ISOLATED, &[1]);
-            });
+            info.nest(INFO_SLAVE_DATA, |port| port.put(PORT_HAIRPIN, &[1]));
         });
         self.socket.request(request).map_err(NetError::refused("set up the bridge port", name))
     }

@@ -8,6 +8,7 @@ mod board;
 mod error;
 mod link;
 mod netlink;
+mod nft;
 mod pods;
 mod range;
 mod record;
@@ -18,6 +19,7 @@ pub use error::NetError;
 
 use crate::seams::PodNetwork;
 use board::Board;
+use edge_core::proxy::{Elements, Tables};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -95,6 +97,20 @@ impl Net {
         self.change(uid, "remove the pod's network", move |board| board.remove(&name)).await
     }
 
+    /// Makes the kernel's rules for Services say what the tables say. Only elements that differ
+    /// from what the kernel has are changed, in one transaction: no connection notices. Cheap
+    /// when nothing differs.
+    pub async fn apply_proxy(&self, tables: &Tables) -> Result<(), NetError> {
+        let wanted = Elements::from(tables);
+        self.change("services", "change the rules for Services", move |board| board.apply(&wanted))
+            .await
+    }
+
+    /// The number of the last change to any rules of the board: it stays while nothing changes.
+    pub fn rules_generation(&self) -> Result<u32, NetError> {
+        self.board.generation()
+    }
+
     /// Removes everything of ours from the board: pods, bridge, rules, files. Nothing else.
     pub async fn cleanup(&self) -> Result<(), NetError> {
         self.change("", "clean up the network", |board| board.cleanup()).await
@@ -116,7 +132,8 @@ impl Net {
             .name("edged-net".to_owned())
             .spawn(move || {
                 let result = work(&board);
-                drop(turn);
+                // First of all let go, so that whoever is answered finds the network free.
+                drop((board, turn));
                 let _ = answer.send(result);
             })
             .map_err(|_| NetError::Thread { operation })?;

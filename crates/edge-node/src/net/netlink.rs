@@ -176,8 +176,6 @@ impl<'a> Attributes<'a> {
 /// One message that the kernel answered with.
 #[derive(Debug)]
 pub(super) struct Reply {
-    /// Its type.
-    pub(super) kind: u16,
     /// What follows the netlink header: family header and attributes.
     pub(super) body: Vec<u8>,
 }
@@ -357,7 +355,7 @@ fn split(mut bytes: &[u8], first: u32, count: u32) -> Vec<Received> {
                     .map_or(0, |code| i32::from_ne_bytes([code[0], code[1], code[2], code[3]]));
                 Received::End { errno: Errno::from_raw(code.saturating_neg()), index }
             }
-            kind => Received::Part(Reply { kind, body: body.to_vec() }),
+            _ => Received::Part(Reply { body: body.to_vec() }),
         });
     }
     found

@@ -3,7 +3,7 @@
 //! that they outlive edged and every container of the pod.
 
 use super::error::NetError;
-use super::link::{Links, Route};
+use super::link::{Links, Route, mac_of};
 use crate::seams::SandboxPaths;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -112,6 +112,8 @@ pub(super) fn address(links: &mut Links, ip: Ipv4Addr, gateway: Ipv4Addr) -> Res
     let mut route =
         Route { to: gateway, length: 32, link: eth0.index, gateway: None, source: None };
     links.set_route(&route)?;
+    // Never asked for on the wire, so that no neighbour can answer in the gateway's place.
+    links.add_neighbour(eth0.index, gateway, mac_of(gateway))?;
     route.to = Ipv4Addr::UNSPECIFIED;
     route.length = 0;
     route.gateway = Some(gateway);

@@ -106,6 +106,12 @@ pub fn ip(arguments: &str) {
     assert!(done.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
+/// Runs the program `nft`; false when it is missing or says no.
+pub fn nft(arguments: &str) -> bool {
+    let done = std::process::Command::new("nft").arg(arguments).output();
+    done.is_ok_and(|done| done.status.success())
+}
+
 /// The LAN side of the board: `lan0` here at 192.0.2.1, another host at 192.0.2.2 in a network
 /// namespace of its own.
 fn lan() -> OwnedFd {
@@ -122,6 +128,7 @@ fn lan() -> OwnedFd {
         ip("link set lo up");
         ip("addr add 192.0.2.2/24 dev lan1");
         ip("link set lan1 up");
+        ip("route add 10.42.0.0/15 via 192.0.2.1");
         OwnedFd::from(std::fs::File::open("/proc/thread-self/ns/net").expect("a namespace"))
     });
     ip(&format!("link set lan1 netns {}", asked.recv().expect("a thread")));

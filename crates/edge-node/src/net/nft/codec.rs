@@ -1,0 +1,144 @@
+//! The elements of our maps as bytes: keys and values in the kernel's layout, four bytes to a
+//! field, and back.
+
+use super::super::netlink::{Attributes, Message};
+use super::layout::{INSIDE, REFUSE, REFUSED, SERVICES};
+use super::spread::{INSIDE_FROM, Spread};
+use super::wire::{DATA_VALUE, DATA_VERDICT, LIST_ITEM, Outcome, VERDICT_CHAIN, bytes};
+use edge_core::proxy::{Elements, Front, Protocol, Source, Target, TargetKey, Verdict, VerdictKey};
+use std::net::Ipv4Addr;
+
+const KEY: u16 = 1;
+const DATA: u16 = 2;
+
+/// One element as it goes into a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Element {
+    pub(super) key: Vec<u8>,
+    pub(super) value: Value,
+}
+
+/// What an element holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Value {
+    Nothing,
+    Bytes(Vec<u8>),
+    Outcome(Outcome),
+}
+
+impl Element {
+    /// Appends the element to a list; the key alone will do to take it out.
+    pub(super) fn write(&self, list: &mut Message, with_value: bool) {
+        list.nest(LIST_ITEM, |item| {
+            bytes(item, KEY, &self.key);
+            match &self.value {
+                Value::Bytes(value) if with_value => bytes(item, DATA, value),
+                Value::Outcome(outcome) if with_value => outcome.write(item, DATA),
+                _ => {}
+            }
+        });
+    }
+}
+
+fn front_key(front: &Front) -> Vec<u8> {
+    let mut key = front.address.unwrap_or(Ipv4Addr::UNSPECIFIED).octets().to_vec();
+    key.extend([front.protocol.number(), 0, 0, 0]);
+    key.extend(front.port.to_be_bytes());
+    key.extend([0, 0]);
+    key
+}
+
+fn read_front(key: &[u8]) -> Option<Front> {
+    let address = Ipv4Addr::from(<[u8; 4]>::try_from(key.get(..4)?).ok()?);
+    Some(Front {
+        address: (!address.is_unspecified()).then_some(address),
+        protocol: Protocol::from_number(*key.get(4)?)?,
+        port: u16::from_be_bytes(key.get(8..10)?.try_into().ok()?),
+    })
+}
+
+/// A verdict's map and its element. There is none for an inside that refuses: it is refused
+/// for everybody then.
+pub(super) fn verdict(key: &VerdictKey, verdict: &Verdict) -> Option<(&'static str, Element)> {
+    let (source, front) = key;
+    let (map, outcome) = match (Spread::of(*source, front, verdict), source) {
+        (Some(spread), Source::Any) => (SERVICES, Outcome::Goto(spread.to_string())),
+        (Some(spread), Source::Inside) => (INSIDE, Outcome::Goto(spread.to_string())),
+        (None, Source::Inside) => return None,
+        (None, Source::Any) if *verdict == Verdict::Drop => (REFUSED, Outcome::Drop),
+        (None, Source::Any) => (REFUSED, Outcome::Goto(REFUSE.to_owned())),
+    };
+    Some((map, Element { key: front_key(front), value: Value::Outcome(outcome) }))
+}
+
+/// The element of a numbered target.
+pub(super) fn target(key: &TargetKey, target: &Target) -> Element {
+    let (source, front, number) = key;
+    let mut bytes = front_key(front);
+    bytes.extend((number + Spread::offset(*source)).to_ne_bytes());
+    Element { key: bytes, value: Value::Bytes(target_bytes(target)) }
+}
+
+/// A target as a map's value.
+pub(super) fn target_bytes(target: &Target) -> Vec<u8> {
+    let mut value = target.address.octets().to_vec();
+    value.extend(target.port.to_be_bytes());
+    value.extend([0, 0]);
+    value
+}
+
+/// The element of a pod that may meet itself.
+pub(super) fn hairpin(address: &Ipv4Addr) -> Element {
+    let octets = address.octets();
+    Element { key: [octets, octets].concat(), value: Value::Nothing }
+}
+
+/// The key and the plain bytes of an element that was read.
+pub(super) fn split(item: Attributes<'_>) -> Option<(&[u8], &[u8])> {
+    let key = item.within(KEY).find(DATA_VALUE)?;
+    Some((key, item.within(DATA).find(DATA_VALUE).unwrap_or(&[])))
+}
+
+/// The front within the key of a remembered client.
+pub(super) fn affinity_front(key: &[u8]) -> Option<Front> {
+    read_front(key.get(4..)?)
+}
+
+/// Adds an element of a map of verdicts. `None` when it isn't one of ours.
+pub(super) fn read_verdict(map: &str, item: Attributes<'_>, elements: &mut Elements) -> Option<()> {
+    let front = read_front(item.within(KEY).find(DATA_VALUE)?)?;
+    let chain = item.within(DATA).within(DATA_VERDICT).text(VERDICT_CHAIN);
+    let (source, verdict) = match (map, chain) {
+        (REFUSED, None) => (Source::Any, Verdict::Drop),
+        (REFUSED, Some(_)) => (Source::Any, Verdict::Refuse),
+        (_, Some(chain)) => {
+            let spread = Spread::parse(chain)?;
+            (spread.source, spread.verdict())
+        }
+        _ => return None,
+    };
+    elements.verdicts.insert((source, front), verdict);
+    Some(())
+}
+
+/// Adds an element of the map of targets.
+pub(super) fn read_target(item: Attributes<'_>, elements: &mut Elements) -> Option<()> {
+    let (key, value) = split(item)?;
+    let front = read_front(key)?;
+    let number = u32::from_ne_bytes(key.get(12..16)?.try_into().ok()?);
+    let (source, number) = match number.checked_sub(INSIDE_FROM) {
+        Some(number) => (Source::Inside, number),
+        None => (Source::Any, number),
+    };
+    let address = Ipv4Addr::from(<[u8; 4]>::try_from(value.get(..4)?).ok()?);
+    let port = u16::from_be_bytes(value.get(4..6)?.try_into().ok()?);
+    elements.targets.insert((source, front, number), Target { address, port });
+    Some(())
+}
+
+/// Adds a pod that may meet itself.
+pub(super) fn read_hairpin(item: Attributes<'_>, elements: &mut Elements) -> Option<()> {
+    let (key, _) = split(item)?;
+    elements.backends.insert(Ipv4Addr::from(<[u8; 4]>::try_from(key.get(..4)?).ok()?));
+    Some(())
+}

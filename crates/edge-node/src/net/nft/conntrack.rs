@@ -1,0 +1,109 @@
+//! Connections that the kernel remembers: a UDP client has no handshake, so its old way to a
+//! target that is gone would hold for as long as it keeps sending. Those are forgotten when
+//! the target goes; TCP clients notice by themselves.
+
+use super::super::netlink::{Attributes, DUMP, Message, Socket};
+use super::wire::{IPV4, header};
+use edge_core::proxy::{Change, Front, Protocol, Target, Verdict};
+use nix::sys::socket::SockProtocol;
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+const GET: u16 = (1 << 8) | 1;
+const DELETE: u16 = (1 << 8) | 2;
+const NESTED: u16 = 0x8000;
+const ORIGINAL: u16 = 1;
+const REPLY: u16 = 2;
+const TUPLE_ADDRESSES: u16 = 1;
+const TUPLE_PROTOCOL: u16 = 2;
+
+/// What must be forgotten: ways from a front to a target, and ways past a front that had none.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Stale {
+    ways: BTreeSet<(Front, Target)>,
+    fronts: BTreeSet<Front>,
+}
+
+fn stale(change: &Change) -> Stale {
+    let udp = |front: &Front| front.protocol == Protocol::Udp;
+    let spreads = |verdict: &Verdict| matches!(verdict, Verdict::Spread { .. });
+    let kept: BTreeSet<(Front, Target)> =
+        change.new_targets.iter().map(|(key, target)| (key.1, *target)).collect();
+    let old = change.old_targets.iter().map(|(key, target)| (key.1, *target));
+    let spread_before: BTreeSet<Front> = change
+        .old_verdicts
+        .iter()
+        .filter(|(_, verdict)| spreads(verdict))
+        .map(|(key, _)| key.1)
+        .collect();
+    let fresh = change.new_verdicts.iter().filter(|(_, verdict)| spreads(verdict));
+    Stale {
+        ways: old.filter(|way| udp(&way.0) && !kept.contains(way)).collect(),
+        fronts: fresh
+            .map(|(key, _)| key.1)
+            .filter(|front| udp(front) && !spread_before.contains(front))
+            .collect(),
+    }
+}
+
+/// One direction of a remembered connection.
+struct Tuple {
+    source: Target,
+    destination: Target,
+    protocol: u8,
+}
+
+fn tuple(attributes: Attributes<'_>, which: u16) -> Option<Tuple> {
+    let within = attributes.within(which);
+    let (addresses, ports) = (within.within(TUPLE_ADDRESSES), within.within(TUPLE_PROTOCOL));
+    let end = |address: u16, port: u16| {
+        let address = Ipv4Addr::from(<[u8; 4]>::try_from(addresses.find(address)?).ok()?);
+        let port = u16::from_be_bytes(ports.find(port)?.try_into().ok()?);
+        Some(Target { address, port })
+    };
+    Some(Tuple { source: end(1, 2)?, destination: end(2, 3)?, protocol: *ports.find(1)?.first()? })
+}
+
+impl Stale {
+    fn concerns(&self, original: &Tuple, reply: &Tuple) -> bool {
+        let port = original.destination.port;
+        let fronts = [Some(original.destination.address), None].map(|address| Front {
+            address,
+            protocol: Protocol::Udp,
+            port,
+        });
+        let unchanged = reply.source == original.destination;
+        fronts.into_iter().any(|front| {
+            self.ways.contains(&(front, reply.source))
+                || (unchanged && self.fronts.contains(&front))
+        })
+    }
+}
+
+/// Forgets what a change has made stale. Best effort: without it, clients wait half a minute.
+pub(super) fn forget(change: &Change) {
+    let stale = stale(change);
+    if stale == Stale::default() {
+        return;
+    }
+    let Ok(mut socket) = Socket::open(SockProtocol::NetlinkNetFilter) else { return };
+    let found = match socket.dump(Message::new(GET, DUMP, &header(IPV4, 0))) {
+        Ok(found) => found,
+        Err(refusal) => {
+            tracing::debug!("network: can't list connections: {}", refusal.errno);
+            return;
+        }
+    };
+    for reply in &found {
+        let attributes = Attributes(reply.body.get(4..).unwrap_or(&[]));
+        let tuples = (tuple(attributes, ORIGINAL), tuple(attributes, REPLY));
+        let (Some(original), Some(answer)) = tuples else { continue };
+        if original.protocol != Protocol::Udp.number() || !stale.concerns(&original, &answer) {
+            continue;
+        }
+        let Some(bytes) = attributes.find(ORIGINAL) else { continue };
+        let mut request = Message::new(DELETE, 0, &header(IPV4, 0));
+        request.put(ORIGINAL | NESTED, bytes);
+        let _ = socket.request(request);
+    }
+}

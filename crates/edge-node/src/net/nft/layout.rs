@@ -1,0 +1,279 @@
+//! What stands in our table whatever Services there are: its hooks, their rules, and the
+//! maps that the rules ask. A connection's first packet costs the same few lookups with ten
+//! services as with ten thousand.
+
+use super::super::board::{BRIDGE, Ranges};
+use super::super::range::Range;
+use super::wire::{Outcome, Register, Step};
+
+/// Verdicts by address, protocol and port; the address is 0.0.0.0 for a node port.
+pub(super) const SERVICES: &str = "services";
+/// Those that come first for connections from pods and from the board itself.
+pub(super) const INSIDE: &str = "inside-services";
+/// Fronts that refuse or drop.
+pub(super) const REFUSED: &str = "refused";
+/// Targets by address, protocol, port and number.
+pub(super) const TARGETS: &str = "targets";
+/// Clients that keep their target, by their address and the front.
+pub(super) const AFFINITY: &str = "affinity";
+/// Pairs of one address with itself: pods that may meet themselves through a Service.
+pub(super) const HAIRPINS: &str = "hairpins";
+/// The chain that refuses.
+pub(super) const REFUSE: &str = "refuse";
+/// At most so many clients are remembered.
+const AFFINITY_ENTRIES: u32 = 65_536;
+
+const MAP: u32 = 0x8;
+const TIMEOUT: u32 = 0x10;
+const EVALUATED: u32 = 0x20;
+/// The kernel's word for verdicts as a map's data.
+const VERDICTS: u32 = 0xffff_ff00;
+/// Types as `nft` names them, for whoever lists our table.
+const ADDRESS: u32 = 7;
+const PROTOCOL: u32 = 12;
+const SERVICE: u32 = 13;
+const MARK: u32 = 19;
+/// The kernel's mark of a connection whose destination was changed.
+const REDIRECTED: u32 = 0x20;
+/// The kernel's states of a connection that is under way, or belongs to one.
+const UNDER_WAY: u32 = 0x2 | 0x4;
+/// The kernel's word for an address of the board itself.
+const LOCAL: u32 = 2;
+
+/// A set or map.
+#[derive(Debug)]
+pub(super) struct Set {
+    pub(super) name: &'static str,
+    pub(super) flags: u32,
+    pub(super) key: Vec<u32>,
+    pub(super) data: Option<Data>,
+    pub(super) size: Option<u32>,
+}
+
+/// What a map holds.
+#[derive(Debug)]
+pub(super) enum Data {
+    Verdicts,
+    Fields(Vec<u32>),
+}
+
+/// Types of a concatenation, as one number; each field takes four bytes.
+pub(super) fn fields(types: &[u32]) -> (u32, u32) {
+    let kind = types.iter().fold(0, |kind, field| (kind << 6) | field);
+    (kind, types.iter().map(|_| 4).sum())
+}
+
+impl Data {
+    /// The type's number and its length in bytes.
+    pub(super) fn describe(&self) -> (u32, u32) {
+        match self {
+            Data::Verdicts => (VERDICTS, 0),
+            Data::Fields(types) => fields(types),
+        }
+    }
+}
+
+/// Where a chain hooks into the kernel's way of a packet.
+#[derive(Debug)]
+pub(super) struct Hook {
+    pub(super) kind: &'static str,
+    pub(super) number: u32,
+    pub(super) priority: i32,
+}
+
+/// A chain and its rules.
+#[derive(Debug)]
+pub(super) struct Chain {
+    pub(super) name: String,
+    pub(super) hook: Option<Hook>,
+    pub(super) rules: Vec<Vec<Step>>,
+}
+
+const PREROUTING: u32 = 0;
+const INPUT: u32 = 1;
+const FORWARD: u32 = 2;
+const OUTPUT: u32 = 3;
+const POSTROUTING: u32 = 4;
+
+fn hooked(name: &str, kind: &'static str, number: u32, priority: i32) -> Chain {
+    let hook = Some(Hook { kind, number, priority });
+    Chain { name: name.to_owned(), hook, rules: Vec::new() }
+}
+
+/// The sets and maps.
+pub(super) fn sets() -> Vec<Set> {
+    let front = || vec![ADDRESS, PROTOCOL, SERVICE];
+    let verdicts =
+        |name| Set { name, flags: MAP, key: front(), data: Some(Data::Verdicts), size: None };
+    let target = || Some(Data::Fields(vec![ADDRESS, SERVICE]));
+    vec![
+        verdicts(SERVICES),
+        verdicts(INSIDE),
+        verdicts(REFUSED),
+        Set {
+            name: TARGETS,
+            flags: MAP,
+            key: vec![ADDRESS, PROTOCOL, SERVICE, MARK],
+            data: target(),
+            size: None,
+        },
+        Set {
+            name: AFFINITY,
+            flags: MAP | TIMEOUT | EVALUATED,
+            key: vec![ADDRESS, ADDRESS, PROTOCOL, SERVICE],
+            data: target(),
+            size: Some(AFFINITY_ENTRIES),
+        },
+        Set { name: HAIRPINS, flags: 0, key: vec![ADDRESS, ADDRESS], data: None, size: None },
+    ]
+}
+
+/// Loads the front that a packet is for into three registers from `at`.
+pub(super) fn load_front(at: u32, node_port: bool) -> [Step; 3] {
+    let address = if node_port {
+        Step::Value(Register(at), vec![0; 4])
+    } else {
+        Step::Destination(Register(at))
+    };
+    [address, Step::Protocol(Register(at + 1)), Step::Port(Register(at + 2))]
+}
+
+/// Holds when the address that `load` loads is in the range, or when it is not.
+fn within(load: fn(Register) -> Step, range: &Range, inside: bool) -> Vec<Step> {
+    let register = Register(0);
+    let base = range.base().octets().to_vec();
+    let compare = if inside { Step::Is(register, base) } else { Step::IsNot(register, base) };
+    vec![load(register), Step::Mask(register, range.mask().to_be_bytes()), compare]
+}
+
+fn link_name() -> Vec<u8> {
+    let mut name = BRIDGE.as_bytes().to_vec();
+    name.resize(16, 0);
+    name
+}
+
+fn to_the_board() -> [Step; 2] {
+    let kind = Register(0);
+    [Step::DestinationKind(kind), Step::Is(kind, LOCAL.to_ne_bytes().to_vec())]
+}
+
+fn some_bits(load: fn(Register) -> Step, bits: u32) -> [Step; 3] {
+    let register = Register(0);
+    [load(register), Step::Mask(register, bits.to_ne_bytes()), Step::IsNot(register, vec![0; 4])]
+}
+
+fn redirected() -> [Step; 3] {
+    some_bits(Step::ConnectionStatus, REDIRECTED)
+}
+
+/// Asks a map for the packet's front: by address, and for the board's own addresses by port.
+fn ask(map: &'static str) -> [Vec<Step>; 2] {
+    let decide = Step::Decide(Register(0), map);
+    let by_address = [&load_front(0, false)[..], &[decide.clone()]].concat();
+    let by_port = [&to_the_board()[..], &load_front(0, true), &[decide]].concat();
+    [by_address, by_port]
+}
+
+fn goto(steps: &[Step], chain: &str) -> Vec<Step> {
+    [steps, &[Step::Finally(Outcome::Goto(chain.to_owned()))]].concat()
+}
+
+/// The chains, in an order in which each one's targets come before it.
+pub(super) fn chains(ranges: &Ranges) -> Vec<Chain> {
+    let protocol = Register(0);
+    let refuse = Chain {
+        name: REFUSE.to_owned(),
+        hook: None,
+        rules: vec![
+            vec![Step::Protocol(protocol), Step::Is(protocol, vec![6]), Step::Reset],
+            vec![Step::Unreachable],
+        ],
+    };
+    let inside = Chain { name: "inside".to_owned(), hook: None, rules: ask(INSIDE).into() };
+    let jump = || Step::Finally(Outcome::Jump("inside"));
+    let [by_address, by_port] = ask(SERVICES);
+    let mut prerouting = hooked("prerouting", "nat", PREROUTING, -100);
+    let from_pod = within(Step::Source, &ranges.cluster, true);
+    prerouting.rules = vec![[from_pod, vec![jump()]].concat(), by_address.clone(), by_port.clone()];
+    let mut output = hooked("output", "nat", OUTPUT, -100);
+    output.rules = vec![vec![jump()], by_address, by_port];
+    let mut all = vec![refuse, inside, prerouting, output, postrouting(ranges), guard()];
+    let to_services = within(Step::Destination, &ranges.services, true);
+    for (name, number) in [("forward", FORWARD), ("local-output", OUTPUT), ("input", INPUT)] {
+        let mut chain = hooked(name, "filter", number, 0);
+        for pass in [some_bits(Step::ConnectionState, UNDER_WAY), redirected()] {
+            chain.rules.push([&pass[..], &[Step::Finally(Outcome::Accept)]].concat());
+        }
+        let [by_address, by_port] = ask(REFUSED);
+        chain.rules.push(by_address);
+        if number == INPUT {
+            chain.rules.push(by_port);
+        }
+        // No service has this address, or it would have been changed by now.
+        chain.rules.push(goto(&to_services, REFUSE));
+        all.push(chain);
+    }
+    all
+}
+
+/// Whose source is hidden: pods that leave the cluster, a pod that meets itself, the board's
+/// loopback address, and clients from outside whose target is on another board.
+fn postrouting(ranges: &Ranges) -> Chain {
+    let mut chain = hooked("postrouting", "nat", POSTROUTING, 100);
+    let link = Register(0);
+    let elsewhere = || vec![Step::OutLink(link), Step::IsNot(link, link_name())];
+    let to_pods = vec![Step::OutLink(link), Step::Is(link, link_name())];
+    let hide = || vec![Step::Masquerade];
+    let loopback = vec![
+        Step::Source(link),
+        Step::Mask(link, [255, 0, 0, 0]),
+        Step::Is(link, vec![127, 0, 0, 0]),
+    ];
+    let itself = vec![
+        Step::Source(Register(0)),
+        Step::Destination(Register(1)),
+        Step::In(Register(0), HAIRPINS),
+    ];
+    chain.rules = vec![
+        [
+            within(Step::Source, &ranges.pods, true),
+            within(Step::Destination, &ranges.cluster, false),
+            elsewhere(),
+            hide(),
+        ]
+        .concat(),
+        [itself, hide()].concat(),
+        [loopback, to_pods, hide()].concat(),
+        [
+            redirected().to_vec(),
+            within(Step::Source, &ranges.cluster, false),
+            elsewhere(),
+            not_loopback_link(),
+            hide(),
+        ]
+        .concat(),
+    ];
+    chain
+}
+
+fn not_loopback_link() -> Vec<Step> {
+    let mut name = b"lo".to_vec();
+    name.resize(16, 0);
+    vec![Step::OutLink(Register(0)), Step::IsNot(Register(0), name)]
+}
+
+/// Pods' packets may be routed to loopback addresses here, so that node ports work there;
+/// no pod may use that to reach what listens on loopback only.
+fn guard() -> Chain {
+    let mut chain = hooked("guard", "filter", PREROUTING, -300);
+    let register = Register(0);
+    chain.rules = vec![vec![
+        Step::InLink(register),
+        Step::Is(register, link_name()),
+        Step::Destination(register),
+        Step::Mask(register, [255, 0, 0, 0]),
+        Step::Is(register, vec![127, 0, 0, 0]),
+        Step::Finally(Outcome::Drop),
+    ]];
+    chain
+}

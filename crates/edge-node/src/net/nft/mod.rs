@@ -1,0 +1,237 @@
+//! Services in the kernel: our own table of nf_tables, by netlink. The table has a fixed part
+//! (hooks and the rules that ask maps) and maps whose elements follow the desired state; a
+//! change is one transaction of the elements that differ. Nothing outside our table is touched.
+
+mod batch;
+mod codec;
+mod conntrack;
+mod layout;
+mod read;
+mod spread;
+mod wire;
+
+use super::board::Ranges;
+use super::error::NetError;
+use super::netlink::Socket;
+use batch::Batch;
+use codec::{Element, Value};
+use edge_core::proxy::{Change, Elements, Source};
+use layout::{AFFINITY, Chain, HAIRPINS, TARGETS};
+use nix::errno::Errno;
+use nix::sys::socket::SockProtocol;
+use read::Observed;
+use sha2::{Digest, Sha256};
+use spread::Spread;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Our table, in the family `ip`.
+pub(super) const TABLE: &str = "edged";
+/// A change is tried so often when others change our table meanwhile.
+const ATTEMPTS: usize = 3;
+
+/// Our table, and what we know of it.
+#[derive(Debug)]
+pub(super) struct Rules {
+    socket: Socket,
+    fixed: Vec<Chain>,
+    comment: String,
+    known: Option<(u32, Observed)>,
+}
+
+impl Rules {
+    /// Finds our table, or makes it without any Service yet. A table of another layout stays
+    /// until the first [`Rules::apply`] replaces it in one go.
+    pub(super) fn open(ranges: &Ranges) -> Result<Rules, NetError> {
+        let fixed = layout::chains(ranges);
+        let mut socket = Socket::open(SockProtocol::NetlinkNetFilter)
+            .map_err(|errno| NetError::NoNfTables { errno })?;
+        read::generation(&mut socket)?;
+        let comment = fingerprint(&fixed);
+        let mut rules = Rules { socket, fixed, comment, known: None };
+        if read::comment(&mut rules.socket)?.is_none() {
+            rules.apply(&Elements::default())?;
+        }
+        Ok(rules)
+    }
+
+    /// See [`super::Net::rules_generation`].
+    pub(super) fn generation(&mut self) -> Result<u32, NetError> {
+        read::generation(&mut self.socket)
+    }
+
+    /// Sentences about what other tables do to our traffic.
+    pub(super) fn warnings(&mut self) -> Result<Vec<String>, NetError> {
+        let droppers = read::forward_droppers(&mut self.socket)?;
+        Ok(droppers
+            .into_iter()
+            .map(|chain| {
+                format!(
+                    "the board's own rules (nftables chain {chain}) drop forwarded packets, so \
+                     pods may reach nobody; accept there what comes from and goes to edge0"
+                )
+            })
+            .collect())
+    }
+
+    /// Makes the kernel's maps say what is wanted, with the fewest elements changed.
+    pub(super) fn apply(&mut self, wanted: &Elements) -> Result<(), NetError> {
+        let mut attempt = 1;
+        loop {
+            match self.try_apply(wanted) {
+                Err(error @ NetError::NoNfTables { .. }) => return Err(error),
+                Err(error) if attempt >= ATTEMPTS => return Err(error),
+                Err(error) => {
+                    tracing::debug!("network: reading the rules again: {error}");
+                    self.known = None;
+                    attempt += 1;
+                }
+                Ok(()) => return Ok(()),
+            }
+        }
+    }
+
+    fn try_apply(&mut self, wanted: &Elements) -> Result<(), NetError> {
+        let (generation, found) = self.observe()?;
+        let rebuild = found.is_none();
+        let mut observed = found.unwrap_or_default();
+        let mut batch = Batch::new();
+        if rebuild {
+            self.build(&mut batch);
+        }
+        let change = observed.elements.diff(wanted);
+        let spreads = wanted_spreads(wanted);
+        fill(&mut batch, &change, &observed.spreads, &spreads);
+        let mut now = generation;
+        if !batch.is_empty() {
+            batch.commit(&mut self.socket)?;
+            now = generation.wrapping_add(1);
+            if observed.spreads.iter().any(|spread| spread.affinity_seconds.is_some()) {
+                now = now.wrapping_add(self.forget_clients(&change)?);
+            }
+            conntrack::forget(&change);
+        }
+        observed.elements.apply(&change);
+        observed.spreads = spreads;
+        self.known = Some((now, observed));
+        Ok(())
+    }
+
+    /// What the kernel has, from memory unless anybody changed any table since.
+    fn observe(&mut self) -> Result<(u32, Option<Observed>), NetError> {
+        let generation = read::generation(&mut self.socket)?;
+        if let Some((known, observed)) = self.known.take() {
+            if known == generation {
+                return Ok((generation, Some(observed)));
+            }
+        }
+        if read::comment(&mut self.socket)?.as_deref() != Some(&self.comment) {
+            return Ok((generation, None));
+        }
+        let rules = self.fixed.iter().map(|chain| chain.rules.len()).sum();
+        Ok((generation, read::observe(&mut self.socket, self.fixed.len(), rules)?))
+    }
+
+    /// The fixed part, in place of whatever table of that name there is.
+    fn build(&self, batch: &mut Batch) {
+        batch.add_table(&self.comment);
+        batch.remove_table();
+        batch.add_table(&self.comment);
+        for (number, set) in (1..).zip(layout::sets()) {
+            batch.add_set(&set, number);
+        }
+        self.fixed.iter().for_each(|chain| batch.add_chain(chain));
+        self.fixed.iter().for_each(|chain| batch.add_rules(chain));
+    }
+
+    /// Clients that were to keep a target that is gone may choose again. Answers how many
+    /// transactions that took.
+    fn forget_clients(&mut self, change: &Change) -> Result<u32, NetError> {
+        let kept: BTreeSet<_> =
+            change.new_targets.iter().map(|(key, target)| (key.1, *target)).collect();
+        let old = change.old_targets.iter().map(|(key, target)| (key.1, *target));
+        let gone: BTreeSet<_> = old
+            .filter(|way| !kept.contains(way))
+            .map(|(front, target)| (front, codec::target_bytes(&target)))
+            .collect();
+        let mut stale = Vec::new();
+        if !gone.is_empty() {
+            read::elements(&mut self.socket, AFFINITY, |item| {
+                let (key, value) = codec::split(item)?;
+                if gone.contains(&(codec::affinity_front(key)?, value.to_vec())) {
+                    stale.push(Element { key: key.to_vec(), value: Value::Nothing });
+                }
+                Some(())
+            })?;
+        }
+        // One by one: each may run out by itself before we get there.
+        let mut transactions = 0;
+        for element in stale {
+            let mut batch = Batch::new();
+            batch.remove_elements(AFFINITY, &[element]);
+            match batch.commit(&mut self.socket) {
+                Ok(()) => transactions += 1,
+                Err(NetError::Kernel { errno: Errno::ENOENT, .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(transactions)
+    }
+
+    /// Removes our table, if it is there.
+    pub(super) fn remove(&mut self) -> Result<(), NetError> {
+        self.known = None;
+        let mut batch = Batch::new();
+        batch.add_table(&self.comment);
+        batch.remove_table();
+        batch.commit(&mut self.socket)
+    }
+}
+
+/// What the fixed part is, in a few letters: a table with another comment is another layout.
+fn fingerprint(fixed: &[Chain]) -> String {
+    let sample = |affinity_seconds| {
+        Spread { count: 2, node_port: true, source: Source::Inside, affinity_seconds }.chain()
+    };
+    let text = format!("{fixed:?}{:?}{:?}{:?}", layout::sets(), sample(None), sample(Some(1)));
+    let digest = Sha256::digest(text.as_bytes());
+    let hex: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("edged, layout {hex}")
+}
+
+fn wanted_spreads(wanted: &Elements) -> BTreeSet<Spread> {
+    let verdicts = wanted.verdicts.iter();
+    verdicts.filter_map(|((source, front), verdict)| Spread::of(*source, front, verdict)).collect()
+}
+
+/// Puts a change into a transaction: new chains first, what leads to old chains out before them.
+fn fill(batch: &mut Batch, change: &Change, have: &BTreeSet<Spread>, want: &BTreeSet<Spread>) {
+    for spread in want.difference(have) {
+        let chain = spread.chain();
+        batch.add_chain(&chain);
+        batch.add_rules(&chain);
+    }
+    for (old, verdicts, targets, backends) in [
+        (true, &change.old_verdicts, &change.old_targets, &change.old_backends),
+        (false, &change.new_verdicts, &change.new_targets, &change.new_backends),
+    ] {
+        let mut maps: BTreeMap<&'static str, Vec<Element>> = BTreeMap::new();
+        for (key, verdict) in verdicts {
+            if let Some((map, element)) = codec::verdict(key, verdict) {
+                maps.entry(map).or_default().push(element);
+            }
+        }
+        let targets = targets.iter().map(|(key, target)| codec::target(key, target)).collect();
+        maps.insert(TARGETS, targets);
+        maps.insert(HAIRPINS, backends.iter().map(codec::hairpin).collect());
+        for (map, elements) in maps {
+            if old {
+                batch.remove_elements(map, &elements);
+            } else {
+                batch.add_elements(map, &elements);
+            }
+        }
+    }
+    for spread in have.difference(want) {
+        batch.remove_chain(&spread.to_string());
+    }
+}

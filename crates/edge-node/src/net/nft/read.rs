@@ -1,0 +1,139 @@
+//! What the kernel has: our table as it stands, and other tables' chains that would drop what
+//! we forward.
+
+use super::super::error::NetError;
+use super::super::netlink::{ACK, Attributes, DUMP, Message, Reply, Socket};
+use super::TABLE;
+use super::codec;
+use super::layout::{HAIRPINS, INSIDE, REFUSED, SERVICES, TARGETS};
+use super::spread::Spread;
+use super::wire::{IPV4, LIST_ITEM, header, kind};
+use edge_core::proxy::Elements;
+use nix::errno::Errno;
+use std::collections::BTreeSet;
+
+/// Our table as the kernel has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Observed {
+    /// The elements of its maps.
+    pub(super) elements: Elements,
+    /// Its chains that pick targets.
+    pub(super) spreads: BTreeSet<Spread>,
+}
+
+const HEADER: usize = 4;
+const HOOK_FORWARD: u32 = 2;
+const FAMILY_INET: u8 = 1;
+
+fn body(reply: &Reply) -> Attributes<'_> {
+    Attributes(reply.body.get(HEADER..).unwrap_or(&[]))
+}
+
+/// The number of the last change of any table; also the question whether there is nf_tables.
+pub(super) fn generation(socket: &mut Socket) -> Result<u32, NetError> {
+    let request = Message::new(kind::GET_GENERATION, ACK, &header(0, 0));
+    let replies = socket.dump(request).map_err(|refusal| match refusal.errno {
+        Errno::EPERM => NetError::refused("read", "the rules' generation")(refusal),
+        errno => NetError::NoNfTables { errno },
+    })?;
+    Ok(replies.iter().find_map(|reply| body(reply).be32(1)).unwrap_or(0))
+}
+
+/// The comment of our table; `None` when there is no such table.
+pub(super) fn comment(socket: &mut Socket) -> Result<Option<String>, NetError> {
+    let mut request = Message::new(kind::GET_TABLE, ACK, &header(IPV4, 0));
+    request.put_str(1, TABLE);
+    let replies = match socket.dump(request) {
+        Ok(replies) => replies,
+        Err(refusal) if refusal.errno == Errno::ENOENT => return Ok(None),
+        Err(refusal) => return Err(NetError::refused("read the table", TABLE)(refusal)),
+    };
+    let comment = replies.iter().find_map(|reply| {
+        let field = body(reply).find(6)?.get(2..)?;
+        String::from_utf8(field.strip_suffix(&[0]).unwrap_or(field).to_vec()).ok()
+    });
+    Ok(Some(comment.unwrap_or_default()))
+}
+
+fn list(
+    socket: &mut Socket,
+    kind: u16,
+    set: Option<&str>,
+    object: &str,
+) -> Result<Vec<Reply>, NetError> {
+    let mut request = Message::new(kind, DUMP, &header(IPV4, 0));
+    request.put_str(1, TABLE);
+    if let Some(set) = set {
+        request.put_str(2, set);
+    }
+    let replies = socket.dump(request).map_err(NetError::refused("list", object))?;
+    let ours = |reply: &Reply| body(reply).text(1) == Some(TABLE);
+    Ok(replies.into_iter().filter(ours).collect())
+}
+
+/// Our table, if it is whole: `None` when somebody has taken chains, maps or rules out.
+pub(super) fn observe(
+    socket: &mut Socket,
+    fixed_chains: usize,
+    fixed_rules: usize,
+) -> Result<Option<Observed>, NetError> {
+    let mut observed = Observed::default();
+    let chains = list(socket, kind::GET_CHAIN, None, "chains")?;
+    for chain in &chains {
+        observed.spreads.extend(body(chain).text(3).and_then(Spread::parse));
+    }
+    let rules = list(socket, kind::GET_RULE, None, "rules")?.len();
+    let wanted: usize = observed.spreads.iter().map(|spread| spread.chain().rules.len()).sum();
+    if chains.len() != fixed_chains + observed.spreads.len() || rules != fixed_rules + wanted {
+        return Ok(None);
+    }
+    for set in [SERVICES, INSIDE, REFUSED, TARGETS, HAIRPINS] {
+        let found = elements(socket, set, |item| match set {
+            TARGETS => codec::read_target(item, &mut observed.elements),
+            HAIRPINS => codec::read_hairpin(item, &mut observed.elements),
+            verdicts => codec::read_verdict(verdicts, item, &mut observed.elements),
+        });
+        match found {
+            Ok(true) => {}
+            Ok(false) | Err(NetError::Kernel { errno: Errno::ENOENT, .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Some(observed))
+}
+
+/// Shows each element of a set; false when one of them made no sense.
+pub(super) fn elements(
+    socket: &mut Socket,
+    set: &'static str,
+    mut show: impl FnMut(Attributes<'_>) -> Option<()>,
+) -> Result<bool, NetError> {
+    let mut sound = true;
+    for reply in list(socket, kind::GET_ELEMENTS, Some(set), set)? {
+        for (kind, item) in body(&reply).within(3) {
+            if kind == LIST_ITEM {
+                sound &= show(Attributes(item)).is_some();
+            }
+        }
+    }
+    Ok(sound)
+}
+
+/// Other tables' chains that drop what nobody accepts on its way through the board.
+pub(super) fn forward_droppers(socket: &mut Socket) -> Result<Vec<String>, NetError> {
+    let request = Message::new(kind::GET_CHAIN, DUMP, &header(0, 0));
+    let replies = socket.dump(request).map_err(NetError::refused("list", "chains"))?;
+    let mut found = Vec::new();
+    for reply in &replies {
+        let chain = body(reply);
+        let family = reply.body.first().copied().unwrap_or(0);
+        let concerns = matches!(family, IPV4 | FAMILY_INET);
+        let drops = chain.be32(5) == Some(0) && chain.within(4).be32(1) == Some(HOOK_FORWARD);
+        if let (true, true, Some(table), Some(name)) =
+            (concerns, drops, chain.text(1), chain.text(3))
+        {
+            found.push(format!("{table}/{name}"));
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,366 @@
+//! Services as the kernel serves them: every test is a board in a network namespace of its
+//! own, with pods, and another host on its LAN.
+
+mod lab;
+
+use edge_core::proxy::Tables;
+use edge_node::net::Net;
+use edge_node::seams::PodNetwork;
+use lab::{Lab, Server, in_pod};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::time::{Duration, Instant};
+
+const CLUSTER_IP: &str = "10.43.0.9";
+const NODE_PORT: u16 = 30080;
+
+fn service(extra: Value) -> Value {
+    let mut spec = json!({
+        "type": "NodePort", "clusterIP": CLUSTER_IP, "externalIPs": ["192.0.2.77"],
+        "ports": [{"port": 80, "nodePort": NODE_PORT}],
+    });
+    for (key, value) in extra.as_object().expect("an object") {
+        spec[key] = value.clone();
+    }
+    json!({"metadata": {"name": "web", "namespace": "default"}, "spec": spec})
+}
+
+fn slice(name: &str, port: u16, protocol: &str, endpoints: &[(IpAddr, &str)]) -> Value {
+    let endpoints: Vec<Value> =
+        endpoints.iter().map(|(ip, node)| json!({"addresses": [ip], "nodeName": node})).collect();
+    json!({
+        "metadata": {"name": name, "namespace": "default",
+                     "labels": {"kubernetes.io/service-name": name}},
+        "addressType": "IPv4", "ports": [{"port": port, "protocol": protocol}],
+        "endpoints": endpoints,
+    })
+}
+
+fn tables(extra: Value, endpoints: &[(IpAddr, &str)]) -> Tables {
+    let slices = [slice("web", 8080, "TCP", endpoints)];
+    Tables::gather(&[service(extra)], &slices, "here")
+}
+
+fn ip(pod: &PodNetwork) -> IpAddr {
+    pod.ip.expect("an address")
+}
+
+async fn pod(net: &Net, name: &str) -> (PodNetwork, Server) {
+    let pod = net.create_pod(name, name, false).await.expect("a pod");
+    let server = lab::serve(&pod.namespaces, "0.0.0.0:8080", name);
+    (pod, server)
+}
+
+fn here(pods: &[&PodNetwork]) -> Vec<(IpAddr, &'static str)> {
+    pods.iter().map(|pod| (ip(pod), "here")).collect()
+}
+
+fn counted(answers: impl IntoIterator<Item = String>) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for answer in answers {
+        *counts.entry(answer).or_default() += 1;
+    }
+    counts
+}
+
+#[test]
+fn a_service_spreads_evenly_from_everywhere_to_all_its_endpoints() {
+    Lab::run("svc-spread", async |lab| {
+        let net = lab.open();
+        assert!(net.warnings().is_empty(), "{:?}", net.warnings());
+        let (one, _one) = pod(&net, "one").await;
+        let (two, _two) = pod(&net, "two").await;
+        let (three, _three) = pod(&net, "three").await;
+        let client = net.create_pod("client", "client", false).await.expect("a pod");
+        let endpoints = here(&[&one, &two, &three]);
+        net.apply_proxy(&tables(json!({}), &endpoints)).await.expect("rules");
+
+        let many = |address: &'static str, port: u16| {
+            move || counted((0..300).map(|_| lab::fetch((address, port))))
+        };
+        let board = Ipv4Addr::new(192, 0, 2, 1).to_string().leak();
+        for (from, counts) in [
+            ("a pod", in_pod(&client.namespaces, many(CLUSTER_IP, 80))),
+            ("the board", many(CLUSTER_IP, 80)()),
+            ("the board's loopback", many("127.0.0.1", NODE_PORT)()),
+            ("the board's address", many(board, NODE_PORT)()),
+            ("a pod to the node port", in_pod(&client.namespaces, many(board, NODE_PORT))),
+            ("a pod to an external address", in_pod(&client.namespaces, many("192.0.2.77", 80))),
+            ("outside", lab.outside(many(board, NODE_PORT))),
+        ] {
+            println!("{from}: {counts:?}");
+            assert_eq!(counts.len(), 3, "{from}: {counts:?}");
+            let expected = 100.0;
+            let square = |count: &usize| (*count as f64 - expected).powi(2) / expected;
+            let chi: f64 = counts.values().map(square).sum();
+            assert!(chi < 20.0, "{from}: {counts:?} is not even (chi-squared {chi:.1})");
+        }
+        net.cleanup().await.expect("cleanup");
+    });
+}
+
+#[test]
+fn sources_are_kept_where_they_can_be_and_a_pod_reaches_itself() {
+    Lab::run("svc-source", async |lab| {
+        let net = lab.open();
+        let (one, server) = pod(&net, "one").await;
+        let client = net.create_pod("client", "client", false).await.expect("a pod");
+        net.apply_proxy(&tables(json!({}), &here(&[&one]))).await.expect("rules");
+        let last = || lab::peers(&server).pop().expect("a connection");
+
+        let fetch = || lab::fetch((CLUSTER_IP, 80));
+        assert_eq!(in_pod(&client.namespaces, fetch), "one");
+        assert_eq!(last(), ip(&client), "a pod's address is kept");
+        assert_eq!(in_pod(&one.namespaces, fetch), "one", "hairpin");
+        assert_eq!(last(), IpAddr::from([10, 42, 0, 1]), "hidden from itself");
+        let fetch = || lab::fetch(("192.0.2.1", NODE_PORT));
+        assert_eq!(in_pod(&one.namespaces, fetch), "one", "hairpin through the node port");
+        assert_eq!(lab.outside(fetch), "one");
+        assert_eq!(last(), IpAddr::from([192, 0, 2, 2]), "an outside address is kept");
+        net.cleanup().await.expect("cleanup");
+    });
+}
+
+#[test]
+fn outgoing_traffic_is_masqueraded_and_loopback_is_guarded() {
+    Lab::run("svc-masquerade", async |lab| {
+        let net = lab.open();
+        let client = net.create_pod("client", "client", false).await.expect("a pod");
+        let listener = lab.outside(|| std::net::TcpListener::bind("192.0.2.2:99").expect("listen"));
+        in_pod(&client.namespaces, || {
+            std::net::TcpStream::connect("192.0.2.2:99").expect("reach the LAN");
+        });
+        let (_, peer) = listener.accept().expect("a connection");
+        assert_eq!(peer.ip(), IpAddr::from([192, 0, 2, 1]), "the board's address is seen");
+
+        let secret = UdpSocket::bind("127.0.0.1:777").expect("listen on loopback");
+        secret.set_read_timeout(Some(Duration::from_millis(300))).expect("a timeout");
+        in_pod(&client.namespaces, || {
+            lab::ip("link set lo down");
+            lab::ip("route add 127.0.0.1/32 via 10.42.0.1 src 10.42.0.2");
+            lab::ip("route del table local 127.0.0.0/8 dev lo");
+        });
+        net.cleanup().await.expect("cleanup");
+    });
+}
+
+#[test]
+fn a_service_without_endpoints_refuses_at_once() {
+    Lab::run("svc-refuse", async |lab| {
+        let net = lab.open();
+        let (one, _server) = pod(&net, "one").await;
+        let client = net.create_pod("client", "client", false).await.expect("a pod");
+        net.apply_proxy(&tables(json!({}), &[])).await.expect("rules");
+        let refused = |address: &'static str, port: u16| {
+            move || {
+                let start = Instant::now();
+                let error = lab::try_fetch((address, port)).expect_err("refused");
+                assert!(start.elapsed() < Duration::from_millis(500), "{address}:{port} late");
+                assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{address}:{port}");
+            }
+        };
+        for (address, port) in
+            [(CLUSTER_IP, 80), (CLUSTER_IP, 81), ("10.43.9.9", 80), ("192.0.2.1", NODE_PORT)]
+        {
+            refused(address, port)();
+            in_pod(&client.namespaces, refused(address, port));
+        }
+        lab.outside(refused("192.0.2.1", NODE_PORT));
+        in_pod(&client.namespaces, refused("192.0.2.77", 80));
+
+        let udp = in_pod(&client.namespaces, || {
+            let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+            socket.connect((CLUSTER_IP, 53)).expect("connect");
+            socket.set_read_timeout(Some(Duration::from_secs(1))).expect("a timeout");
+            socket.send(b"?").expect("send");
+            socket.recv(&mut [0; 8]).expect_err("refused").kind()
+        });
+        assert_eq!(udp, ErrorKind::ConnectionRefused);
+
+        net.apply_proxy(&tables(json!({}), &here(&[&one]))).await.expect("rules");
+        assert_eq!(lab::fetch((CLUSTER_IP, 80)), "one", "and answers when there is one");
+        net.apply_proxy(&Tables::default()).await.expect("rules");
+        refused(CLUSTER_IP, 80)();
+        refused("192.0.2.1", NODE_PORT)();
+        net.cleanup().await.expect("cleanup");
+    });
+}
+
+#[test]
+fn local_policies_and_affinity() {
+    Lab::run("svc-policy", async |lab| {
+        let net = lab.open();
+        let (one, _one) = pod(&net, "one").await;
+        let (two, _two) = pod(&net, "two").await;
+        let (three, _three) = pod(&net, "three").await;
+        let local = json!({"externalTrafficPolicy": "Local"});
+        let endpoints = [(ip(&one), "here"), (ip(&two), "there")];
+        net.apply_proxy(&tables(local.clone(), &endpoints)).await.expect("rules");
+        let many = || counted((0..40).map(|_| lab::fetch(("192.0.2.1", NODE_PORT))));
+        assert_eq!(lab.outside(many).len(), 1, "from outside only this board's");
+        assert_eq!(many().len(), 2, "from the board all");
+        net.apply_proxy(&tables(local, &[(ip(&two), "there")])).await.expect("rules");
+        let error = lab.outside(|| lab::try_fetch(("192.0.2.1", NODE_PORT)).expect_err("dropped"));
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert_eq!(many().len(), 1);
+
+        let sticky = json!({"sessionAffinity": "ClientIP"});
+        let all = here(&[&one, &two, &three]);
+        net.apply_proxy(&tables(sticky.clone(), &all)).await.expect("rules");
+        let from_pod = || counted((0..30).map(|_| lab::fetch((CLUSTER_IP, 80))));
+        let client = net.create_pod("client", "client", false).await.expect("a pod");
+        let kept = in_pod(&client.namespaces, from_pod);
+        assert_eq!(kept.len(), 1, "{kept:?}");
+        assert_eq!(lab.outside(many).len(), 1);
+        let kept = kept.into_keys().next().expect("a name");
+        let (gone, left): (Vec<_>, Vec<_>) = [("one", &one), ("two", &two), ("three", &three)]
+            .into_iter()
+            .partition(|(name, _)| *name == kept);
+        assert_eq!(gone.len(), 1);
+        let left: Vec<&PodNetwork> = left.into_iter().map(|(_, pod)| pod).collect();
+        net.apply_proxy(&tables(sticky, &here(&left))).await.expect("rules");
+        let next = in_pod(&client.namespaces, from_pod);
+        assert_eq!(next.len(), 1, "one of the others, and stays: {next:?}");
+        assert!(!next.contains_key(&kept));
+        net.cleanup().await.expect("cleanup");
+    });
+}
+
+#[test]
+fn a_restarted_edged_finds_its_rules_and_changes_nothing_that_is_right() {
+    Lab::run("svc-restart", async |lab| {
+        let net = lab.open();
+        let (one, _server) = pod(&net, "one").await;
+        let (two, _server) = pod(&net, "two").await;
+        let wanted = tables(
+            json!({"externalTrafficPolicy": "Local", "sessionAffinity": "ClientIP"}),
+            &[(ip(&one), "here"), (ip(&two), "there")],
+        );
+        net.apply_proxy(&wanted).await.expect("rules");
+        let before = net.rules_generation().expect("a generation");
+        net.apply_proxy(&wanted).await.expect("rules");
+        assert_eq!(net.rules_generation().expect("a generation"), before, "nothing to do");
+        drop(net);
+        assert_eq!(lab::fetch((CLUSTER_IP, 80)).len(), 3, "answers while edged is away");
+        let net = lab.open();
+        net.apply_proxy(&wanted).await.expect("rules");
+        assert_eq!(net.rules_generation().expect("a generation"), before, "all was right");
+
+        drop(net);
+        let mut config = lab.config();
+        config.service_cidr = "10.44.0.0/16".to_owned();
+        let net = Net::open(config).expect("another range");
+        assert_eq!(lab::fetch((CLUSTER_IP, 80)).len(), 3, "the old rules stay for now");
+        net.apply_proxy(&wanted).await.expect("rules");
+        assert_eq!(lab::fetch((CLUSTER_IP, 80)).len(), 3, "replaced in one go");
+        net.cleanup().await.expect("cleanup");
+        let net = lab.open();
+        net.cleanup().await.expect("cleanup");
+    });
+}
+
+#[test]
+fn stale_udp_ways_are_forgotten() {
+    Lab::run("svc-udp", async |lab| {
+        let net = lab.open();
+        let client = net.create_pod("client", "client", false).await.expect("a pod");
+        let mut servers = Vec::new();
+        for name in ["one", "two"] {
+            let pod = net.create_pod(name, name, false).await.expect("a pod");
+            let socket = in_pod(&pod.namespaces, || UdpSocket::bind("0.0.0.0:53").expect("bind"));
+            socket.set_read_timeout(Some(Duration::from_millis(500))).expect("a timeout");
+            servers.push((pod, socket));
+        }
+        let service = json!({"metadata": {"name": "dns", "namespace": "default"}, "spec": {
+            "clusterIP": "10.43.0.10", "ports": [{"port": 53, "protocol": "UDP"}]}});
+        let socket = in_pod(&client.namespaces, || {
+            let socket = UdpSocket::bind("0.0.0.0:5000").expect("a socket");
+            socket.connect("10.43.0.10:53").expect("connect");
+            socket
+        });
+        for (pod, server) in &servers {
+            let slices = [slice("dns", 53, "UDP", &[(ip(pod), "here")])];
+            let tables = Tables::gather(&[service.clone()], &slices, "here");
+            net.apply_proxy(&tables).await.expect("rules");
+            socket.send(b"question").expect("send");
+            let mut buffer = [0; 16];
+            let (length, peer) = server.recv_from(&mut buffer).expect("the new target is asked");
+            assert_eq!((&buffer[..length], peer.ip()), (&b"question"[..], ip(&client)));
+        }
+        net.cleanup().await.expect("cleanup");
+    });
+}
+
+/// One service of many, with an address and a node port of its own.
+fn numbered(number: usize, endpoints: usize) -> (Value, Value) {
+    let name = format!("s{number}");
+    let address = Ipv4Addr::from(0x0a2b_0100 + u32::try_from(number).expect("small"));
+    let service = json!({"metadata": {"name": name, "namespace": "default"}, "spec": {
+        "clusterIP": address, "ports": [{"port": 80}]}});
+    let targets: Vec<(IpAddr, &str)> = (0..endpoints)
+        .map(|i| (IpAddr::from([10, 42, 1 + (number % 200) as u8, 2 + i as u8]), "here"))
+        .collect();
+    (service, slice(&name, 8080, "TCP", &targets))
+}
+
+#[test]
+fn one_endpoint_among_thousands_of_services_changes_quickly() {
+    Lab::run("svc-many", async |lab| {
+        let net = lab.open();
+        for count in [10, 1000, 10_000] {
+            let (services, mut slices): (Vec<_>, Vec<_>) =
+                (0..count).map(|number| numbered(number, 3)).unzip();
+            let tables = Tables::gather(&services, &slices, "here");
+            let start = Instant::now();
+            net.apply_proxy(&tables).await.expect("rules");
+            let all = start.elapsed();
+            let mut times = Vec::new();
+            for round in 0..20 {
+                slices[count / 2] = numbered(count / 2, 3 + (round + 1) % 2).1;
+                let tables = Tables::gather(&services, &slices, "here");
+                let start = Instant::now();
+                net.apply_proxy(&tables).await.expect("rules");
+                times.push(start.elapsed());
+            }
+            times.sort();
+            println!(
+                "{count} services in {all:?}; one endpoint p50 {:?} max {:?}",
+                times[10], times[19]
+            );
+        }
+        net.apply_proxy(&Tables::default()).await.expect("rules");
+        net.cleanup().await.expect("cleanup");
+    });
+}
+
+#[test]
+fn what_others_did_to_the_rules_is_mended_and_theirs_are_left_alone() {
+    Lab::run("svc-mend", async |lab| {
+        let net = lab.open();
+        let (one, _server) = pod(&net, "one").await;
+        let wanted = tables(json!({}), &here(&[&one]));
+        net.apply_proxy(&wanted).await.expect("rules");
+        if !lab::nft("add table ip foreign") {
+            eprintln!("SKIPPED: this part needs the program `nft`, of Debian's nftables");
+            return;
+        }
+        for damage in
+            ["delete table ip edged", "flush table ip edged", "flush chain ip edged output"]
+        {
+            assert!(lab::nft(damage), "{damage}");
+            net.apply_proxy(&wanted).await.expect("rules");
+            assert_eq!(lab::fetch((CLUSTER_IP, 80)), "one", "after: {damage}");
+        }
+        let drops = "add chain ip foreign f { type filter hook forward priority 0; policy drop; }";
+        assert!(lab::nft(drops));
+        drop(net);
+        let net = lab.open();
+        let warning = net.warnings().first().expect("a warning").clone();
+        assert!(warning.contains("foreign/f") && warning.contains("edge0"), "{warning}");
+        net.cleanup().await.expect("cleanup");
+        assert!(lab::nft("list table ip foreign"));
+        assert!(!lab::nft("list table ip edged"));
+    });
+}
