@@ -23,3 +23,4 @@ pub mod status;
 pub mod strategy;
 pub mod table;
 pub mod time;
+mod validate;

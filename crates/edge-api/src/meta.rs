@@ -179,9 +179,8 @@ pub fn set_annotation(object: &mut Object, key: &str, value: &str) {
 
 /// Takes a finalizer away; says whether it was there. The last one takes the list with it.
 pub fn remove_finalizer(object: &mut Object, name: &str) -> bool {
-    let Some(list) = object["metadata"].get_mut("finalizers").and_then(Value::as_array_mut) else {
-        return false;
-    };
+    let list = object.get_mut("metadata").and_then(|metadata| metadata.get_mut("finalizers"));
+    let Some(list) = list.and_then(Value::as_array_mut) else { return false };
     let before = list.len();
     list.retain(|finalizer| finalizer != name);
     let (removed, empty) = (list.len() < before, list.is_empty());

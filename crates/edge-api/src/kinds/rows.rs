@@ -2,7 +2,7 @@
 
 use super::rules::{self, Rules};
 use super::{Kind, Subresource};
-use crate::{defaults, strategy, table};
+use crate::{defaults, names, strategy, table, validate};
 
 const READ_WRITE: &[&str] = &["get", "patch", "update"];
 
@@ -44,6 +44,7 @@ pub static CONFIG_MAP: &Kind = &Kind {
     singular: "configmap",
     short_names: &["cm"],
     table: table::CONFIG_MAP,
+    rules: Rules { validate: validate::config_map, ..rules::PLAIN },
     ..PLAIN
 };
 
@@ -55,7 +56,7 @@ pub static ENDPOINTS: &Kind = &Kind {
     plural: "endpoints",
     singular: "endpoints",
     short_names: &["ep"],
-    rules: Rules { default: defaults::endpoints, ..rules::PLAIN },
+    rules: Rules { default: defaults::endpoints, validate: validate::endpoints, ..rules::PLAIN },
     table: table::ENDPOINTS,
     ..PLAIN
 };
@@ -82,6 +83,7 @@ pub static EVENT: &Kind = &Kind {
         "type",
     ],
     table: table::EVENT,
+    rules: Rules { validate: validate::event, ..rules::PLAIN },
     ..PLAIN
 };
 
@@ -103,6 +105,8 @@ pub static NAMESPACE: &Kind = &Kind {
         default: defaults::namespace,
         create: strategy::create_namespace,
         update: strategy::update_namespace,
+        name: names::dns1123_label,
+        validate: validate::namespace,
         ..rules::PLAIN
     },
     table: table::NAMESPACE,
@@ -123,7 +127,12 @@ pub static NODE: &Kind = &Kind {
         sub("status", "", "v1", "Node", READ_WRITE),
     ],
     selectable: &["spec.unschedulable"],
-    rules: Rules { default: defaults::node, ..rules::PLAIN },
+    rules: Rules {
+        default: defaults::node,
+        validate: validate::node,
+        validate_status: validate::node_status,
+        ..rules::PLAIN
+    },
     table: table::NODE,
     ..PLAIN
 };
@@ -158,7 +167,12 @@ pub static POD: &Kind = &Kind {
         "status.podIPs",
         "status.nominatedNodeName",
     ],
-    rules: Rules { default: defaults::pod, create: strategy::create_pod, ..rules::PLAIN },
+    rules: Rules {
+        default: defaults::pod,
+        create: strategy::create_pod,
+        validate: validate::pod,
+        ..rules::PLAIN
+    },
     table: table::POD,
     ..PLAIN
 };
@@ -171,7 +185,7 @@ pub static SECRET: &Kind = &Kind {
     plural: "secrets",
     singular: "secret",
     selectable: &["type"],
-    rules: Rules { default: defaults::secret, ..rules::PLAIN },
+    rules: Rules { default: defaults::secret, validate: validate::secret, ..rules::PLAIN },
     table: table::SECRET,
     ..PLAIN
 };
@@ -199,7 +213,13 @@ pub static SERVICE: &Kind = &Kind {
     categories: &["all"],
     subresources: &[sub("status", "", "v1", "Service", READ_WRITE)],
     selectable: &["spec.clusterIP", "spec.type"],
-    rules: Rules { default: defaults::service, create: strategy::create_service, ..rules::PLAIN },
+    rules: Rules {
+        default: defaults::service,
+        create: strategy::create_service,
+        name: names::dns1035_label,
+        validate: validate::service,
+        ..rules::PLAIN
+    },
     table: table::SERVICE,
     ..PLAIN
 };
@@ -224,6 +244,8 @@ pub static DEPLOYMENT: &Kind = &Kind {
         create: strategy::clear_status,
         changed: strategy::deployment_changed,
         status_keeps: &["labels", "ownerReferences"],
+        validate: validate::deployment,
+        validate_status: validate::workload_status,
         ..rules::PLAIN
     },
     table: table::DEPLOYMENT,
@@ -251,6 +273,8 @@ pub static REPLICA_SET: &Kind = &Kind {
         create: strategy::clear_status,
         changed: strategy::spec_changed,
         status_keeps: &["labels", "ownerReferences"],
+        validate: validate::replica_set,
+        validate_status: validate::workload_status,
         ..rules::PLAIN
     },
     table: table::REPLICA_SET,
@@ -266,6 +290,7 @@ pub static LEASE: &Kind = &Kind {
     plural: "leases",
     singular: "lease",
     table: table::LEASE,
+    rules: Rules { validate: validate::lease, ..rules::PLAIN },
     ..PLAIN
 };
 
@@ -281,6 +306,7 @@ pub static ENDPOINT_SLICE: &Kind = &Kind {
     rules: Rules {
         default: defaults::endpoint_slice,
         changed: strategy::slice_changed,
+        validate: validate::endpoint_slice,
         ..rules::PLAIN
     },
     table: table::ENDPOINT_SLICE,

@@ -3,10 +3,11 @@
 use serde_json::Value;
 
 use super::Kind;
+use crate::field::Errors;
 use crate::schema::decode;
 use crate::status::Status;
 use crate::strategy::{self, Stamp};
-use crate::{Object, defaults};
+use crate::{Object, defaults, names, validate};
 
 /// The functions of a row.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +20,12 @@ pub struct Rules {
     pub(crate) update: fn(&mut Object, &Object),
     /// whether a change counts as a new generation
     pub(crate) changed: fn(&Object, &Object) -> bool,
+    /// what a name must look like
+    pub(crate) name: names::Check,
+    /// finds what is wrong with the spec, or with its change
+    pub(crate) validate: fn(&Object, Option<&Object>, &mut Errors),
+    /// finds what is wrong with the status
+    pub(crate) validate_status: fn(&Object, &mut Errors),
     /// metadata that a status update cannot change
     pub(crate) status_keeps: &'static [&'static str],
 }
@@ -29,6 +36,9 @@ pub(super) const PLAIN: Rules = Rules {
     create: strategy::keep,
     update: strategy::keep_both,
     changed: strategy::spec_changed,
+    name: names::dns1123_subdomain,
+    validate: validate::nothing,
+    validate_status: validate::any_status,
     status_keeps: &["ownerReferences"],
 };
 

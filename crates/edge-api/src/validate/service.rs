@@ -1,0 +1,161 @@
+//! Services: their type, their ports and their addresses.
+
+use serde_json::{Value, json};
+
+use super::{list, meta, needs_one_of, one_of, probe, text};
+use crate::Object;
+use crate::field::{Errors, Path};
+use crate::names;
+
+const TYPES: [&str; 4] = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
+const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
+const POLICIES: [&str; 2] = ["Cluster", "Local"];
+const DAY_SECONDS: i64 = 86_400;
+
+/// `Service`
+pub(crate) fn service(service: &Object, old: Option<&Object>, errors: &mut Errors) {
+    let (spec, at) = (&service["spec"], Path::new("spec"));
+    let kind = text(&spec["type"]);
+    let headless = text(&spec["clusterIP"]) == "None";
+    if kind != "ExternalName" && !headless && list(&spec["ports"]).is_empty() {
+        errors.required(&at.child("ports"), "");
+    }
+    match kind {
+        "LoadBalancer" if headless => {
+            let detail = "may not be set to 'None' for LoadBalancer services";
+            errors.invalid(&at.child("clusterIPs").index(0), "None", detail);
+        }
+        "NodePort" if headless => {
+            let detail = "may not be set to 'None' for NodePort services";
+            errors.invalid(&at.child("clusterIPs").index(0), "None", detail);
+        }
+        "ExternalName" => external_name(spec, &at, errors),
+        _ => {}
+    }
+    ports(spec, &at.child("ports"), errors);
+    meta::labels(&spec["selector"], &at.child("selector"), errors);
+    affinity(spec, &at, errors);
+    addresses(spec, &at, errors);
+    needs_one_of(errors, &at.child("type"), &spec["type"], &TYPES);
+    traffic(spec, &at, errors);
+    if let Some(old) = old {
+        update(spec, &old["spec"], &at, errors);
+    }
+}
+
+fn external_name(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
+    if !matches!(text(&spec["clusterIP"]), "") {
+        let detail = "may not be set for ExternalName services";
+        errors.forbidden(&at.child("clusterIP"), detail);
+    }
+    let name = text(&spec["externalName"]);
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if name.is_empty() {
+        errors.required(&at.child("externalName"), "");
+    } else {
+        errors.each(&at.child("externalName"), name, names::dns1123_subdomain(name));
+    }
+}
+
+fn ports(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
+    let all = list(&spec["ports"]);
+    let mut named: Vec<&str> = Vec::new();
+    let mut numbered: Vec<(&str, i64)> = Vec::new();
+    let mut on_nodes: Vec<(&str, i64)> = Vec::new();
+    for (index, port) in all.iter().enumerate() {
+        let at = at.index(index);
+        let name = text(&port["name"]);
+        if name.is_empty() {
+            if all.len() > 1 {
+                errors.required(&at.child("name"), "");
+            }
+        } else {
+            errors.each(&at.child("name"), name, names::dns1123_label(name));
+            if named.contains(&name) {
+                errors.duplicate(&at.child("name"), name);
+            }
+            named.push(name);
+        }
+        let number = port["port"].as_i64().unwrap_or(0);
+        errors.each(&at.child("port"), number, names::port_number(number));
+        needs_one_of(errors, &at.child("protocol"), &port["protocol"], &PROTOCOLS);
+        probe::port(&port["targetPort"], &at.child("targetPort"), errors);
+        let protocol = text(&port["protocol"]);
+        if numbered.contains(&(protocol, number)) {
+            errors.duplicate(&at, json!({"protocol": protocol, "port": number}));
+        }
+        numbered.push((protocol, number));
+        let node_port = port["nodePort"].as_i64().unwrap_or(0);
+        if node_port == 0 {
+            continue;
+        }
+        if matches!(text(&spec["type"]), "ClusterIP") {
+            let detail = "may not be used when `type` is 'ClusterIP'";
+            errors.forbidden(&at.child("nodePort"), detail);
+        }
+        if on_nodes.contains(&(protocol, node_port)) {
+            errors.duplicate(&at.child("nodePort"), node_port);
+        }
+        on_nodes.push((protocol, node_port));
+    }
+}
+
+fn affinity(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
+    let field = "sessionAffinity";
+    needs_one_of(errors, &at.child(field), &spec[field], &["ClientIP", "None"]);
+    let seconds = &spec["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"];
+    if let Some(seconds) = seconds.as_i64().filter(|s| !(1..=DAY_SECONDS).contains(s)) {
+        let at = at.child("sessionAffinityConfig");
+        let at = at.child("clientIP");
+        let detail = format!("must be greater than 0 and less than {DAY_SECONDS}");
+        errors.invalid(&at.child("timeoutSeconds"), seconds, &detail);
+    }
+}
+
+fn addresses(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
+    let ip = text(&spec["clusterIP"]);
+    if !matches!(ip, "" | "None") && !names::ip(ip).is_empty() {
+        let bad = names::ip(ip);
+        errors.each(&at.child("clusterIPs").index(0), ip, bad);
+    }
+    let all = list(&spec["clusterIPs"]);
+    if let Some(first) = all.first() {
+        if text(first) != ip {
+            let detail = "first value must match `clusterIP`";
+            errors.invalid(&at.child("clusterIPs"), spec["clusterIPs"].clone(), detail);
+        }
+    }
+    for (index, ip) in list(&spec["externalIPs"]).iter().enumerate() {
+        let at = at.child("externalIPs");
+        errors.each(&at.index(index), ip.clone(), names::ip(text(ip)));
+    }
+    let families = ["IPv4", "IPv6"];
+    for (index, family) in list(&spec["ipFamilies"]).iter().enumerate() {
+        one_of(errors, &at.child("ipFamilies").index(index), family, &families);
+    }
+    let policies = ["PreferDualStack", "RequireDualStack", "SingleStack"];
+    one_of(errors, &at.child("ipFamilyPolicy"), &spec["ipFamilyPolicy"], &policies);
+}
+
+fn traffic(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
+    let field = "externalTrafficPolicy";
+    let policy = text(&spec[field]);
+    let external = matches!(text(&spec["type"]), "NodePort" | "LoadBalancer")
+        || !list(&spec["externalIPs"]).is_empty();
+    if !policy.is_empty() && !external {
+        let detail = "may only be set for externally-accessible services";
+        errors.invalid(&at.child(field), policy, detail);
+    }
+    one_of(errors, &at.child(field), &spec[field], &POLICIES);
+    let field = "internalTrafficPolicy";
+    one_of(errors, &at.child(field), &spec[field], &POLICIES);
+}
+
+fn update(new: &Value, old: &Value, at: &Path<'_>, errors: &mut Errors) {
+    let (before, after) = (text(&old["clusterIP"]), text(&new["clusterIP"]));
+    let inside = |spec: &Value| text(&spec["type"]) != "ExternalName";
+    if inside(new) && inside(old) && !before.is_empty() && before != after {
+        let value = json!([after]);
+        errors.invalid(&at.child("clusterIPs").index(0), value, "may not change once set");
+    }
+}
