@@ -146,7 +146,7 @@ pub(crate) fn make_root(root: &Path) {
     for name in [
         "sh", "cat", "echo", "ls", "sleep", "id", "env", "true", "false", "kill", "head", "tail",
         "dd", "grep", "mknod", "mount", "unshare", "seq", "tty", "stty", "touch", "wc", "hostname",
-        "ps", "chmod", "od", "ip", "su", "yes", "awk", "pwd", "readlink", "umount", "chroot",
+        "ps", "chmod", "tr", "od", "ip", "su", "yes", "awk", "pwd", "readlink", "umount", "chroot",
     ] {
         let _ = symlink("busybox", root.join("bin").join(name));
     }
@@ -173,4 +173,13 @@ pub(crate) fn pin_namespaces(dir: &Path) -> SandboxPaths {
     };
     std::thread::spawn(pin).join().unwrap();
     SandboxPaths { net: Some(dir.join("net")), ipc: dir.join("ipc"), uts: Some(dir.join("uts")) }
+}
+
+/// Waits until something is so.
+pub(crate) async fn within(so: impl Fn() -> bool) {
+    let since = std::time::Instant::now();
+    while !so() {
+        assert!(since.elapsed() < PATIENCE, "waited in vain");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }

@@ -1,1 +1,84 @@
-//! To come.
+//! What a container may use.
+
+use std::fs;
+
+use edge_node::seams::Limits;
+
+use crate::board::{Board, within};
+
+fn read(board: &Board, controller: &str, group: &str, file: &str) -> String {
+    let v1 = format!("/sys/fs/cgroup/{controller}{}/{group}/{file}", board.cgroup);
+    fs::read_to_string(&v1).unwrap_or_default().trim().to_owned()
+}
+
+fn is_v1(board: &Board) -> bool {
+    board.runtime.facts().cgroup_version == "v1"
+}
+
+pub(crate) async fn more_memory_than_the_limit_is_an_oom_kill() {
+    let mut board = Board::new();
+    if let Some(problem) = board.runtime.facts().memory_problem {
+        println!("SKIPPED: {problem}");
+        return;
+    }
+    let mut spec = board.script("one", "x=$(head -c 200000000 /dev/zero | tr '\\0' x); echo no");
+    spec.limits.memory_bytes = Some(32 << 20);
+    let (exit, lines) = board.run(&spec).await;
+    assert!(exit.oom_killed, "{exit:?} {lines:?}");
+    let mut spec = board.script("two", "exec awk 'BEGIN { s = \"xxxxxxxx\"; while (1) s = s s }'");
+    spec.limits.memory_bytes = Some(32 << 20);
+    let (exit, _) = board.run(&spec).await;
+    assert_eq!((exit.code, exit.signal, exit.oom_killed), (137, Some(9), true));
+    board.close().await;
+}
+
+pub(crate) async fn limits_are_what_the_kernel_has() {
+    let board = Board::new();
+    let mut spec = board.script("one", "echo up; while :; do :; done");
+    spec.limits = Limits {
+        memory_bytes: Some(64 << 20),
+        cpu_limit_milli: Some(250),
+        cpu_request_milli: 100,
+        pids: Some(20),
+    };
+    board.runtime.start(&spec).await.unwrap();
+    within(|| board.lines("one") == ["up"]).await;
+    if is_v1(&board) {
+        let group = "pods/one";
+        assert_eq!(read(&board, "memory", group, "memory.limit_in_bytes"), (64 << 20).to_string());
+        assert_eq!(read(&board, "cpu", group, "cpu.cfs_quota_us"), "25000");
+        assert_eq!(read(&board, "cpu", group, "cpu.shares"), "102");
+        assert_eq!(read(&board, "pids", group, "pids.max"), "20");
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    let stats = board.runtime.stats("one").unwrap();
+    assert!(stats.memory_bytes > 0 && stats.memory_bytes < 64 << 20, "{stats:?}");
+    let share = stats.cpu_nanos as f64 / 0.5e9;
+    assert!(share > 0.05 && share < 0.6, "a quarter of a core: {share}");
+    board.close().await;
+}
+
+pub(crate) async fn a_fork_bomb_stays_within_its_limit_and_can_be_killed() {
+    let mut board = Board::new();
+    let mut spec = board.script("one", "f() { f & f & }; echo up; f; sleep 1000");
+    spec.limits.pids = Some(30);
+    board.runtime.start(&spec).await.unwrap();
+    within(|| board.lines("one").first().is_some_and(|l| l == "up")).await;
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    board.runtime.kill("one").await.unwrap();
+    board.exit().await;
+    board.close().await;
+}
+
+pub(crate) async fn a_container_sees_its_own_limits_and_cannot_write_them() {
+    let mut board = Board::new();
+    let script = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max \
+                  2>/dev/null; echo 1 > /sys/fs/cgroup/memory/memory.limit_in_bytes || \
+                  echo refused";
+    let mut spec = board.script("one", script);
+    spec.limits.memory_bytes = Some(64 << 20);
+    let (_, lines) = board.run(&spec).await;
+    assert_eq!(lines[0], (64 << 20).to_string());
+    assert!(lines.iter().any(|l| l == "refused"), "{lines:?}");
+    board.close().await;
+}

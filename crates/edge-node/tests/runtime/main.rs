@@ -25,7 +25,38 @@ macro_rules! cases {
     };
 }
 
-const CASES: &[Case] = cases![basic::a_container_runs_and_its_end_is_told,];
+const CASES: &[Case] = cases![
+    basic::a_container_runs_and_its_end_is_told,
+    basic::environment_user_directory_and_host_name_are_as_asked,
+    basic::a_command_that_cannot_run_is_told_in_known_words,
+    basic::signals_reach_init_and_kill_ends_all,
+    basic::init_that_ends_on_the_boards_pids_takes_its_children_along,
+    basic::a_terminal_is_one_stream_in_the_log,
+    basic::long_lines_and_bursts_are_logged_whole,
+    basic::volumes_are_mounted_whatever_the_image_holds_in_their_place,
+    basic::any_number_of_layers_makes_one_root,
+    basic::containers_of_a_pod_share_memory_and_nothing_else,
+    basic::sysctls_are_the_pods_own,
+    exec::a_command_has_the_containers_user_environment_and_confinement,
+    exec::input_flows_and_ends,
+    exec::a_terminal_has_a_size_and_control_characters,
+    exec::a_command_that_does_not_exist_is_told,
+    exec::a_command_dies_with_its_caller,
+    limits::more_memory_than_the_limit_is_an_oom_kill,
+    limits::limits_are_what_the_kernel_has,
+    limits::a_fork_bomb_stays_within_its_limit_and_can_be_killed,
+    limits::a_container_sees_its_own_limits_and_cannot_write_them,
+    hostile::an_ordinary_container_is_confined,
+    hostile::a_privileged_container_has_the_boards_devices,
+    hostile::the_runtimes_own_executable_cannot_be_overwritten,
+    hostile::an_image_cannot_make_the_runtime_run_itself,
+    hostile::links_in_the_image_do_not_lead_mounts_astray,
+    hostile::passwd_may_be_a_trap,
+    restart::containers_outlive_their_agent_and_nothing_of_them_is_lost,
+    restart::an_agent_killed_while_it_starts_containers_leaves_whole_ones_or_none,
+    restart::a_killed_shim_ends_its_container_as_unknown,
+    restart::after_a_boot_all_have_ended,
+];
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();

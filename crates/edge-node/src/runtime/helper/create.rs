@@ -13,10 +13,10 @@ use nix::fcntl::OFlag;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::pipe2;
-use pathrs::Root;
 
 use super::launcher::Launcher;
-use super::{Failure, Report, caps, chain, oci, overlay, seccomp, users};
+use super::trace::Trace;
+use super::{Failure, Report, caps, chain, oci, overlay, places, seccomp, users};
 use crate::runtime::cgroup;
 use crate::runtime::error::RuntimeError;
 use crate::runtime::files::{self, Home, Init, Request};
@@ -47,10 +47,11 @@ fn create(run: &Path) -> Result<Init, Failure> {
     let layers = open_layers(spec)?;
     overlay::mount(&request, layers)?;
     cgroup::create(&request.layout, &request.cgroup, &spec.limits)?;
-    let root = Root::open(&request.rootfs)
-        .map_err(|e| Failure::Create(format!("open the root: {}", chain(&e))))?;
+    let root = places::root_at(&request.rootfs)
+        .map_err(|e| RuntimeError::io("open", &request.rootfs, e))?;
     let user = users::resolve(&root, spec)?;
-    make_cwd(&root, spec)?;
+    places::make_targets(&root, &spec.mounts)?;
+    places::make_cwd(&root, spec)?;
     let config = oci::config(&request, &user);
     let path = run.join("config.json");
     files::write_private(&path, config.to_string().as_bytes())?;
@@ -82,13 +83,17 @@ fn start(home: &Home, request: &Request) -> Result<Init, Failure> {
         container.start()?;
         Ok(container.pid().map_or(0, |p| p.as_raw()))
     };
+    let trace = Trace::start().map_err(|e| Failure::Create(format!("make a pipe: {e}")))?;
     let built = build();
     drop(launched);
     // The launcher's own words come first: they are those of a container's user.
     let words = read_outcome(outcome, built.is_ok());
     match (words, built) {
         (Some(words), _) => Err(Failure::Start(words)),
-        (None, Err(e)) => Err(Failure::Create(chain(&e))),
+        (None, Err(e)) => {
+            let cause = trace.first().map(|c| format!(" ({c})")).unwrap_or_default();
+            Err(Failure::Create(format!("{}{cause}", chain(&e))))
+        }
         (None, Ok(pid)) => {
             let ticks = files::start_ticks(pid).unwrap_or(0);
             let init = Init { pid, started_ms: files::now_ms(), ticks };
@@ -133,31 +138,6 @@ fn open_layers(spec: &ContainerSpec) -> Result<Vec<OwnedFd>, Failure> {
                 .map_err(|e| RuntimeError::io("open image layer", path, e).into())
         })
         .collect()
-}
-
-/// Makes the working directory where it is missing: in the root, or in the volume it lies in.
-fn make_cwd(root: &Root, spec: &ContainerSpec) -> Result<(), Failure> {
-    use std::os::unix::fs::PermissionsExt;
-    let cwd = Path::new(&spec.cwd);
-    let volume = spec
-        .mounts
-        .iter()
-        .filter(|m| cwd.starts_with(&m.target) && m.source.is_dir())
-        .max_by_key(|m| Path::new(&m.target).components().count());
-    let mode = fs::Permissions::from_mode(0o755);
-    let made = match volume {
-        Some(volume) => {
-            let inner = cwd.strip_prefix(&volume.target).unwrap_or(cwd);
-            if inner.as_os_str().is_empty() || volume.read_only {
-                return Ok(());
-            }
-            Root::open(&volume.source).and_then(|r| r.mkdir_all(inner, &mode))
-        }
-        None => root.mkdir_all(cwd, &mode),
-    };
-    made.map(drop).map_err(|e| {
-        Failure::Start(format!("make the working directory {}: {}", spec.cwd, chain(&e)))
-    })
 }
 
 /// Raising the score is always allowed; lowering it needs a capability that may be absent.

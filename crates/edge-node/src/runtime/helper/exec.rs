@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::create::read_outcome;
 use super::launcher::Launcher;
-use super::{Failure, Report, caps, chain, oci, seccomp, users};
+use super::{Failure, Report, caps, chain, oci, places, seccomp, users};
 use crate::runtime::files::{self, Home, Request};
 use crate::shim::EXE_FD;
 
@@ -111,7 +111,7 @@ fn process(
 ) -> Result<serde_json::Value, Failure> {
     let gone = || Failure::Exec(126, "the container is not running".into());
     let init = home.read_init().ok_or_else(gone)?;
-    let root = pathrs::Root::open(format!("/proc/{}/root", init.pid)).map_err(|_| gone())?;
+    let root = places::root_at(format!("/proc/{}/root", init.pid).as_ref()).map_err(|_| gone())?;
     if files::start_ticks(init.pid) != Some(init.ticks) {
         return Err(gone());
     }

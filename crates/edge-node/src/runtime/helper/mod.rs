@@ -8,8 +8,10 @@ mod exec;
 mod launcher;
 mod oci;
 mod overlay;
+mod places;
 mod seccomp;
 mod syscalls;
+mod trace;
 mod users;
 
 use std::ffi::OsString;
