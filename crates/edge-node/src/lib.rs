@@ -1,6 +1,7 @@
 //! The kubelet's effects on one board: images, runtime, shim, networks, volumes, probes.
 //! Decisions are made in `edge-core`; this crate carries them out and reports what it sees.
 
+pub mod agent;
 pub mod fields;
 pub mod images;
 pub mod net;

@@ -1,0 +1,8 @@
+//! The agent.
+
+mod clock;
+mod events;
+mod files;
+mod ledger;
+mod security;
+mod sources;
