@@ -5,4 +5,5 @@ mod events;
 mod files;
 mod ledger;
 mod security;
+mod spec;
 mod sources;

@@ -24,6 +24,7 @@ use edge_api::k8s::api::core::v1::{PodSpec, Volume};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 pub use payload::{Reference, references};
+pub(crate) use payload::text_content;
 pub use sub_path::bind_sub_path;
 
 use crate::fields::Fields;
