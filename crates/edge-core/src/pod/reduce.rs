@@ -353,3 +353,24 @@ impl ProbeState {
         }
     }
 }
+
+impl ObservedPod {
+    /// Tries failed volumes and starts again at once: what they lacked may be there now.
+    pub fn retry_now(&mut self) {
+        if let Task::Failed { .. } = self.volumes {
+            self.volumes = Task::Idle;
+        }
+        for seen in self.containers.values_mut() {
+            seen.start_failed = None;
+        }
+    }
+
+    /// Looks for a container's image again at once: it has come to the board.
+    pub fn retry_image(&mut self, container: &str) {
+        if let Some(seen) = self.containers.get_mut(container)
+            && let ImageState::Failed { .. } = seen.image
+        {
+            seen.image = ImageState::Unknown;
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What all workers of the agent share: the board's parts, and where things are on its disk.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use edge_client::Client;
+use edge_core::pod::Desired;
+use tokio::sync::Notify;
+
+use super::events::{Events, Subject};
+use super::files::ClusterDns;
+use super::ledger::Ledger;
+use super::node::Facts;
+use super::services::ServiceTable;
+use super::sources::Sources;
+use crate::images::ImageStore;
+use crate::net::Net;
+use crate::runtime::Runtime;
+
+/// The parts of a board.
+pub(crate) struct Board {
+    pub(crate) name: String,
+    pub(crate) ip: IpAddr,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) cluster_domain: String,
+    pub(crate) dns: Option<ClusterDns>,
+    pub(crate) client: Client,
+    pub(crate) runtime: Runtime,
+    pub(crate) images: ImageStore,
+    pub(crate) net: Net,
+    pub(crate) sources: Sources,
+    pub(crate) events: Events,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) facts: Facts,
+    pub(crate) allocatable: BTreeMap<String, String>,
+    pub(crate) services: RwLock<ServiceTable>,
+    /// Which pod a container belongs to.
+    pub(crate) routes: Mutex<BTreeMap<String, String>>,
+    /// Something about the board's images has changed.
+    pub(crate) images_changed: Notify,
+}
+
+impl Board {
+    /// A pod's directory.
+    pub(crate) fn pod_dir(&self, uid: &str) -> PathBuf {
+        self.data_dir.join("pods").join(uid)
+    }
+
+    /// Where the logs of a pod are.
+    pub(crate) fn log_dir(&self, namespace: &str, name: &str, uid: &str) -> PathBuf {
+        self.data_dir.join("log/pods").join(format!("{namespace}_{name}_{uid}"))
+    }
+
+    /// The board's addresses.
+    pub(crate) fn host_ips(&self) -> Vec<String> {
+        vec![self.ip.to_string()]
+    }
+
+    /// Which pod each container belongs to.
+    pub(crate) fn routes(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Service variables for a pod of this namespace.
+    pub(crate) fn service_env(&self, namespace: &str, links: bool) -> BTreeMap<String, String> {
+        let table = self.services.read().unwrap_or_else(PoisonError::into_inner);
+        table.environment(namespace, links)
+    }
+}
+
+/// A pod as the subject of events; `container` narrows it down.
+pub(crate) fn subject(pod: &Desired, container: Option<&str>) -> Subject {
+    let field_path = container.map(|name| {
+        let list = if pod.init().iter().any(|c| c.name == name) {
+            "initContainers"
+        } else {
+            "containers"
+        };
+        format!("spec.{list}{{{name}}}")
+    });
+    Subject {
+        kind: "Pod",
+        namespace: pod.namespace().to_owned(),
+        name: pod.name().to_owned(),
+        uid: pod.uid().to_owned(),
+        field_path,
+    }
+}

@@ -1,0 +1,78 @@
+//! Clears away what no pod on this board owns any more, and makes room when the disk fills up.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use edge_core::image_gc::Policy;
+
+use super::board::Board;
+use crate::volumes;
+
+/// How often the disk is looked at; nothing is written unless it is too full.
+const IMAGES_EVERY: Duration = Duration::from_secs(300);
+
+/// Removes containers, networks, volumes and logs of pods that `wanted` does not know.
+pub(crate) async fn sweep(board: &Arc<Board>, wanted: impl Fn(&str) -> bool) {
+    let records = board.runtime.list().unwrap_or_default();
+    for record in records.iter().filter(|record| !wanted(&record.pod_uid)) {
+        tracing::info!("container {} belongs to no pod of this board; removed", record.id);
+        if let Err(error) = board.runtime.kill(&record.id).await {
+            tracing::debug!("kill container {}: {error}", record.id);
+        }
+        if let Err(error) = board.runtime.remove(&record.id).await {
+            tracing::warn!("remove container {}: {error}", record.id);
+        }
+    }
+    for uid in board.net.list_pods().into_iter().filter(|uid| !wanted(uid)) {
+        if let Err(error) = board.net.remove_pod(&uid).await {
+            tracing::warn!("remove the network of pod {uid}: {error}");
+        }
+    }
+    let kept = names(&board.data_dir.join("pods"));
+    for uid in kept.into_iter().filter(|uid| !wanted(uid)) {
+        let dir = board.pod_dir(&uid);
+        let task = tokio::task::spawn_blocking(move || volumes::take_down(&dir));
+        if let Ok(Err(error)) = task.await {
+            tracing::warn!("remove the volumes of pod {uid}: {error}");
+        }
+    }
+    let logs = board.data_dir.join("log/pods");
+    for name in names(&logs) {
+        let uid = name.rsplit('_').next().unwrap_or_default();
+        if !wanted(uid) {
+            let _ = tokio::fs::remove_dir_all(logs.join(&name)).await;
+        }
+    }
+}
+
+fn names(dir: &std::path::Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// Removes images that nothing uses when the disk fills up, every now and then.
+pub(crate) async fn images(board: Arc<Board>) {
+    loop {
+        tokio::time::sleep(IMAGES_EVERY).await;
+        let used: BTreeSet<String> = board
+            .runtime
+            .list()
+            .unwrap_or_default()
+            .into_iter()
+            .flat_map(|record| [record.image, record.image_id])
+            .collect();
+        let images = board.images.clone();
+        let task = tokio::task::spawn_blocking(move || images.collect(&used, &Policy::default()));
+        match task.await {
+            Ok(Ok(done)) if !done.removed.is_empty() => {
+                tracing::info!("removed {} images, {} bytes", done.removed.len(), done.bytes);
+                board.images_changed.notify_one();
+            }
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!("make room on the disk of images: {error}"),
+            Err(error) => tracing::warn!("make room on the disk of images: {error}"),
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! This board as a Node: what it is, what it can give, how it feels. Written when that changes only;
+//! whether the board lives is not told here.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+
+use edge_api::{Object, time};
+use serde_json::{Value, json};
+use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
+
+use crate::images::ImageSummary;
+
+/// Pods that a board takes at most.
+const PODS: u32 = 110;
+/// Memory kept for the system, as the kubelet's default eviction threshold has it.
+const RESERVED_MEMORY: u64 = 100 << 20;
+/// The board is short of memory below this.
+const MEMORY_LOW: u64 = 100 << 20;
+/// The board is short of disk when less than this part of it, in hundredths, is free.
+const DISK_LOW: u64 = 10;
+/// The board is short of process ids when less than this part of them, in hundredths, is free.
+const PIDS_LOW: u64 = 5;
+/// Images that a Node lists, the largest ones.
+const IMAGES: usize = 50;
+
+/// What a board is; does not change while it is up.
+#[derive(Debug, Clone)]
+pub(crate) struct Facts {
+    pub(crate) cpus: u64,
+    pub(crate) memory: u64,
+    pub(crate) disk: u64,
+    machine_id: String,
+    system_uuid: String,
+    boot_id: String,
+    kernel: String,
+    os_image: String,
+}
+
+/// How a board feels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pressure {
+    pub(crate) memory: bool,
+    pub(crate) disk: bool,
+    pub(crate) pids: bool,
+}
+
+/// What the Node object says besides.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    pub(crate) name: String,
+    pub(crate) ip: IpAddr,
+    pub(crate) port: u16,
+    pub(crate) version: String,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) pod_cidr: String,
+    /// Why memory limits don't hold, when they don't.
+    pub(crate) memory_problem: Option<String>,
+}
+
+fn line(path: &str) -> String {
+    fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
+}
+
+fn disk_size(dir: &Path) -> Option<(u64, u64)> {
+    let stat = nix::sys::statvfs::statvfs(dir).ok()?;
+    let unit = u64::from(stat.fragment_size());
+    Some((u64::from(stat.blocks()) * unit, u64::from(stat.blocks_available()) * unit))
+}
+
+impl Facts {
+    /// Looks at the board.
+    pub(crate) fn gather(data_dir: &Path) -> Facts {
+        let kinds = RefreshKind::nothing()
+            .with_cpu(CpuRefreshKind::nothing())
+            .with_memory(MemoryRefreshKind::nothing().with_ram());
+        let system = System::new_with_specifics(kinds);
+        let machine_id = line("/etc/machine-id");
+        let uuid = line("/sys/class/dmi/id/product_uuid");
+        let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+        let pretty = release.lines().find_map(|l| l.strip_prefix("PRETTY_NAME="));
+        Facts {
+            cpus: u64::try_from(system.cpus().len().max(1)).unwrap_or(1),
+            memory: system.total_memory(),
+            disk: disk_size(data_dir).map_or(0, |(size, _)| size),
+            system_uuid: if uuid.is_empty() { machine_id.clone() } else { uuid },
+            machine_id,
+            boot_id: line("/proc/sys/kernel/random/boot_id"),
+            kernel: line("/proc/sys/kernel/osrelease"),
+            os_image: pretty.map_or("Linux".into(), |name| name.trim_matches('"').to_owned()),
+        }
+    }
+
+    /// What pods may share, by resource.
+    pub(crate) fn allocatable(&self) -> BTreeMap<String, String> {
+        resources(self.cpus, self.memory.saturating_sub(RESERVED_MEMORY), self.disk / 10 * 9)
+    }
+
+    fn capacity(&self) -> BTreeMap<String, String> {
+        resources(self.cpus, self.memory, self.disk)
+    }
+}
+
+fn resources(cpus: u64, memory: u64, disk: u64) -> BTreeMap<String, String> {
+    let entries = [
+        ("cpu", cpus.to_string()),
+        ("memory", format!("{}Ki", memory >> 10)),
+        ("ephemeral-storage", format!("{}Ki", disk >> 10)),
+        ("pods", PODS.to_string()),
+    ];
+    entries.into_iter().map(|(name, amount)| (name.to_owned(), amount)).collect()
+}
+
+impl Pressure {
+    /// Looks at the board.
+    pub(crate) fn gather(data_dir: &Path) -> Pressure {
+        let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let available = meminfo.lines().find_map(|l| l.strip_prefix("MemAvailable:"));
+        let kib = available.and_then(|v| v.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        let load = line("/proc/loadavg");
+        let tasks = load.split(' ').nth(3).and_then(|v| v.split('/').nth(1)?.parse::<u64>().ok());
+        let most = line("/proc/sys/kernel/pid_max").parse::<u64>().ok();
+        Pressure {
+            memory: kib.is_some_and(|kib| kib << 10 < MEMORY_LOW),
+            disk: disk_size(data_dir).is_some_and(|(size, free)| free < size / 100 * DISK_LOW),
+            pids: match (tasks, most) {
+                (Some(tasks), Some(most)) => most.saturating_sub(tasks) < most * PIDS_LOW / 100,
+                _ => false,
+            },
+        }
+    }
+}
+
+/// The machine's architecture as Go names it, which is how images and labels have it.
+pub(crate) fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" => "386",
+        other => other,
+    }
+}
+
+/// The labels that every Node has, and the board's own.
+pub(crate) fn labels(identity: &Identity) -> BTreeMap<String, String> {
+    let mut out = identity.labels.clone();
+    for (key, value) in [
+        ("kubernetes.io/hostname", identity.name.as_str()),
+        ("kubernetes.io/arch", architecture()),
+        ("kubernetes.io/os", "linux"),
+        ("beta.kubernetes.io/arch", architecture()),
+        ("beta.kubernetes.io/os", "linux"),
+    ] {
+        out.insert(key.to_owned(), value.to_owned());
+    }
+    out
+}
+
+/// The Node as it is first created.
+pub(crate) fn object(identity: &Identity) -> Object {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": { "name": identity.name, "labels": labels(identity) },
+        "spec": { "podCIDR": identity.pod_cidr, "podCIDRs": [identity.pod_cidr] },
+    })
+}
+
+struct Feeling {
+    kind: &'static str,
+    on: bool,
+    yes: (&'static str, String),
+    no: (&'static str, String),
+}
+
+fn feelings(pressure: Pressure, memory_problem: Option<&str>) -> Vec<Feeling> {
+    let feel = |kind, on, yes: (&'static str, &str), no: (&'static str, &str)| Feeling {
+        kind,
+        on,
+        yes: (yes.0, yes.1.to_owned()),
+        no: (no.0, no.1.to_owned()),
+    };
+    let mut out = vec![
+        feel(
+            "MemoryPressure",
+            pressure.memory,
+            ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+            ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+        ),
+        feel(
+            "DiskPressure",
+            pressure.disk,
+            ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+            ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        ),
+        feel(
+            "PIDPressure",
+            pressure.pids,
+            ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
+            ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        ),
+    ];
+    if let Some(problem) = memory_problem {
+        let yes = ("MemoryCgroupMissing", problem);
+        out.push(feel("MemoryLimitsUnenforced", true, yes, ("", "")));
+    }
+    let ready = ("KubeletReady", "kubelet is posting ready status");
+    out.push(feel("Ready", true, ready, ("KubeletNotReady", "")));
+    out
+}
+
+fn condition(feeling: Feeling, before: &[Value], now_ms: i64) -> Value {
+    let status = if feeling.on { "True" } else { "False" };
+    let (reason, message) = if feeling.on { feeling.yes } else { feeling.no };
+    let old = before.iter().find(|c| c["type"] == feeling.kind && c["status"] == status);
+    let now = time::format(now_ms);
+    let since = |key: &str| old.and_then(|c| c[key].as_str()).unwrap_or(&now).to_owned();
+    json!({
+        "type": feeling.kind,
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": since("lastTransitionTime"),
+        "lastHeartbeatTime": since("lastHeartbeatTime"),
+    })
+}
+
+fn image_list(images: &[ImageSummary]) -> Value {
+    let mut images: Vec<&ImageSummary> = images.iter().collect();
+    images.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.id.cmp(&b.id)));
+    let listed = images.into_iter().take(IMAGES).map(|image| {
+        let names: Vec<&String> = image.digests.iter().chain(&image.tags).collect();
+        json!({ "names": names, "sizeBytes": image.bytes })
+    });
+    Value::Array(listed.collect())
+}
+
+/// The Node's status. `before` is the one that the API has.
+pub(crate) fn status(
+    facts: &Facts,
+    identity: &Identity,
+    pressure: Pressure,
+    images: &[ImageSummary],
+    before: &Value,
+    now_ms: i64,
+) -> Value {
+    let none = Vec::new();
+    let old = before["conditions"].as_array().unwrap_or(&none);
+    let ours: Vec<Value> = feelings(pressure, identity.memory_problem.as_deref())
+        .into_iter()
+        .map(|feeling| condition(feeling, old, now_ms))
+        .collect();
+    json!({
+        "addresses": [
+            { "type": "InternalIP", "address": identity.ip.to_string() },
+            { "type": "Hostname", "address": identity.name },
+        ],
+        "allocatable": facts.allocatable(),
+        "capacity": facts.capacity(),
+        "conditions": ours,
+        "daemonEndpoints": { "kubeletEndpoint": { "Port": identity.port } },
+        "images": image_list(images),
+        "nodeInfo": {
+            "architecture": architecture(),
+            "bootID": facts.boot_id,
+            "containerRuntimeVersion": format!("edged://{}", identity.version),
+            "kernelVersion": facts.kernel,
+            "kubeProxyVersion": "",
+            "kubeletVersion": kubelet_version(&identity.version),
+            "machineID": facts.machine_id,
+            "operatingSystem": "linux",
+            "osImage": facts.os_image,
+            "systemUUID": facts.system_uuid,
+        },
+    })
+}
+
+/// The Kubernetes release whose kubelet this is like, and ours.
+fn kubelet_version(version: &str) -> String {
+    if version.starts_with('v') { version.to_owned() } else { format!("v1.33.0+edged-{version}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> Identity {
+        Identity {
+            name: "b".into(),
+            ip: "10.0.0.1".parse().unwrap(),
+            port: 10250,
+            version: "0.1.0".into(),
+            labels: BTreeMap::from([("site".into(), "farm".into())]),
+            pod_cidr: "10.42.0.0/24".into(),
+            memory_problem: None,
+        }
+    }
+
+    const WELL: Pressure = Pressure { memory: false, disk: false, pids: false };
+
+    #[test]
+    fn an_unchanged_board_has_nothing_to_say() {
+        let facts = Facts::gather(Path::new("/"));
+        let first = status(&facts, &identity(), WELL, &[], &Value::Null, 1_000_000);
+        let again = status(&facts, &identity(), WELL, &[], &first, 9_000_000);
+        assert_eq!(first, again);
+        let worse = Pressure { disk: true, ..WELL };
+        let later = status(&facts, &identity(), worse, &[], &first, 9_000_000);
+        let find = |s: &Value, kind: &str| {
+            let list = s["conditions"].as_array().unwrap();
+            list.iter().find(|c| c["type"] == kind).unwrap().clone()
+        };
+        assert_eq!(find(&later, "DiskPressure")["lastTransitionTime"], "1970-01-01T02:30:00Z");
+        assert_eq!(find(&later, "Ready"), find(&first, "Ready"));
+    }
+
+    #[test]
+    fn facts_and_labels() {
+        let facts = Facts::gather(Path::new("/"));
+        assert!(facts.cpus > 0 && facts.memory > 0 && facts.disk > 0);
+        assert_eq!(facts.allocatable()["pods"], "110");
+        let labels = labels(&identity());
+        assert_eq!(labels["kubernetes.io/hostname"], "b");
+        assert_eq!(labels["site"], "farm");
+        let _ = Pressure::gather(Path::new("/"));
+    }
+
+    #[test]
+    fn a_missing_memory_cgroup_is_a_condition() {
+        let mut identity = identity();
+        identity.memory_problem = Some("add cgroup_enable=memory".into());
+        let facts = Facts::gather(Path::new("/"));
+        let status = status(&facts, &identity, WELL, &[], &Value::Null, 0);
+        let text = status["conditions"].to_string();
+        assert!(text.contains("MemoryLimitsUnenforced") && text.contains("cgroup_enable"));
+    }
+
+    #[test]
+    fn images_are_bounded_and_largest_first() {
+        let image = |n: u64| ImageSummary {
+            id: n.to_string(),
+            tags: vec![format!("i:{n}")],
+            digests: vec![],
+            bytes: n,
+        };
+        let all: Vec<_> = (0..80).map(image).collect();
+        let list = image_list(&all);
+        assert_eq!(list.as_array().unwrap().len(), IMAGES);
+        assert_eq!(list[0]["sizeBytes"], 79);
+    }
+}

@@ -1,0 +1,434 @@
+//! One pod's worker: gather, plan, do, report, wait. Each pod has its own, so that a slow one holds up
+//! nobody; all that takes time runs beside the worker and comes back as a [`Done`].
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use edge_api::k8s::api::core::v1::Pod;
+use edge_api::{Object, meta};
+use edge_core::pod::{
+    Action, Desired, Observation, ObservedPod, RunState, StopReason, plan, status,
+};
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::board::{Board, subject};
+use super::clock::now_ms;
+use super::effects::{Done, Job};
+use super::events::Grade::{Normal, Warning};
+use super::gather;
+use super::report::Reporter;
+use crate::seams::{Exit, PodNetwork};
+
+/// Messages that may wait for a worker.
+pub(crate) const INBOX: usize = 64;
+/// A pod whose plan changes so often in a row without waiting is stuck in a loop: slow it down.
+const ROUNDS: usize = 64;
+const ROUND_PAUSE: Duration = Duration::from_millis(200);
+
+/// What a worker is told.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// The pod as the API has it now.
+    Desired(Box<Object>),
+    /// The pod is gone from the API.
+    Gone,
+    /// One of its containers has ended.
+    Exited(Exit),
+    /// A ConfigMap or Secret that it shows has changed.
+    SourceChanged,
+    /// Images have come to the board.
+    ImagesChanged,
+}
+
+/// A worker's state.
+pub(crate) struct Worker {
+    board: Arc<Board>,
+    raw: Object,
+    pod: Arc<Desired>,
+    observed: ObservedPod,
+    network: Option<PodNetwork>,
+    volumes: Arc<BTreeMap<String, PathBuf>>,
+    inbox: mpsc::Receiver<Message>,
+    jobs: JoinSet<Done>,
+    reporter: Reporter,
+    /// Ends that were told before their starts.
+    early: Vec<Exit>,
+}
+
+/// Reads a pod; what our types can't hold can't run here.
+pub(crate) fn desired(object: &Object) -> Result<Desired, String> {
+    let pod: Pod = serde_json::from_value(object.clone()).map_err(|error| {
+        format!("read pod {}/{}: {error}", meta::namespace(object), meta::name(object))
+    })?;
+    Ok(Desired::new(pod))
+}
+
+impl Worker {
+    /// A worker for a pod as the API (or the ledger) has it.
+    pub(crate) fn new(
+        board: Arc<Board>,
+        raw: Object,
+        pod: Desired,
+        inbox: mpsc::Receiver<Message>,
+    ) -> Worker {
+        let (observed, network) = gather::observe(&board, &pod, &raw);
+        let reporter = Reporter::new(raw["status"].clone());
+        Worker {
+            board,
+            raw,
+            pod: Arc::new(pod),
+            observed,
+            network,
+            volumes: Arc::default(),
+            inbox,
+            jobs: JoinSet::new(),
+            reporter,
+            early: Vec::new(),
+        }
+    }
+
+    /// Works until the pod is gone.
+    pub(crate) async fn run(mut self) {
+        let mut rounds = 0;
+        loop {
+            let now = now_ms();
+            let plan = plan(&self.pod, &self.observed, now);
+            let busy = !plan.actions.is_empty();
+            for action in plan.actions {
+                self.begin(action, now);
+            }
+            self.report(now);
+            if plan.done {
+                break;
+            }
+            rounds = if busy { rounds + 1 } else { 0 };
+            if rounds > ROUNDS {
+                tracing::warn!("pod {} changes too fast; slowed down", self.pod.label());
+                tokio::time::sleep(ROUND_PAUSE).await;
+            } else if busy && self.instant() {
+                continue;
+            }
+            self.wait(plan.wake_at_ms).await;
+        }
+        self.jobs.shutdown().await;
+        self.clear_away().await;
+    }
+
+    /// The pod is gone: nothing of it stays on the board.
+    async fn clear_away(self) {
+        self.board.sources.release(self.pod.uid());
+        let uid = self.pod.uid().to_owned();
+        if let Err(error) = self.board.ledger.remove_pod(&uid) {
+            tracing::warn!("drop pod {} from the ledger: {error}", self.pod.label());
+        }
+        let logs = self.board.log_dir(self.pod.namespace(), self.pod.name(), &uid);
+        let _ = tokio::fs::remove_dir_all(&logs).await;
+        self.board.routes().retain(|_, pod| *pod != uid);
+    }
+
+    /// True when an action has just changed the plan without any work beside us.
+    fn instant(&self) -> bool {
+        self.observed.containers.values().any(|seen| {
+            seen.stopping.as_ref().is_some_and(|s| s.signalled_ms.is_none() && s.killed_ms.is_none())
+        })
+    }
+
+    async fn wait(&mut self, wake_at_ms: Option<i64>) {
+        let wake_at_ms = wake_at_ms.into_iter().chain(self.reporter.retry_at_ms()).min();
+        let alarm = async {
+            match wake_at_ms {
+                Some(at) => {
+                    let left = u64::try_from(at - now_ms()).unwrap_or(0);
+                    // Never a spin, should the clock be set back in between.
+                    tokio::time::sleep(Duration::from_millis(left.max(1))).await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            message = self.inbox.recv() => match message {
+                Some(message) => self.hear(message),
+                None => std::future::pending().await,
+            },
+            Some(done) = self.jobs.join_next() => self.take(done),
+            () = alarm => {}
+        }
+        // Whatever else is there by now, so that one plan answers it all.
+        while let Ok(message) = self.inbox.try_recv() {
+            self.hear(message);
+        }
+        while let Some(done) = self.jobs.try_join_next() {
+            self.take(done);
+        }
+    }
+
+    fn hear(&mut self, message: Message) {
+        match message {
+            Message::Desired(object) => self.desire(*object),
+            Message::Gone => {
+                self.observed.orphan = true;
+                self.observed.terminating_ms.get_or_insert(now_ms());
+            }
+            Message::Exited(exit) => self.exited(exit),
+            Message::SourceChanged => {
+                let job = self.job();
+                self.jobs.spawn(job.refresh_volumes());
+                self.observed.retry_now();
+            }
+            Message::ImagesChanged => {
+                for container in self.pod.all() {
+                    let image = container.image.as_deref().unwrap_or_default();
+                    if self.board.images.find(image).is_some() {
+                        self.observed.retry_image(&container.name);
+                    }
+                }
+            }
+        }
+    }
+
+    fn desire(&mut self, object: Object) {
+        let pod = match desired(&object) {
+            Ok(pod) => pod,
+            Err(error) => return tracing::warn!("{error}"),
+        };
+        let meta_changed = ["labels", "annotations"]
+            .iter()
+            .any(|key| self.raw["metadata"].get(key) != object["metadata"].get(key));
+        gather::adopt_foreign_conditions(&mut self.observed.reported, &object["status"]);
+        gather::adopt_foreign_conditions(self.reporter.acked(), &object["status"]);
+        self.raw = object;
+        self.pod = Arc::new(pod);
+        if self.pod.deleted() {
+            self.observed.terminating_ms.get_or_insert(now_ms());
+        }
+        self.record();
+        if meta_changed {
+            let job = self.job();
+            self.jobs.spawn(job.refresh_volumes());
+        }
+    }
+
+    /// Writes the pod into the ledger, if that has news.
+    fn record(&self) {
+        if let Err(error) = self.board.ledger.put_pod(&self.raw) {
+            tracing::warn!("record pod {} in the ledger: {error}", self.pod.label());
+        }
+    }
+
+    fn job(&self) -> Job {
+        Job {
+            board: self.board.clone(),
+            pod: self.pod.clone(),
+            ips: self.observed.ips.clone(),
+            network: self.network.clone(),
+            volumes: self.volumes.clone(),
+        }
+    }
+
+    fn begin(&mut self, action: Action, now: i64) {
+        if action == Action::DeleteFromApi && self.reporter.busy() {
+            return; // When the report has come back.
+        }
+        self.observed.begin(&action, now);
+        let job = self.job();
+        match action {
+            Action::CreateSandbox => drop(self.jobs.spawn(job.create_sandbox())),
+            Action::MountVolumes => drop(self.jobs.spawn(job.mount_volumes())),
+            Action::EnsureImage { container, image, policy } => {
+                self.jobs.spawn(job.ensure_image(container, image, policy));
+            }
+            Action::Start { container, attempt, spec_hash } => {
+                self.jobs.spawn(job.start(container, attempt, spec_hash));
+            }
+            Action::PostStart { container, id } => {
+                self.jobs.spawn(job.post_start(container, id));
+            }
+            Action::Stop { container, reason, .. } => self.say_stop(&container, reason),
+            Action::PreStop { container, id, timeout_ms } => {
+                self.jobs.spawn(job.pre_stop(container, id, timeout_ms));
+            }
+            Action::Terminate { container, id } => self.terminate(&container, &id),
+            Action::Kill { id, .. } => drop(self.jobs.spawn(job.kill(id))),
+            Action::Probe { container, id, probe } => {
+                self.jobs.spawn(job.probe(container, id, probe));
+            }
+            Action::Forget { id, .. } => drop(self.jobs.spawn(job.forget(id))),
+            Action::RemoveSandbox => drop(self.jobs.spawn(job.remove_sandbox())),
+            Action::UnmountVolumes => drop(self.jobs.spawn(job.unmount_volumes())),
+            Action::DeleteFromApi => self.delete_from_api(now),
+        }
+    }
+
+    fn say_stop(&self, container: &str, reason: StopReason) {
+        let text = match reason {
+            StopReason::Deleted | StopReason::Finished => format!("Stopping container {container}"),
+            StopReason::Liveness => {
+                format!("Container {container} failed liveness probe, will be restarted")
+            }
+            StopReason::Startup => {
+                format!("Container {container} failed startup probe, will be restarted")
+            }
+            StopReason::Changed => {
+                format!("Container {container} definition changed, will be restarted")
+            }
+            StopReason::PostStart => format!("FailedPostStartHook: container {container}"),
+        };
+        self.board.events.say(&subject(&self.pod, Some(container)), Normal, "Killing", text);
+    }
+
+    /// Sends the stop signal: the pod's, else the image's, else SIGTERM.
+    fn terminate(&self, container: &str, id: &str) {
+        let lifecycle = self.pod.container(container).and_then(|c| c.lifecycle.as_ref());
+        let own = lifecycle.and_then(|l| l.stop_signal.clone());
+        let image = self.pod.container(container).and_then(|c| c.image.as_deref());
+        let of_image = || {
+            let image = image.and_then(|image| self.board.images.find(image));
+            image.and_then(|image| image.config.stop_signal)
+        };
+        let name = own.or_else(of_image);
+        let signal = name.as_deref().and_then(signal_number).unwrap_or(nix::libc::SIGTERM);
+        if let Err(error) = self.board.runtime.signal(id, signal) {
+            tracing::debug!("stop container {container} of {}: {error}", self.pod.label());
+        }
+    }
+
+    fn delete_from_api(&mut self, now: i64) {
+        let status = status(&self.pod, &self.observed, now);
+        let delete = self.reporter.last_words(self.board.clone(), self.pod.clone(), status);
+        self.jobs.spawn(delete);
+    }
+
+    fn report(&mut self, now: i64) {
+        if self.observed.orphan || self.observed.api_delete != edge_core::pod::Task::Idle {
+            return;
+        }
+        let status = status(&self.pod, &self.observed, now);
+        if status != self.observed.reported {
+            self.tell_waiting(&status);
+            let finished = matches!(status["phase"].as_str(), Some("Succeeded" | "Failed"));
+            if finished && self.raw["status"]["phase"] != status["phase"] {
+                self.raw["status"] = status.clone();
+                self.record();
+            }
+            self.observed.reported = status;
+        }
+        let status = &self.observed.reported;
+        if let Some(patch) = self.reporter.report(&self.board, &self.pod, status, now) {
+            self.jobs.spawn(patch);
+        }
+    }
+
+    /// Events about containers that have just begun to wait for something.
+    fn tell_waiting(&self, status: &Value) {
+        let before = edge_core::pod::waiting_reasons(&self.observed.reported);
+        for (container, (reason, message)) in edge_core::pod::waiting_reasons(status) {
+            if before.get(&container).is_some_and(|(old, _)| *old == reason) {
+                continue;
+            }
+            let about = subject(&self.pod, Some(&container));
+            let events = &self.board.events;
+            match reason.as_str() {
+                "CrashLoopBackOff" => {
+                    let text = format!(
+                        "Back-off restarting failed container {container} in pod {}",
+                        self.pod.label()
+                    );
+                    events.say(&about, Warning, "BackOff", text);
+                }
+                "ImagePullBackOff" => {
+                    let text = message.split(": ErrImagePull").next().unwrap_or_default();
+                    events.say(&about, Normal, "BackOff", text);
+                    events.say(&about, Warning, "Failed", "Error: ImagePullBackOff");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn exited(&mut self, exit: Exit) {
+        let known = self.observed.containers.iter().find_map(|(name, seen)| {
+            let run = seen.runs.iter().find(|run| run.id == exit.id)?;
+            Some((name.clone(), run.attempt))
+        });
+        let Some((container, attempt)) = known else {
+            self.early.push(exit);
+            return;
+        };
+        let message = gather::termination_message(&self.board, &self.pod, &container, attempt, &exit);
+        let state = RunState::Ended {
+            code: exit.code,
+            signal: exit.signal,
+            finished_ms: exit.finished_at_ms,
+            oom_killed: exit.oom_killed,
+            start_error: None,
+            message,
+        };
+        self.observed.apply(Observation::Exited { id: exit.id, state }, now_ms());
+    }
+
+    fn take(&mut self, done: Result<Done, tokio::task::JoinError>) {
+        let now = now_ms();
+        match done {
+            Ok(Done::Seen(observation)) => {
+                if observation == Observation::SandboxGone {
+                    self.network = None;
+                }
+                self.observed.apply(observation, now);
+                for exit in std::mem::take(&mut self.early) {
+                    self.exited(exit);
+                }
+            }
+            Ok(Done::Network(network)) => {
+                let own = network.ip.map(|ip| vec![ip.to_string()]);
+                let ips = own.unwrap_or_else(|| self.board.host_ips());
+                self.network = Some(network);
+                self.observed.apply(Observation::SandboxReady { ips }, now);
+            }
+            Ok(Done::Volumes(volumes)) => {
+                self.volumes = Arc::new(volumes);
+                self.observed.apply(Observation::VolumesReady, now);
+            }
+            Ok(Done::Reported(result)) => self.reporter.reported(result, now),
+            Ok(Done::Nothing) => {}
+            Err(error) => tracing::error!("a job of pod {} broke off: {error}", self.pod.label()),
+        }
+    }
+}
+
+/// `SIGTERM`, `TERM` or `15`.
+fn signal_number(name: &str) -> Option<i32> {
+    if let Ok(number) = name.parse::<i32>() {
+        return (1..=64).contains(&number).then_some(number);
+    }
+    let upper = name.to_ascii_uppercase();
+    let full = if upper.starts_with("SIG") { upper } else { format!("SIG{upper}") };
+    if let Some(offset) = full.strip_prefix("SIGRTMIN+") {
+        let offset: i32 = offset.parse().ok()?;
+        return Some(nix::libc::SIGRTMIN() + offset);
+    }
+    full.parse::<nix::sys::signal::Signal>().ok().map(|signal| signal as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_by_any_name() {
+        let cases = [
+            ("SIGTERM", Some(15)),
+            ("quit", Some(3)),
+            ("9", Some(9)),
+            ("SIGRTMIN+3", Some(nix::libc::SIGRTMIN() + 3)),
+            ("0", None),
+            ("SIGNONE", None),
+        ];
+        for (name, want) in cases {
+            assert_eq!(signal_number(name), want, "{name}");
+        }
+    }
+}
