@@ -40,6 +40,8 @@ pub(crate) struct Board {
     pub(crate) routes: Mutex<BTreeMap<String, String>>,
     /// Something about the board's images has changed.
     pub(crate) images_changed: Notify,
+    /// The Node in the API may be out of date.
+    pub(crate) node_changed: Notify,
 }
 
 impl Board {
@@ -73,11 +75,8 @@ impl Board {
 /// A pod as the subject of events; `container` narrows it down.
 pub(crate) fn subject(pod: &Desired, container: Option<&str>) -> Subject {
     let field_path = container.map(|name| {
-        let list = if pod.init().iter().any(|c| c.name == name) {
-            "initContainers"
-        } else {
-            "containers"
-        };
+        let list =
+            if pod.init().iter().any(|c| c.name == name) { "initContainers" } else { "containers" };
         format!("spec.{list}{{{name}}}")
     });
     Subject {

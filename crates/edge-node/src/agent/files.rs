@@ -183,11 +183,8 @@ pub(crate) fn write(
     dns: Option<&ClusterDns>,
 ) -> Result<Vec<Mount>, String> {
     let own_name = nix::unistd::gethostname().unwrap_or_default();
-    let name = if pod.host_network() {
-        own_name.to_string_lossy().into_owned()
-    } else {
-        hostname(pod)
-    };
+    let name =
+        if pod.host_network() { own_name.to_string_lossy().into_owned() } else { hostname(pod) };
     let files = [
         ("hosts", hosts(pod, ips, cluster_domain)),
         ("hostname", format!("{name}\n")),

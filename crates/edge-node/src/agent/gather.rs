@@ -178,8 +178,7 @@ fn read_end(path: &Path, limit: usize) -> Option<String> {
 
 /// The last lines of a log in CRI format, without their stamps.
 fn log_tail(text: &str) -> String {
-    let lines: Vec<&str> =
-        text.lines().filter_map(|line| line.splitn(4, ' ').nth(3)).collect();
+    let lines: Vec<&str> = text.lines().filter_map(|line| line.splitn(4, ' ').nth(3)).collect();
     let from = lines.len().saturating_sub(LOG_LINES);
     let mut out: String = lines[from..].iter().map(|line| format!("{line}\n")).collect();
     if out.len() > LOG_BYTES {

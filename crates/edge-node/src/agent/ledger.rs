@@ -108,12 +108,7 @@ impl Ledger {
     }
 
     /// Drops a ConfigMap or Secret.
-    pub(crate) fn remove_object(
-        &self,
-        kind: &str,
-        namespace: &str,
-        name: &str,
-    ) -> io::Result<()> {
+    pub(crate) fn remove_object(&self, kind: &str, namespace: &str, name: &str) -> io::Result<()> {
         self.remove(&self.object_path(kind, namespace, name))
     }
 
@@ -164,12 +159,8 @@ fn hash(bytes: &[u8]) -> Hash {
 /// A file that is there whole, or as it was before.
 pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let fresh = path.with_extension("new");
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&fresh)?;
+    let mut file =
+        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
     file.write_all(bytes)?;
     file.sync_data()?;
     fs::rename(&fresh, path)?;

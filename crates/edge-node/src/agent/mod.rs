@@ -1,9 +1,193 @@
-//! The agent.
+//! The kubelet of one board: follows the pods that the API gives it, makes the board run exactly those, and
+//! reports what it sees. It talks to the API over HTTPS alone, also when the server is in this process.
+//!
+//! Nothing here is written because time passed: statuses, the Node and the ledger change when what
+//! they say has changed.
 
+mod board;
 mod clock;
+mod collect;
+mod effects;
+mod error;
 mod events;
 mod files;
+mod gather;
 mod ledger;
+mod node;
+mod pods;
+mod pull;
+mod registration;
+mod report;
 mod security;
-mod spec;
+mod services;
+mod signals;
 mod sources;
+mod spec;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, RwLock};
+
+use edge_client::Client;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+
+pub use error::AgentError;
+
+pub(crate) use board::Board;
+
+use crate::images::{ImageStore, ImagesConfig, RegistriesConfig};
+use crate::net::{Net, NetConfig};
+use crate::runtime::{Runtime, RuntimeConfig};
+use crate::serve;
+
+/// Pods whose objects have changed, waiting to be told to their workers.
+const CHANGED: usize = 64;
+
+/// How an agent is set up.
+#[derive(Debug, Clone)]
+pub struct AgentConfig {
+    /// The board's name in the cluster.
+    pub name: String,
+    /// Its address on the LAN.
+    pub node_ip: IpAddr,
+    /// What outlives a reboot.
+    pub data_dir: PathBuf,
+    /// What does not.
+    pub run_dir: PathBuf,
+    /// The cgroup to put pods under, from the root of each hierarchy.
+    pub cgroup_parent: String,
+    /// Where to listen for the API server: logs, exec, images.
+    pub listen: SocketAddr,
+    /// This board's range of pod addresses.
+    pub pod_cidr: String,
+    /// The range of all boards' pods.
+    pub cluster_cidr: String,
+    /// The range of Services' addresses.
+    pub service_cidr: String,
+    /// `cluster.local`
+    pub cluster_domain: String,
+    /// The cluster's DNS server; `None` gives pods the board's own resolver.
+    pub cluster_dns: Option<IpAddr>,
+    /// How to reach the API.
+    pub api: edge_client::Config,
+    /// The certificate that the agent shows on `listen`.
+    pub serving_cert_pem: Vec<u8>,
+    /// Its key.
+    pub serving_key_pem: Vec<u8>,
+    /// Who signs the certificates of those that may call.
+    pub client_ca_pem: Vec<u8>,
+    /// Labels of the Node, besides the usual.
+    pub labels: BTreeMap<String, String>,
+    /// How to reach image registries.
+    pub registries: RegistriesConfig,
+    /// This program's version.
+    pub version: String,
+}
+
+/// Runs the agent until `shutdown` is true. Pods keep running after it.
+pub async fn run(
+    config: AgentConfig,
+    mut shutdown: watch::Receiver<bool>,
+) -> Result<(), AgentError> {
+    let (board, feeds, identity) = assemble(&config, shutdown.clone())?;
+    let server = serve::Server::bind(
+        config.listen,
+        &config.serving_cert_pem,
+        &config.serving_key_pem,
+        &config.client_ca_pem,
+    )
+    .await
+    .map_err(AgentError::Serve)?;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(server.run(board.clone()));
+    tasks.spawn(services::run(board.clone()));
+    tasks.spawn(collect::images(board.clone()));
+    tasks.spawn(registration::run(board.clone(), identity));
+    tasks.spawn(pods::run(board, feeds));
+    tokio::select! {
+        _ = shutdown.wait_for(|end| *end) => {}
+        Some(ended) = tasks.join_next() => {
+            if let Err(error) = ended {
+                tracing::error!("a part of the agent broke off: {error}");
+                return Err(AgentError::BrokenOff { detail: error.to_string() });
+            }
+        }
+    }
+    tasks.shutdown().await;
+    Ok(())
+}
+
+/// Opens the board's parts.
+fn assemble(
+    config: &AgentConfig,
+    shutdown: watch::Receiver<bool>,
+) -> Result<(Arc<Board>, pods::Feeds, node::Identity), AgentError> {
+    let client = Client::new(config.api.clone()).map_err(AgentError::Client)?;
+    let ledger_dir = config.data_dir.join("ledger");
+    let ledger = ledger::Ledger::open(&ledger_dir)
+        .map_err(|source| AgentError::Ledger { path: ledger_dir, source })?;
+    let ledger = Arc::new(ledger);
+    let (runtime, exits) = Runtime::new(RuntimeConfig {
+        run_dir: config.run_dir.clone(),
+        data_dir: config.data_dir.clone(),
+        cgroup_parent: config.cgroup_parent.clone(),
+        exe: None,
+    })
+    .map_err(AgentError::Runtime)?;
+    let images = ImagesConfig { registries: config.registries.clone(), ..ImagesConfig::default() };
+    let images = ImageStore::open(&config.data_dir.join("images"), images);
+    let net = Net::open(NetConfig {
+        run_dir: config.run_dir.clone(),
+        data_dir: config.data_dir.clone(),
+        pod_cidr: config.pod_cidr.clone(),
+        cluster_cidr: config.cluster_cidr.clone(),
+        service_cidr: config.service_cidr.clone(),
+        node_ip: config.node_ip,
+    })
+    .map_err(AgentError::Net)?;
+    for warning in net.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let memory_problem = runtime.facts().memory_problem.map(str::to_owned);
+    if let Some(problem) = &memory_problem {
+        tracing::warn!("{problem}");
+    }
+    let (changed_in, changed) = mpsc::channel(CHANGED);
+    let facts = node::Facts::gather(&config.data_dir);
+    let dns = config
+        .cluster_dns
+        .map(|server| files::ClusterDns { server, domain: config.cluster_domain.clone() });
+    let board = Board {
+        name: config.name.clone(),
+        ip: config.node_ip,
+        data_dir: config.data_dir.clone(),
+        cluster_domain: config.cluster_domain.clone(),
+        dns,
+        sources: sources::Sources::new(client.clone(), ledger.clone(), changed_in),
+        events: events::Events::start(client.clone(), config.name.clone()),
+        allocatable: facts.allocatable(),
+        client,
+        runtime,
+        images: images.map_err(AgentError::Images)?,
+        net,
+        ledger,
+        facts,
+        services: RwLock::default(),
+        routes: Mutex::default(),
+        images_changed: Notify::new(),
+        node_changed: Notify::new(),
+    };
+    let identity = node::Identity {
+        name: config.name.clone(),
+        ip: config.node_ip,
+        port: config.listen.port(),
+        version: config.version.clone(),
+        labels: config.labels.clone(),
+        pod_cidr: config.pod_cidr.clone(),
+        memory_problem,
+    };
+    Ok((Arc::new(board), pods::Feeds { exits, changed, shutdown }, identity))
+}

@@ -1,7 +1,7 @@
 //! Which pods are this board's: follows them in the API, starts a worker for each, passes on what
 //! concerns it, and clears away what belongs to none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use edge_api::kinds::POD;
@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::board::Board;
+use super::sources;
 use super::worker::{INBOX, Message, Worker, desired};
 use crate::seams::Exit;
 
@@ -72,9 +73,14 @@ impl Pods {
                         self.tell(&uid, Message::Gone).await;
                     }
                 }
+                let mut used = BTreeSet::new();
                 for pod in list {
+                    used.extend(sources::used_by(&pod));
                     self.apply(pod).await;
                 }
+                self.board.ledger.retain_objects(|kind, namespace, name| {
+                    used.contains(&(kind.into(), namespace.into(), name.into()))
+                });
                 super::collect::sweep(&self.board, |uid| self.workers.contains_key(uid)).await;
             }
             Event::Applied(pod) => self.apply(pod).await,
@@ -132,6 +138,7 @@ impl Pods {
     }
 
     async fn images_changed(&mut self) {
+        self.board.node_changed.notify_one();
         for worker in self.workers.values() {
             let _ = worker.send(Message::ImagesChanged).await;
         }

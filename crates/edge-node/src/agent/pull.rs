@@ -26,9 +26,8 @@ impl Job {
                 return Done::Seen(Observation::ImageReady(container));
             }
             PullPolicy::Never => {
-                let message = format!(
-                    "Container image \"{image}\" is not present with pull policy of Never"
-                );
+                let message =
+                    format!("Container image \"{image}\" is not present with pull policy of Never");
                 self.say(&container, Warning, "ErrImageNeverPull", message.clone());
                 let reason = "ErrImageNeverPull".to_owned();
                 return Done::Seen(Observation::ImageFailed { container, reason, message });

@@ -121,10 +121,8 @@ mod tests {
 
     #[test]
     fn local_seccomp_profiles_are_refused() {
-        let (pod, c) = pod(
-            json!({ "seccompProfile": { "type": "Localhost" } }),
-            json!({ "name": "a" }),
-        );
+        let (pod, c) =
+            pod(json!({ "seccompProfile": { "type": "Localhost" } }), json!({ "name": "a" }));
         assert!(security(&pod, &c).unwrap_err().contains("Localhost"));
     }
 

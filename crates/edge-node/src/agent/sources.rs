@@ -12,7 +12,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::ledger::Ledger;
-use crate::volumes::Reference;
+use super::spec::env_references;
+use crate::volumes::{Reference, references};
 
 /// Namespace and object.
 type Key = (String, Reference);
@@ -41,6 +42,22 @@ fn kind_of(reference: &Reference) -> (&'static Kind, &str) {
         Reference::ConfigMap(name) => (CONFIG_MAP, name),
         Reference::Secret(name) => (SECRET, name),
     }
+}
+
+/// The objects that a pod uses, as (kind, namespace, name).
+pub(crate) fn used_by(pod: &Object) -> Vec<(String, String, String)> {
+    let Ok(desired) = super::worker::desired(pod) else { return Vec::new() };
+    let mut all = references(desired.spec());
+    for container in desired.all() {
+        all.extend(env_references(container));
+    }
+    let secrets = desired.spec().image_pull_secrets.iter().flatten();
+    all.extend(secrets.map(|s| Reference::Secret(s.name.clone())));
+    let named = all.iter().map(|reference| {
+        let (kind, name) = kind_of(reference);
+        (kind.kind.to_owned(), desired.namespace().to_owned(), name.to_owned())
+    });
+    named.collect()
 }
 
 impl Sources {

@@ -21,6 +21,7 @@ use super::effects::{Done, Job};
 use super::events::Grade::{Normal, Warning};
 use super::gather;
 use super::report::Reporter;
+use super::signals::signal_number;
 use crate::seams::{Exit, PodNetwork};
 
 /// Messages that may wait for a worker.
@@ -133,7 +134,9 @@ impl Worker {
     /// True when an action has just changed the plan without any work beside us.
     fn instant(&self) -> bool {
         self.observed.containers.values().any(|seen| {
-            seen.stopping.as_ref().is_some_and(|s| s.signalled_ms.is_none() && s.killed_ms.is_none())
+            seen.stopping
+                .as_ref()
+                .is_some_and(|s| s.signalled_ms.is_none() && s.killed_ms.is_none())
         })
     }
 
@@ -358,7 +361,8 @@ impl Worker {
             self.early.push(exit);
             return;
         };
-        let message = gather::termination_message(&self.board, &self.pod, &container, attempt, &exit);
+        let message =
+            gather::termination_message(&self.board, &self.pod, &container, attempt, &exit);
         let state = RunState::Ended {
             code: exit.code,
             signal: exit.signal,
@@ -395,40 +399,6 @@ impl Worker {
             Ok(Done::Reported(result)) => self.reporter.reported(result, now),
             Ok(Done::Nothing) => {}
             Err(error) => tracing::error!("a job of pod {} broke off: {error}", self.pod.label()),
-        }
-    }
-}
-
-/// `SIGTERM`, `TERM` or `15`.
-fn signal_number(name: &str) -> Option<i32> {
-    if let Ok(number) = name.parse::<i32>() {
-        return (1..=64).contains(&number).then_some(number);
-    }
-    let upper = name.to_ascii_uppercase();
-    let full = if upper.starts_with("SIG") { upper } else { format!("SIG{upper}") };
-    if let Some(offset) = full.strip_prefix("SIGRTMIN+") {
-        let offset: i32 = offset.parse().ok()?;
-        return Some(nix::libc::SIGRTMIN() + offset);
-    }
-    full.parse::<nix::sys::signal::Signal>().ok().map(|signal| signal as i32)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn signals_by_any_name() {
-        let cases = [
-            ("SIGTERM", Some(15)),
-            ("quit", Some(3)),
-            ("9", Some(9)),
-            ("SIGRTMIN+3", Some(nix::libc::SIGRTMIN() + 3)),
-            ("0", None),
-            ("SIGNONE", None),
-        ];
-        for (name, want) in cases {
-            assert_eq!(signal_number(name), want, "{name}");
         }
     }
 }

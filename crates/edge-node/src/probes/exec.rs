@@ -30,8 +30,7 @@ pub(super) async fn ask(target: &Target<'_>, action: &ExecAction, limit: Duratio
     let work = async {
         let mut session = target.runtime.exec(target.id, &spec).await?;
         let (stdout, stderr) = (session.stdout.take(), session.stderr.take());
-        let (out, err, code) =
-            tokio::join!(gather(stdout), gather(stderr), session.wait());
+        let (out, err, code) = tokio::join!(gather(stdout), gather(stderr), session.wait());
         Ok::<_, RuntimeError>((code, [out, err].concat()))
     };
     match timeout(limit, work).await {

@@ -29,7 +29,7 @@ const AGENT: &str = "kube-probe/1.33";
 
 /// A page to get.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
+pub(super) struct Page {
     pub(super) https: bool,
     pub(super) host: String,
     pub(super) port: u16,
@@ -39,7 +39,7 @@ pub struct Page {
 
 /// What came back.
 #[derive(Debug)]
-pub struct Answered {
+struct Answered {
     code: u16,
     location: Option<String>,
     body: String,

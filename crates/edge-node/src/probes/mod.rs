@@ -15,8 +15,6 @@ use edge_api::k8s::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::runtime::Runtime;
 
-pub use http::Answered;
-
 /// `timeoutSeconds` when the probe says nothing.
 const DEFAULT_TIMEOUT_S: i32 = 1;
 

@@ -23,8 +23,8 @@ use edge_api::Object;
 use edge_api::k8s::api::core::v1::{PodSpec, Volume};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-pub use payload::{Reference, references};
 pub(crate) use payload::text_content;
+pub use payload::{Reference, references};
 pub use sub_path::bind_sub_path;
 
 use crate::fields::Fields;
