@@ -163,6 +163,9 @@ impl Layer {
             self.directories.insert(Vec::new(), Times::of(entry));
             return Ok(());
         };
+        if path.starts_with(names::AUFS) && path != names::OPAQUE {
+            return Ok(());
+        }
         if let Some(hidden) = name.strip_prefix(names::WHITEOUT) {
             return self.whiteout(parent, name, hidden);
         }
@@ -275,9 +278,6 @@ impl Layer {
             self.directories.entry(real).or_insert_with(Times::now);
             return mark_opaque(&dir, b".");
         }
-        if name.starts_with(names::AUFS) {
-            return Ok(());
-        }
         if matches!(hidden, b"" | b"." | b"..") {
             return Err(bad("a whiteout that names no file"));
         }
@@ -337,8 +337,9 @@ impl Layer {
 
     /// Directories get their times last, since every entry in them changes the times.
     fn finish(&mut self) -> io::Result<()> {
+        let mut trail = tree::Trail::new(self.root.clone());
         for (path, times) in std::mem::take(&mut self.directories) {
-            if let Some(dir) = tree::open_beneath(&self.root, &path)? {
+            if let Some(dir) = trail.open(&path)? {
                 times.set(&dir, b".", AtFlags::empty())?;
             }
         }

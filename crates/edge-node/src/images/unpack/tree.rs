@@ -16,6 +16,8 @@ use std::rc::Rc;
 
 /// As many links are followed in one path as Linux follows.
 const LINKS_MAX: usize = 40;
+/// No more handles than this are held while a tree is walked.
+const HANDLES_MAX: usize = 32;
 
 /// What stood at a name that is about to be created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +58,39 @@ pub(super) fn open_beneath(root: &OwnedFd, path: &[u8]) -> io::Result<Option<Own
         }
     }
     Ok(Some(dir))
+}
+
+/// Opens many directories in the order of their paths, each from the nearest one above it that is
+/// still open: deep trees would otherwise take a walk from the root for each.
+pub(super) struct Trail {
+    root: Rc<OwnedFd>,
+    open: VecDeque<(Vec<u8>, Rc<OwnedFd>)>,
+}
+
+impl Trail {
+    pub(super) fn new(root: Rc<OwnedFd>) -> Trail {
+        Trail { root, open: VecDeque::new() }
+    }
+
+    /// The directory at a clean path; `None` if there is none.
+    pub(super) fn open(&mut self, path: &[u8]) -> io::Result<Option<Rc<OwnedFd>>> {
+        let above = |upper: &[u8]| path.strip_prefix(upper).and_then(|r| r.strip_prefix(b"/"));
+        while self.open.back().is_some_and(|(upper, _)| above(upper).is_none()) {
+            self.open.pop_back();
+        }
+        let (from, rest) = match self.open.back() {
+            Some((upper, dir)) => (dir.clone(), above(upper).unwrap_or(path)),
+            None => (self.root.clone(), path),
+        };
+        let Some(dir) = open_beneath(&from, rest)?.map(Rc::new) else { return Ok(None) };
+        if !path.is_empty() {
+            self.open.push_back((path.to_vec(), dir.clone()));
+        }
+        if self.open.len() > HANDLES_MAX {
+            self.open.pop_front();
+        }
+        Ok(Some(dir))
+    }
 }
 
 /// What is at `name`, itself and not what it links to.
@@ -196,9 +231,6 @@ impl Layer {
         Ok(Before::Removed)
     }
 }
-
-/// No more handles than this are held while a directory is removed.
-const HANDLES_MAX: usize = 32;
 
 /// Removes a directory and all in it, without recursion and without following links. What is
 /// nested very deeply is moved up first, so that no tree is too deep to be removed.
