@@ -105,9 +105,7 @@ pub(crate) fn lease(lease: &Object, _: Option<&Object>, errors: &mut Errors) {
         errors.invalid(&at.child("leaseDurationSeconds"), seconds, "must be greater than 0");
     }
     super::not_negative(errors, &at.child("leaseTransitions"), &spec["leaseTransitions"]);
-    if let Value::String(holder) = &spec["holderIdentity"] {
-        if holder.is_empty() {
-            errors.invalid(&at.child("holderIdentity"), "", "must not be empty");
-        }
+    if spec["holderIdentity"] == "" {
+        errors.invalid(&at.child("holderIdentity"), "", "must not be empty");
     }
 }

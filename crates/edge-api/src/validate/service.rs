@@ -119,11 +119,9 @@ fn addresses(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
         errors.each(&at.child("clusterIPs").index(0), ip, bad);
     }
     let all = list(&spec["clusterIPs"]);
-    if let Some(first) = all.first() {
-        if text(first) != ip {
-            let detail = "first value must match `clusterIP`";
-            errors.invalid(&at.child("clusterIPs"), spec["clusterIPs"].clone(), detail);
-        }
+    if all.first().is_some_and(|first| text(first) != ip) {
+        let detail = "first value must match `clusterIP`";
+        errors.invalid(&at.child("clusterIPs"), spec["clusterIPs"].clone(), detail);
     }
     for (index, ip) in list(&spec["externalIPs"]).iter().enumerate() {
         let at = at.child("externalIPs");

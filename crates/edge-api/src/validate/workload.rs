@@ -17,10 +17,9 @@ pub(crate) fn deployment(object: &Object, old: Option<&Object>, errors: &mut Err
     not_negative(errors, &at.child("revisionHistoryLimit"), &spec["revisionHistoryLimit"]);
     let field = "progressDeadlineSeconds";
     not_negative(errors, &at.child(field), &spec[field]);
-    if let Some(seconds) = spec[field].as_i64() {
-        if seconds <= spec["minReadySeconds"].as_i64().unwrap_or(0) {
-            errors.invalid(&at.child(field), seconds, "must be greater than minReadySeconds");
-        }
+    let ready = spec["minReadySeconds"].as_i64().unwrap_or(0);
+    if let Some(seconds) = spec[field].as_i64().filter(|seconds| *seconds <= ready) {
+        errors.invalid(&at.child(field), seconds, "must be greater than minReadySeconds");
     }
 }
 

@@ -107,7 +107,12 @@ impl Api {
             _ => kind.prepare_update(&mut new, &old),
         }
         let admitted = admission::update(self, who, place, &mut new, &old).await?;
-        let mut errors = kind.validate(&new, Some(&old));
+        let mut errors = match place.sub {
+            "status" => kind.validate_status(&new, &old),
+            // A binding sets what an update may not.
+            "binding" => Vec::new(),
+            _ => kind.validate(&new, Some(&old)),
+        };
         errors.extend(admitted.errors);
         if !errors.is_empty() {
             return Err(Status::invalid(kind, place.name, &errors));
