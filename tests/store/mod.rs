@@ -1,7 +1,13 @@
 //! The store on real files: what callers rely on, and what must survive a disk's worst days.
 
 mod basics;
+mod faults;
+mod full;
+mod kill;
+mod load;
+mod model;
 mod recovery;
+mod rest;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,18 +19,30 @@ use edge_store::{Command, Expect, ListOptions, Op, Options, Store};
 pub(crate) struct Directory(pub(crate) PathBuf);
 
 impl Directory {
+    /// On a disk.
     pub(crate) fn new() -> Directory {
+        Directory::under(&std::env::temp_dir())
+    }
+
+    /// In memory if the machine has room there, for tests that make thousands.
+    pub(crate) fn quick() -> Directory {
+        let memory = Path::new("/dev/shm");
+        let usable = nix::unistd::access(memory, nix::unistd::AccessFlags::W_OK).is_ok();
+        if usable { Directory::under(memory) } else { Directory::new() }
+    }
+
+    fn under(parent: &Path) -> Directory {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("edge-store-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
+        let path = parent.join(name);
         std::fs::create_dir_all(&path).unwrap();
         Directory(path)
     }
 
     /// A copy of a store's directory that nobody has open.
     pub(crate) fn copy_of(other: &Path) -> Directory {
-        let copy = Directory::new();
+        let copy = Directory::quick();
         for part in ["log", "state"] {
             std::fs::create_dir_all(copy.0.join(part)).unwrap();
             for entry in std::fs::read_dir(other.join(part)).unwrap() {
@@ -79,4 +97,33 @@ pub(crate) fn pairs(store: &Store, prefix: &str, at: Option<u64>) -> Vec<(String
     let listing = store.list(prefix, all(at)).unwrap();
     let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
     listing.entries.iter().map(|entry| (entry.key.to_string(), text(&entry.value))).collect()
+}
+
+/// A small generator, so that a seed replays.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) % bound
+    }
+}
+
+/// Runs this test binary again with only the test `name`, which finds `dir` in `CHILD`.
+pub(crate) fn child(name: &str, dir: &Path) -> std::process::Command {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args([name, "--exact", "--nocapture", "--test-threads=1"]).env(CHILD, dir);
+    command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
+    command
+}
+
+/// Set for the children of tests.
+pub(crate) const CHILD: &str = "EDGE_STORE_TEST_CHILD";
+
+/// A test's full name, as the test binary knows it.
+pub(crate) fn name_of(module: &str, test: &str) -> String {
+    let path = module.split_once("::").map_or(module, |(_, path)| path);
+    format!("{path}::{test}")
 }

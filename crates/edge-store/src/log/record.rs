@@ -4,7 +4,8 @@
 //! behind each other, the last one is marked. A header never straddles two sectors and a record
 //! ends in a few filler bytes, so under the assumption that a disk writes a sector whole or not
 //! at all, every sector that belongs to a record holds something other than zeroes, and a sector
-//! of zeroes inside a record was never written.
+//! of zeroes inside a record was never written. A write that a full disk or a kill cut short
+//! leaves zeroes from some byte on, and so no fillers.
 
 use crate::command::{Command, Input};
 
@@ -120,18 +121,27 @@ pub(crate) fn find(bytes: &[u8], from: usize, seed: u64) -> Option<(usize, Heade
         .find_map(|at| Header::decode(&bytes[at..at + HEADER], seed).map(|header| (at, header)))
 }
 
-/// Whether a whole sector of the record whose header is at `at` was never written.
+/// Whether part of the record whose header is at `at` was never written: its end, if a write
+/// stopped, or any whole sector, if the power did.
 pub(crate) fn is_torn(bytes: &[u8], at: usize, header: &Header) -> bool {
     let end = header.end(at).min(bytes.len());
+    if is_blank(&bytes[end - FILLER_MIN..end]) {
+        return true;
+    }
     let mut from = (at + 1).next_multiple_of(SECTOR);
     while from < end {
         let to = (from + SECTOR).min(end);
-        if bytes[from..to].iter().all(|byte| *byte == 0) {
+        if is_blank(&bytes[from..to]) {
             return true;
         }
         from = to;
     }
     false
+}
+
+/// Whether nothing was ever written there.
+pub(crate) fn is_blank(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
 }
 
 /// Appends a batch that begins with entry `first`. `out` is empty and lands on a sector.

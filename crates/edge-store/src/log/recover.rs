@@ -3,8 +3,8 @@
 //!
 //! A batch is written only after the one before is synced. So a record of a later batch, or a
 //! later segment, proves that everything before it was synced once: a bad record there is damage.
-//! Only the last batch can be torn, and then a sector of it is missing (see `record`). A bad
-//! record in the last batch with all its sectors was written whole and changed later: damage too.
+//! Only the last batch can be torn, and then its end or a sector of it is missing (see `record`).
+//! A bad record in the last batch with nothing missing was written whole and changed later: damage.
 //! Entries up to the state's own index are not needed any more, wherever they can be told.
 
 use std::path::Path;
@@ -102,6 +102,7 @@ impl Reader<'_> {
         let header = match slot {
             Slot::Valid(header) if header.index == index && header.batch == batch => header,
             Slot::Valid(_) => return self.skip(at, index, "a record of another place"),
+            Slot::Bad if self.stops(at + HEADER, batch) => return Ok(Step::End(true)),
             Slot::Bad => return self.skip(at, index, "a record's header that changed"),
             Slot::Blank => return self.end(at, index, batch),
         };
@@ -126,7 +127,7 @@ impl Reader<'_> {
             let what = format!("the end, though the state has seen entry {}", self.applied);
             return Err(self.bad(at, index, &what));
         }
-        Ok(Step::End(self.bytes[at.min(self.bytes.len())..].iter().any(|byte| *byte != 0)))
+        Ok(Step::End(!record::is_blank(&self.bytes[at.min(self.bytes.len())..])))
     }
 
     /// The record at `at` has its header, and other bytes than were written.
@@ -143,6 +144,11 @@ impl Reader<'_> {
             return Ok(Step::End(true));
         }
         Err(self.bad(at, index, "a record whose bytes changed after they were written"))
+    }
+
+    /// Whether the last batch's write stopped before `from`: nothing at all lies behind.
+    fn stops(&self, from: usize, batch: u64) -> bool {
+        !self.proven && batch > self.applied && record::is_blank(&self.bytes[from..])
     }
 
     /// Whether the batch that begins with entry `batch` was durable once: the state holds part of

@@ -86,6 +86,20 @@ fn a_torn_last_batch_is_cut_whatever_sectors_are_missing() {
 }
 
 #[test]
+fn a_write_that_stopped_anywhere_is_cut() {
+    let (bytes, ends) = image(&[&[10, 300], &[700], &[900, 3, 400, 1300]]);
+    for stop in ends[1]..ends[2] {
+        let mut torn = bytes.clone();
+        torn[stop..].fill(0);
+        let (result, contents) = read(&torn, 1, false);
+        assert_eq!(result, Ok(()), "stopped at {stop}");
+        let whole = contents.end == ends[2] && contents.entries.len() == 7;
+        let cut = contents.end == ends[1] && contents.entries.len() == 3;
+        assert!(whole || cut && contents.torn == (stop > ends[1]), "stopped at {stop}");
+    }
+}
+
+#[test]
 fn a_missing_sector_before_the_last_batch_is_damage() {
     let (bytes, ends) = image(&[&[10, 300], &[700, 5], &[9]]);
     for at in (SECTOR..ends[1]).step_by(SECTOR) {
