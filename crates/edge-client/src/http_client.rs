@@ -233,6 +233,11 @@ impl Client {
         Err(read_failure(call, response, limit).await)
     }
 
+    /// The error in an answer to [`Client::request`] whose code is a failure.
+    pub async fn refused(&self, call: &Call, response: Response<Incoming>) -> Error {
+        read_failure(call, response, self.inner.patience.answer).await
+    }
+
     /// Sends over an idle connection or a new one, to the first server that takes it.
     async fn send(&self, mut request: Request<Body>) -> Result<Open, Error> {
         let headers = request.headers_mut();

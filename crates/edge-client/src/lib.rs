@@ -24,12 +24,12 @@ pub mod websocket;
 pub use body::Body;
 pub use call::{Answer, Call};
 pub use config::{Config, ConfigError};
+pub use edge_api::patch::PatchType;
 pub use error::Error;
 pub use http_client::{Client, Patience};
 pub use kubeconfig::{ContextSummary, Kubeconfig};
 pub use params::{
-    DeleteParams, FieldValidation, List, ListParams, PatchType, Propagation, WatchParams,
-    WriteParams,
+    DeleteParams, FieldValidation, List, ListParams, Propagation, WatchParams, WriteParams,
 };
 pub use watch::{WatchEvent, WatchStream};
 pub use watcher::Watcher;

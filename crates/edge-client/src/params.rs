@@ -118,31 +118,6 @@ impl WriteParams {
     }
 }
 
-/// The language of a patch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PatchType {
-    /// RFC 6902.
-    Json,
-    /// RFC 7386.
-    Merge,
-    /// Kubernetes' own, with merge keys for lists.
-    StrategicMerge,
-    /// Server-side apply.
-    Apply,
-}
-
-impl PatchType {
-    /// The content type on the wire.
-    pub fn content_type(self) -> &'static str {
-        match self {
-            PatchType::Json => "application/json-patch+json",
-            PatchType::Merge => "application/merge-patch+json",
-            PatchType::StrategicMerge => "application/strategic-merge-patch+json",
-            PatchType::Apply => "application/apply-patch+yaml",
-        }
-    }
-}
-
 /// What happens to an object's dependents when it is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Propagation {

@@ -3,11 +3,12 @@
 use crate::call::{Answer, Call};
 use crate::error::Error;
 use crate::http_client::Client;
-use crate::params::{DeleteParams, List, ListParams, PatchType, WatchParams, WriteParams};
+use crate::params::{DeleteParams, List, ListParams, WatchParams, WriteParams};
 use crate::query::{Query, kind_path};
 use crate::watch::WatchStream;
 use edge_api::Object;
 use edge_api::kinds::Kind;
+use edge_api::patch::PatchType;
 use http::Method;
 
 /// Objects per page when a whole collection is asked for.

@@ -51,7 +51,32 @@ pub(crate) struct Global {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    Apply(commands::apply::Apply),
-    Delete(commands::delete::Delete),
     Get(commands::get::Get),
+    Describe(commands::describe::Describe),
+    Apply(commands::apply::Apply),
+    Create(commands::create::Create),
+    Delete(commands::delete::Delete),
+    Edit(commands::edit::Edit),
+    Patch(commands::patch::Patch),
+    Run(commands::run::Run),
+    Expose(commands::expose::Expose),
+    Scale(commands::scale::Scale),
+    Rollout(commands::rollout::Rollout),
+    Set(commands::set::Set),
+    Logs(commands::logs::Logs),
+    Exec(commands::exec::Exec),
+    Wait(commands::wait::Wait),
+    /// Set or remove labels
+    Label(commands::labels::Labels),
+    /// Set or remove annotations
+    Annotate(commands::labels::Labels),
+    Image(commands::image::Image),
+    /// Show where the cluster is
+    ClusterInfo,
+    Version(commands::info::Version),
+    ApiResources(commands::info::ApiResources),
+    /// Show the groups and versions that the server has
+    ApiVersions,
+    Config(commands::info::ConfigArgs),
+    Completion(commands::completion::Completion),
 }

@@ -5,19 +5,23 @@
 
 mod args;
 mod commands;
+mod describe;
 mod fault;
 mod input;
 mod io;
 mod output;
+mod pods;
 mod resource;
 mod session;
 mod targets;
+mod terminal;
 mod writing;
 
 pub use io::Io;
 
 use args::{Args, Command};
 use clap::Parser;
+use commands::labels::Field;
 use fault::Fault;
 use session::Session;
 use std::ffi::OsString;
@@ -81,8 +85,29 @@ fn usage(error: &clap::Error, io: &mut Io) -> i32 {
 
 async fn dispatch(command: Command, session: &mut Session) -> Result<(), Fault> {
     match command {
-        Command::Apply(args) => commands::apply::run(args, session).await,
-        Command::Delete(args) => commands::delete::run(args, session).await,
         Command::Get(args) => commands::get::run(args, session).await,
+        Command::Describe(args) => commands::describe::run(args, session).await,
+        Command::Apply(args) => commands::apply::run(args, session).await,
+        Command::Create(args) => commands::create::run(args, session).await,
+        Command::Delete(args) => commands::delete::run(args, session).await,
+        Command::Edit(args) => commands::edit::run(args, session).await,
+        Command::Patch(args) => commands::patch::run(args, session).await,
+        Command::Run(args) => commands::run::run(args, session).await,
+        Command::Expose(args) => commands::expose::run(args, session).await,
+        Command::Scale(args) => commands::scale::run(args, session).await,
+        Command::Rollout(args) => commands::rollout::run(args, session).await,
+        Command::Set(args) => commands::set::run(args, session).await,
+        Command::Logs(args) => commands::logs::run(args, session).await,
+        Command::Exec(args) => commands::exec::run(args, session).await,
+        Command::Wait(args) => commands::wait::run(args, session).await,
+        Command::Label(args) => commands::labels::run(args, Field::Labels, session).await,
+        Command::Annotate(args) => commands::labels::run(args, Field::Annotations, session).await,
+        Command::Image(args) => commands::image::run(args, session).await,
+        Command::ClusterInfo => commands::info::cluster_info(session).await,
+        Command::Version(args) => commands::info::version(args, session).await,
+        Command::ApiResources(args) => commands::info::api_resources(args, session).await,
+        Command::ApiVersions => commands::info::api_versions(session).await,
+        Command::Config(args) => commands::info::config(args, session),
+        Command::Completion(args) => commands::completion::run(&args, session),
     }
 }

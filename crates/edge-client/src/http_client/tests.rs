@@ -11,7 +11,7 @@ async fn connections_are_used_again_and_credentials_sent() {
     let fake = serve(|_, _| Some(answer(200, &json!({"kind": "Pod"})))).await;
     let client = fake.client();
     for _ in 0..5 {
-        client.get(&kinds::POD, "default", "web").await.unwrap();
+        client.get(kinds::POD, "default", "web").await.unwrap();
     }
     let seen = fake.seen();
     assert!(seen.iter().all(|seen| seen.connection == 0), "{seen:?}");
@@ -29,10 +29,10 @@ async fn reads_are_repeated_and_writes_are_not() {
     })
     .await;
     let client = fake.client();
-    let pod = client.get(&kinds::POD, "default", "web").await.unwrap();
+    let pod = client.get(kinds::POD, "default", "web").await.unwrap();
     assert_eq!(pod["metadata"]["name"], "web");
     assert_eq!(fake.seen().len(), 3);
-    let written = client.create(&kinds::POD, "default", &json!({}), &WriteParams::default()).await;
+    let written = client.create(kinds::POD, "default", &json!({}), &WriteParams::default()).await;
     assert!(matches!(written, Err(Error::Protocol { .. })), "{written:?}");
     assert_eq!(fake.seen().len(), 4);
 }
@@ -46,7 +46,7 @@ async fn retry_after_is_obeyed_for_writes_too() {
     })
     .await;
     let pod = json!({"kind": "Pod"});
-    fake.client().create(&kinds::POD, "a", &pod, &WriteParams::default()).await.unwrap();
+    fake.client().create(kinds::POD, "a", &pod, &WriteParams::default()).await.unwrap();
     assert_eq!(fake.seen().len(), 2);
     assert_eq!(fake.seen()[1].body, pod.to_string());
 }
@@ -56,10 +56,10 @@ async fn the_next_server_takes_over_and_is_remembered() {
     let fake = serve(|_, _| Some(answer(200, &json!({})))).await;
     let dead = "http://127.0.0.1:1".to_string();
     let client = client(&[dead.clone(), fake.url.clone()]);
-    client.get(&kinds::NODE, "", "board").await.unwrap();
+    client.get(kinds::NODE, "", "board").await.unwrap();
     assert_eq!(client.server(), fake.url);
     let lone = crate::tests::fake::client(&[dead]);
-    let error = lone.get(&kinds::NODE, "", "board").await.unwrap_err();
+    let error = lone.get(kinds::NODE, "", "board").await.unwrap_err();
     assert!(error.is_unreachable(), "{error}");
     assert!(error.to_string().starts_with("connect to http://127.0.0.1:1: "), "{error}");
 }
@@ -76,10 +76,10 @@ async fn refusals_are_statuses_in_the_servers_words() {
     })
     .await;
     let client = fake.client();
-    let error = client.get(&kinds::POD, "default", "x").await.unwrap_err();
+    let error = client.get(kinds::POD, "default", "x").await.unwrap_err();
     assert!(error.is_not_found());
     assert_eq!(error.to_string(), "pods \"x\" not found");
-    let error = client.get(&kinds::POD, "default", "x").await.unwrap_err();
+    let error = client.get(kinds::POD, "default", "x").await.unwrap_err();
     assert_eq!((error.code(), error.to_string().as_str()), (403, "no such thing"));
 }
 
@@ -97,7 +97,7 @@ async fn pages_are_collected_and_kinds_named() {
     })
     .await;
     let params = ListParams { label_selector: Some("app=web".into()), ..ListParams::default() };
-    let list = fake.client().list_all(&kinds::DEPLOYMENT, "", &params).await.unwrap();
+    let list = fake.client().list_all(kinds::DEPLOYMENT, "", &params).await.unwrap();
     assert_eq!(list.resource_version, "7");
     assert_eq!(list.items.len(), 2);
     assert_eq!(list.items[1]["apiVersion"], "apps/v1");
@@ -121,7 +121,7 @@ async fn warnings_and_patch_types() {
     let patch = json!({"spec": {"replicas": 2}});
     let scale = Some("scale");
     client
-        .patch(&kinds::DEPLOYMENT, "a", "web", scale, PatchType::Merge, &patch, &params)
+        .patch(kinds::DEPLOYMENT, "a", "web", scale, PatchType::Merge, &patch, &params)
         .await
         .unwrap();
     let path = "/apis/apps/v1/namespaces/a/deployments/web/scale?dryRun=All";
@@ -166,12 +166,12 @@ async fn client_certificates_are_asked_for_and_checked() {
         client_key_pem: Some(client_key.into_bytes()),
         ..Config::default()
     };
-    let node = Client::new(config.clone()).unwrap().get(&kinds::NODE, "", "a").await.unwrap();
+    let node = Client::new(config.clone()).unwrap().get(kinds::NODE, "", "a").await.unwrap();
     assert_eq!(node["kind"], "Node");
     config.server_name = Some("elsewhere".to_string());
-    let error = Client::new(config.clone()).unwrap().get(&kinds::NODE, "", "a").await.unwrap_err();
+    let error = Client::new(config.clone()).unwrap().get(kinds::NODE, "", "a").await.unwrap_err();
     assert!(matches!(error, Error::Tls { .. }), "{error}");
     config.server_name = None;
     (config.client_cert_pem, config.client_key_pem) = (None, None);
-    assert!(Client::new(config).unwrap().get(&kinds::NODE, "", "a").await.is_err());
+    assert!(Client::new(config).unwrap().get(kinds::NODE, "", "a").await.is_err());
 }

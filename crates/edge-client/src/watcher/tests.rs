@@ -43,7 +43,7 @@ async fn a_whole_life() {
         })
     })
     .await;
-    let mut watcher = Watcher::new(fake.client(), &kinds::POD, "", WatchParams::default());
+    let mut watcher = Watcher::new(fake.client(), kinds::POD, "", WatchParams::default());
     assert_eq!(watcher.next().await, Event::Restarted(vec![pod("a", "3")]));
     assert_eq!(watcher.next().await, Event::Applied(pod("b", "6")));
     assert_eq!(watcher.next().await, Event::Applied(pod("a", "7")));
@@ -75,7 +75,7 @@ async fn interrupting_next_loses_nothing() {
         })
     })
     .await;
-    let mut watcher = Watcher::new(fake.client(), &kinds::POD, "default", WatchParams::default());
+    let mut watcher = Watcher::new(fake.client(), kinds::POD, "default", WatchParams::default());
     let mut seen = Vec::new();
     while seen.len() < 39 {
         let event = tokio::select! {
@@ -93,7 +93,7 @@ async fn interrupting_next_loses_nothing() {
 #[tokio::test]
 async fn an_unreachable_server_is_waited_for() {
     let client = crate::tests::fake::client(&["http://127.0.0.1:1".to_string()]);
-    let mut watcher = Watcher::new(client, &kinds::POD, "", WatchParams::default());
+    let mut watcher = Watcher::new(client, kinds::POD, "", WatchParams::default());
     let waited = tokio::time::timeout(Duration::from_millis(700), watcher.next()).await;
     assert!(waited.is_err());
     assert!(watcher.failure().unwrap().contains("connect to"));

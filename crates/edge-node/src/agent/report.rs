@@ -107,7 +107,7 @@ impl Reporter {
 
 /// `Err(true)`: worth another try.
 async fn send(board: &Board, pod: &Desired, patch: &Value) -> Result<(), bool> {
-    let kind = PatchType::StrategicMerge;
+    let kind = PatchType::Strategic;
     let params = WriteParams::default();
     let (ns, name) = (pod.namespace(), pod.name());
     match board.client.patch(POD, ns, name, Some("status"), kind, patch, &params).await {

@@ -170,9 +170,7 @@ async fn change(
     }
     let original = original.unwrap_or(Object::Null);
     let (patch, patch_type) = match resource.known() {
-        Some(kind) => {
-            (patch::three_way(kind, &original, modified, &current), PatchType::StrategicMerge)
-        }
+        Some(kind) => (patch::three_way(kind, &original, modified, &current), PatchType::Strategic),
         None => (patch::three_way_merge(&original, modified, &current), PatchType::Merge),
     };
     if patch.as_object().is_none_or(serde_json::Map::is_empty) {

@@ -13,6 +13,7 @@ use edge_client::Call;
 use edge_client::query::Query;
 use std::cmp::Ordering;
 use table::Printer;
+pub(crate) use watch::follow_object;
 
 /// Asks for a table, and takes plain objects from a server that makes none.
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";

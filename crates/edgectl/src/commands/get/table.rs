@@ -98,7 +98,7 @@ impl Printer {
 }
 
 /// `a=b,c=d`, or `<none>`.
-pub(crate) fn labels(labels: &Object) -> String {
+fn labels(labels: &Object) -> String {
     let pairs: Vec<String> = labels
         .as_object()
         .into_iter()

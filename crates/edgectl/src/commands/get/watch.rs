@@ -5,6 +5,7 @@ use super::{Ask, Get, TABLE, fetch_table};
 use crate::fault::Fault;
 use crate::output::{self, Format};
 use crate::session::Session;
+use crate::targets::Target;
 use edge_api::Object;
 use edge_client::{Call, Client, Error, WatchEvent};
 use std::time::Duration;
@@ -147,4 +148,44 @@ async fn follow(
         view.show(object, session)?;
     }
     Ok(())
+}
+
+/// Shows an object to `seen` as it is now and at every change, until that says it has seen
+/// enough. `None` is shown while the object does not exist.
+pub(crate) async fn follow_object(
+    session: &mut Session,
+    target: &Target,
+    mut seen: impl FnMut(&mut Session, Option<&Object>) -> Result<bool, Fault>,
+) -> Result<(), Fault> {
+    let client = session.client()?;
+    let mut ask = as_list(&Ask::one(target.clone()));
+    let path = ask.target.path(None);
+    loop {
+        let list = client.call(&Call::get(ask.query.on(&path))).await?.object;
+        if seen(session, list["items"].get(0))? {
+            return Ok(());
+        }
+        let revision = revision_of(&list);
+        let query = ask.query.clone();
+        ask.query.add("watch", "true").add("allowWatchBookmarks", "true");
+        ask.query.add("resourceVersion", &revision);
+        let call = Call::get(ask.query.on(&path));
+        ask.query = query;
+        let Ok(mut stream) = client.watch_call(&call).await else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
+        while let Some(Ok(event)) = stream.next().await {
+            let enough = match &event {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                    seen(session, Some(object))?
+                }
+                WatchEvent::Deleted(_) => seen(session, None)?,
+                WatchEvent::Bookmark(_) => false,
+            };
+            if enough {
+                return Ok(());
+            }
+        }
+    }
 }
