@@ -1,5 +1,6 @@
 //! The tests that look at the whole: each room is a module, so that one binary is linked once.
 //! Run one room with `cargo test -p edge-tests --test all tidy::`.
 
+mod api;
 mod store;
 mod tidy;

@@ -20,7 +20,6 @@ mod driver;
 mod health;
 mod http;
 mod metrics;
-mod pending;
 mod pki;
 mod proxy;
 mod server;

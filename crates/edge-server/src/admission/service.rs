@@ -107,8 +107,15 @@ fn inherit(new: &mut Object, old: &Object) {
             new["spec"][field] = value.clone();
         }
     }
-    let old_ports = old["spec"]["ports"].as_array().cloned().unwrap_or_default();
     let drop = !matches!(kind_of(new), "NodePort" | "LoadBalancer");
+    if drop && new["spec"]["externalIPs"].is_null() {
+        leave_behind(new, old, &["externalTrafficPolicy"]);
+    }
+    if kind_of(new) != "LoadBalancer" {
+        let fields = ["allocateLoadBalancerNodePorts", "healthCheckNodePort", "loadBalancerClass"];
+        leave_behind(new, old, &fields);
+    }
+    let old_ports = old["spec"]["ports"].as_array().cloned().unwrap_or_default();
     let Some(ports) = new["spec"]["ports"].as_array_mut() else { return };
     for port in ports {
         let before = old_ports.iter().find(|before| {
@@ -122,6 +129,17 @@ fn inherit(new: &mut Object, old: &Object) {
             }
         } else if !drop && asked == 0 && had > 0 {
             port["nodePort"] = json!(had);
+        }
+    }
+}
+
+/// Drops fields that the new type does not have, unless the update sets them itself.
+fn leave_behind(new: &mut Object, old: &Object, fields: &[&str]) {
+    for field in fields {
+        if let Some(spec) = new["spec"].as_object_mut()
+            && spec.get(*field) == old["spec"].get(*field)
+        {
+            spec.remove(*field);
         }
     }
 }

@@ -5,8 +5,6 @@ use super::options::WriteOptions;
 use super::{Api, CommitError, LEADER_LEASE, Place, Written, now_ms, tried, written};
 use crate::admission;
 use crate::auth::Identity;
-#[allow(unused_imports)]
-use crate::pending::Pending as _;
 use edge_api::kinds::{self, Kind};
 use edge_api::status::Status;
 use edge_api::strategy::Stamp;

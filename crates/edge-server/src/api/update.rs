@@ -6,8 +6,6 @@ use super::options::WriteOptions;
 use super::{Api, CommitError, LEADER_LEASE, Place, Written, read_object, tried, written};
 use crate::admission;
 use crate::auth::Identity;
-#[allow(unused_imports)]
-use crate::pending::Pending as _;
 use edge_api::status::Status;
 use edge_api::{Object, kinds, meta};
 use edge_store::{Entry, Expect};

@@ -3,8 +3,6 @@
 use super::encode::partial;
 use super::query::Query;
 use crate::api::now_ms;
-#[allow(unused_imports)]
-use crate::pending::Pending as _;
 use edge_api::Object;
 use edge_api::kinds::Kind;
 use edge_api::status::Status;
