@@ -4,7 +4,7 @@
 use super::super::netlink::{Attributes, Message};
 use super::layout::{INSIDE, REFUSE, REFUSED, SERVICES};
 use super::spread::{INSIDE_FROM, Spread};
-use super::wire::{DATA_VALUE, DATA_VERDICT, LIST_ITEM, Outcome, VERDICT_CHAIN, bytes};
+use super::wire::{DATA_VALUE, LIST_ITEM, Outcome, bytes};
 use edge_core::proxy::{Elements, Front, Protocol, Source, Target, TargetKey, Verdict, VerdictKey};
 use std::net::Ipv4Addr;
 
@@ -57,18 +57,34 @@ fn read_front(key: &[u8]) -> Option<Front> {
     })
 }
 
-/// A verdict's map and its element. There is none for an inside that refuses: it is refused
+const REFUSE_BYTES: [u8; 8] = [1, 0, 0, 0, 0, 0, 0, 0];
+const DROP_BYTES: [u8; 8] = [2, 0, 0, 0, 0, 0, 0, 0];
+
+/// A front's map and its element. There is none for an inside that refuses: it is refused
 /// for everybody then.
 pub(super) fn verdict(key: &VerdictKey, verdict: &Verdict) -> Option<(&'static str, Element)> {
     let (source, front) = key;
-    let (map, outcome) = match (Spread::of(*source, front, verdict), source) {
-        (Some(spread), Source::Any) => (SERVICES, Outcome::Goto(spread.to_string())),
-        (Some(spread), Source::Inside) => (INSIDE, Outcome::Goto(spread.to_string())),
+    let (map, value) = match (Spread::of(*source, front, verdict), source) {
+        (Some(spread), Source::Any) => (SERVICES, spread.bytes()),
+        (Some(spread), Source::Inside) => (INSIDE, spread.bytes()),
         (None, Source::Inside) => return None,
-        (None, Source::Any) if *verdict == Verdict::Drop => (REFUSED, Outcome::Drop),
-        (None, Source::Any) => (REFUSED, Outcome::Goto(REFUSE.to_owned())),
+        (None, Source::Any) if *verdict == Verdict::Drop => (REFUSED, DROP_BYTES),
+        (None, Source::Any) => (REFUSED, REFUSE_BYTES),
     };
-    Some((map, Element { key: front_key(front), value: Value::Outcome(outcome) }))
+    Some((map, Element { key: front_key(front), value: Value::Bytes(value.to_vec()) }))
+}
+
+/// What leads from a way of spreading to its chain.
+pub(super) fn spread(spread: &Spread) -> Element {
+    let outcome = Outcome::Goto(spread.to_string());
+    Element { key: spread.bytes().to_vec(), value: Value::Outcome(outcome) }
+}
+
+/// What refusing and dropping are.
+pub(super) fn answers() -> [Element; 2] {
+    let answer =
+        |key: [u8; 8], outcome| Element { key: key.to_vec(), value: Value::Outcome(outcome) };
+    [answer(REFUSE_BYTES, Outcome::Goto(REFUSE.to_owned())), answer(DROP_BYTES, Outcome::Drop)]
 }
 
 /// The element of a numbered target.
@@ -104,18 +120,17 @@ pub(super) fn affinity_front(key: &[u8]) -> Option<Front> {
     read_front(key.get(4..)?)
 }
 
-/// Adds an element of a map of verdicts. `None` when it isn't one of ours.
+/// Adds an element of a map of fronts. `None` when it isn't one of ours.
 pub(super) fn read_verdict(map: &str, item: Attributes<'_>, elements: &mut Elements) -> Option<()> {
-    let front = read_front(item.within(KEY).find(DATA_VALUE)?)?;
-    let chain = item.within(DATA).within(DATA_VERDICT).text(VERDICT_CHAIN);
-    let (source, verdict) = match (map, chain) {
-        (REFUSED, None) => (Source::Any, Verdict::Drop),
-        (REFUSED, Some(_)) => (Source::Any, Verdict::Refuse),
-        (_, Some(chain)) => {
-            let spread = Spread::parse(chain)?;
+    let (key, value) = split(item)?;
+    let front = read_front(key)?;
+    let (source, verdict) = match map {
+        REFUSED if value == DROP_BYTES => (Source::Any, Verdict::Drop),
+        REFUSED => (Source::Any, Verdict::Refuse),
+        _ => {
+            let spread = Spread::read(value)?;
             (spread.source, spread.verdict())
         }
-        _ => return None,
     };
     elements.verdicts.insert((source, front), verdict);
     Some(())

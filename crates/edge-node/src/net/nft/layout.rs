@@ -6,12 +6,17 @@ use super::super::board::{BRIDGE, Ranges};
 use super::super::range::Range;
 use super::wire::{Outcome, Register, Step};
 
-/// Verdicts by address, protocol and port; the address is 0.0.0.0 for a node port.
+/// How each front spreads, by address, protocol and port; the address is 0.0.0.0 for a node
+/// port. Not the verdict itself: the kernel checks all verdicts of a map when one changes.
 pub(super) const SERVICES: &str = "services";
 /// Those that come first for connections from pods and from the board itself.
 pub(super) const INSIDE: &str = "inside-services";
 /// Fronts that refuse or drop.
 pub(super) const REFUSED: &str = "refused";
+/// The chain for each way of spreading.
+pub(super) const SPREADS: &str = "spreads";
+/// What refusing and dropping are.
+pub(super) const ANSWERS: &str = "answers";
 /// Targets by address, protocol, port and number.
 pub(super) const TARGETS: &str = "targets";
 /// Clients that keep their target, by their address and the front.
@@ -103,13 +108,22 @@ fn hooked(name: &str, kind: &'static str, number: u32, priority: i32) -> Chain {
 /// The sets and maps.
 pub(super) fn sets() -> Vec<Set> {
     let front = || vec![ADDRESS, PROTOCOL, SERVICE];
-    let verdicts =
-        |name| Set { name, flags: MAP, key: front(), data: Some(Data::Verdicts), size: None };
+    let way = || vec![MARK, MARK];
+    let fronts = |name| {
+        let data = Some(Data::Fields(way()));
+        Set { name, flags: MAP, key: front(), data, size: None }
+    };
+    let verdicts = |name| {
+        let data = Some(Data::Verdicts);
+        Set { name, flags: MAP, key: way(), data, size: None }
+    };
     let target = || Some(Data::Fields(vec![ADDRESS, SERVICE]));
     vec![
-        verdicts(SERVICES),
-        verdicts(INSIDE),
-        verdicts(REFUSED),
+        fronts(SERVICES),
+        fronts(INSIDE),
+        fronts(REFUSED),
+        verdicts(SPREADS),
+        verdicts(ANSWERS),
         Set {
             name: TARGETS,
             flags: MAP,
@@ -166,11 +180,13 @@ fn redirected() -> [Step; 3] {
     some_bits(Step::ConnectionStatus, REDIRECTED)
 }
 
-/// Asks a map for the packet's front: by address, and for the board's own addresses by port.
-fn ask(map: &'static str) -> [Vec<Step>; 2] {
-    let decide = Step::Decide(Register(0), map);
-    let by_address = [&load_front(0, false)[..], &[decide.clone()]].concat();
-    let by_port = [&to_the_board()[..], &load_front(0, true), &[decide]].concat();
+/// Asks a map for the packet's front, by address, and for the board's own addresses by port;
+/// and does what the other map says to its answer.
+fn ask(map: &'static str, then: &'static str) -> [Vec<Step>; 2] {
+    let key = Register(0);
+    let decide = [Step::Find { key, map, to: key }, Step::Decide(key, then)];
+    let by_address = [&load_front(0, false)[..], &decide].concat();
+    let by_port = [&to_the_board()[..], &load_front(0, true), &decide].concat();
     [by_address, by_port]
 }
 
@@ -189,9 +205,10 @@ pub(super) fn chains(ranges: &Ranges) -> Vec<Chain> {
             vec![Step::Unreachable],
         ],
     };
-    let inside = Chain { name: "inside".to_owned(), hook: None, rules: ask(INSIDE).into() };
+    let inside =
+        Chain { name: "inside".to_owned(), hook: None, rules: ask(INSIDE, SPREADS).into() };
     let jump = || Step::Finally(Outcome::Jump("inside"));
-    let [by_address, by_port] = ask(SERVICES);
+    let [by_address, by_port] = ask(SERVICES, SPREADS);
     let mut prerouting = hooked("prerouting", "nat", PREROUTING, -100);
     let from_pod = within(Step::Source, &ranges.cluster, true);
     prerouting.rules = vec![[from_pod, vec![jump()]].concat(), by_address.clone(), by_port.clone()];
@@ -204,7 +221,7 @@ pub(super) fn chains(ranges: &Ranges) -> Vec<Chain> {
         for pass in [some_bits(Step::ConnectionState, UNDER_WAY), redirected()] {
             chain.rules.push([&pass[..], &[Step::Finally(Outcome::Accept)]].concat());
         }
-        let [by_address, by_port] = ask(REFUSED);
+        let [by_address, by_port] = ask(REFUSED, ANSWERS);
         chain.rules.push(by_address);
         if number == INPUT {
             chain.rules.push(by_port);

@@ -16,7 +16,7 @@ use super::netlink::Socket;
 use batch::Batch;
 use codec::{Element, Value};
 use edge_core::proxy::{Change, Elements, Source};
-use layout::{AFFINITY, Chain, HAIRPINS, TARGETS};
+use layout::{AFFINITY, ANSWERS, Chain, HAIRPINS, SPREADS, TARGETS};
 use nix::errno::Errno;
 use nix::sys::socket::SockProtocol;
 use read::Observed;
@@ -141,6 +141,7 @@ impl Rules {
         }
         self.fixed.iter().for_each(|chain| batch.add_chain(chain));
         self.fixed.iter().for_each(|chain| batch.add_rules(chain));
+        batch.add_elements(ANSWERS, &codec::answers());
     }
 
     /// Clients that were to keep a target that is gone may choose again. Answers how many
@@ -209,6 +210,7 @@ fn fill(batch: &mut Batch, change: &Change, have: &BTreeSet<Spread>, want: &BTre
         let chain = spread.chain();
         batch.add_chain(&chain);
         batch.add_rules(&chain);
+        batch.add_elements(SPREADS, &[codec::spread(spread)]);
     }
     for (old, verdicts, targets, backends) in [
         (true, &change.old_verdicts, &change.old_targets, &change.old_backends),
@@ -232,6 +234,7 @@ fn fill(batch: &mut Batch, change: &Change, have: &BTreeSet<Spread>, want: &BTre
         }
     }
     for spread in have.difference(want) {
+        batch.remove_elements(SPREADS, &[codec::spread(spread)]);
         batch.remove_chain(&spread.to_string());
     }
 }

@@ -5,7 +5,7 @@ use super::super::error::NetError;
 use super::super::netlink::{ACK, Attributes, DUMP, Message, Reply, Socket};
 use super::TABLE;
 use super::codec;
-use super::layout::{HAIRPINS, INSIDE, REFUSED, SERVICES, TARGETS};
+use super::layout::{ANSWERS, HAIRPINS, INSIDE, REFUSED, SERVICES, SPREADS, TARGETS};
 use super::spread::Spread;
 use super::wire::{IPV4, LIST_ITEM, header, kind};
 use edge_core::proxy::Elements;
@@ -86,6 +86,19 @@ pub(super) fn observe(
     let wanted: usize = observed.spreads.iter().map(|spread| spread.chain().rules.len()).sum();
     if chains.len() != fixed_chains + observed.spreads.len() || rules != fixed_rules + wanted {
         return Ok(None);
+    }
+    // Somebody may also have emptied the maps that the fixed part brings.
+    for (set, wanted) in [(SPREADS, observed.spreads.len()), (ANSWERS, codec::answers().len())] {
+        let mut found = 0;
+        let counted = elements(socket, set, |_| {
+            found += 1;
+            Some(())
+        });
+        match counted {
+            Ok(_) if found == wanted => {}
+            Ok(_) | Err(NetError::Kernel { errno: Errno::ENOENT, .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        }
     }
     for set in [SERVICES, INSIDE, REFUSED, TARGETS, HAIRPINS] {
         let found = elements(socket, set, |item| match set {

@@ -10,6 +10,9 @@ use std::fmt;
 /// Targets for the inside are numbered from here.
 pub(super) const INSIDE_FROM: u32 = 1 << 16;
 
+/// In a number of four bytes, the count takes so many bits and flags the others.
+const FLAGS_FROM: u32 = 24;
+
 /// What one such chain is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Spread {
@@ -61,6 +64,30 @@ impl Spread {
             }
         }
         Some(spread)
+    }
+
+    /// Itself as eight bytes, in the maps.
+    pub(super) fn bytes(&self) -> [u8; 8] {
+        let flags = u32::from(self.node_port) | u32::from(self.source == Source::Inside) << 1;
+        let first = (self.count | flags << FLAGS_FROM).to_ne_bytes();
+        let second = self.affinity_seconds.unwrap_or(0).to_ne_bytes();
+        let mut bytes = [0; 8];
+        bytes[..4].copy_from_slice(&first);
+        bytes[4..].copy_from_slice(&second);
+        bytes
+    }
+
+    /// Reads what [`Spread::bytes`] wrote.
+    pub(super) fn read(bytes: &[u8]) -> Option<Spread> {
+        let word = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+        let (first, second) = (word(0)?, word(4)?);
+        let flags = first >> FLAGS_FROM;
+        Some(Spread {
+            count: first & ((1 << FLAGS_FROM) - 1),
+            node_port: flags & 1 != 0,
+            source: if flags & 2 != 0 { Source::Inside } else { Source::Any },
+            affinity_seconds: (second > 0).then_some(second),
+        })
     }
 
     /// The verdict that an element leading here stands for.
@@ -117,6 +144,7 @@ mod tests {
                     for affinity_seconds in [None, Some(10_800)] {
                         let spread = Spread { count, node_port, source, affinity_seconds };
                         assert_eq!(Spread::parse(&spread.to_string()), Some(spread));
+                        assert_eq!(Spread::read(&spread.bytes()), Some(spread));
                     }
                 }
             }

@@ -31,9 +31,9 @@ pub(super) const IPV4: u8 = 2;
 pub(super) const LIST_ITEM: u16 = 1;
 /// Plain bytes, or a verdict, within a data attribute.
 pub(super) const DATA_VALUE: u16 = 1;
-pub(super) const DATA_VERDICT: u16 = 2;
+const DATA_VERDICT: u16 = 2;
 const VERDICT_CODE: u16 = 1;
-pub(super) const VERDICT_CHAIN: u16 = 2;
+const VERDICT_CHAIN: u16 = 2;
 const EXPRESSION_NAME: u16 = 1;
 const EXPRESSION_DATA: u16 = 2;
 const VERDICT_REGISTER: u32 = 0;
