@@ -4,6 +4,7 @@
 
 use super::{Choice, Front, Route, Tables, Target};
 use core::net::Ipv4Addr;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Whose connections an element is for.
@@ -36,16 +37,23 @@ pub type VerdictKey = (Source, Front);
 /// The key of a front's numbered target.
 pub type TargetKey = (Source, Front, u32);
 
+/// A front's verdict and its targets in the order of their numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spreading {
+    /// What becomes of its connections.
+    pub verdict: Verdict,
+    /// As many as the verdict counts.
+    pub targets: Vec<Target>,
+}
+
 /// All elements of one board's maps.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Elements {
-    /// What becomes of connections to each front.
-    pub verdicts: BTreeMap<VerdictKey, Verdict>,
-    /// The numbered targets of each front that spreads.
-    pub targets: BTreeMap<TargetKey, Target>,
-    /// Every address among the targets: a pod that reaches itself through a Service needs its
-    /// own address hidden from it.
-    pub backends: BTreeSet<Ipv4Addr>,
+    /// Each front's verdict and targets.
+    pub fronts: BTreeMap<VerdictKey, Spreading>,
+    /// The addresses of this board's pods among the targets: a pod that reaches itself through a
+    /// Service needs its own address hidden from it.
+    pub hairpins: BTreeSet<Ipv4Addr>,
 }
 
 /// What to take out and what to put in. A changed element is in both.
@@ -59,16 +67,18 @@ pub struct Change {
     pub old_targets: Vec<(TargetKey, Target)>,
     /// Targets to put in.
     pub new_targets: Vec<(TargetKey, Target)>,
-    /// Backends to take out.
-    pub old_backends: Vec<Ipv4Addr>,
-    /// Backends to put in.
-    pub new_backends: Vec<Ipv4Addr>,
+    /// Hairpins to take out.
+    pub old_hairpins: Vec<Ipv4Addr>,
+    /// Hairpins to put in.
+    pub new_hairpins: Vec<Ipv4Addr>,
+    /// What each front that differs is afterwards; nothing for one that goes.
+    fronts: Vec<(VerdictKey, Option<Spreading>)>,
 }
 
 impl Change {
     /// True when there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        *self == Change::default()
+        self.len() == 0
     }
 
     /// How many elements are touched.
@@ -77,82 +87,110 @@ impl Change {
             + self.new_verdicts.len()
             + self.old_targets.len()
             + self.new_targets.len()
-            + self.old_backends.len()
-            + self.new_backends.len()
+            + self.old_hairpins.len()
+            + self.new_hairpins.len()
+    }
+
+    /// Notes how a front differs.
+    fn front(&mut self, key: VerdictKey, old: Option<&Spreading>, new: Option<&Spreading>) {
+        let (before, after) = (old.map(|f| f.verdict), new.map(|f| f.verdict));
+        if before != after {
+            self.old_verdicts.extend(before.map(|verdict| (key, verdict)));
+            self.new_verdicts.extend(after.map(|verdict| (key, verdict)));
+        }
+        let targets = |front: Option<&Spreading>| front.map_or(0, |front| front.targets.len());
+        for index in 0..targets(old).max(targets(new)) {
+            let at = |front: Option<&Spreading>| front?.targets.get(index).copied();
+            let (before, after) = (at(old), at(new));
+            if before != after {
+                let number = u32::try_from(index).unwrap_or(u32::MAX);
+                let key = (key.0, key.1, number);
+                self.old_targets.extend(before.map(|target| (key, target)));
+                self.new_targets.extend(after.map(|target| (key, target)));
+            }
+        }
+        self.fronts.push((key, new.cloned()));
     }
 }
 
-impl From<&Tables> for Elements {
-    fn from(tables: &Tables) -> Elements {
-        let mut elements = Elements::default();
-        for (front, route) in &tables.routes {
-            elements.add(Source::Any, *front, &route.outside, route);
-            if route.inside != route.outside {
-                elements.add(Source::Inside, *front, &route.inside, route);
-            }
+fn spreading(choice: &Choice, route: &Route) -> Spreading {
+    let (verdict, targets) = match choice {
+        Choice::Refuse => (Verdict::Refuse, Vec::new()),
+        Choice::Drop => (Verdict::Drop, Vec::new()),
+        Choice::Spread(targets) => {
+            let count = u32::try_from(targets.len()).unwrap_or(u32::MAX);
+            let affinity_seconds = route.affinity_seconds;
+            (Verdict::Spread { count, affinity_seconds }, targets.clone())
         }
-        elements.backends = elements.targets.values().map(|target| target.address).collect();
-        elements
-    }
+    };
+    Spreading { verdict, targets }
 }
 
 impl Elements {
-    fn add(&mut self, source: Source, front: Front, choice: &Choice, route: &Route) {
-        let verdict = match choice {
-            Choice::Refuse => Verdict::Refuse,
-            Choice::Drop => Verdict::Drop,
-            Choice::Spread(targets) => {
-                let mut count = 0;
-                for target in targets {
-                    self.targets.insert((source, front, count), *target);
-                    count += 1;
-                }
-                Verdict::Spread { count, affinity_seconds: route.affinity_seconds }
-            }
-        };
-        self.verdicts.insert((source, front), verdict);
+    /// The elements of the tables; `own` tells the addresses of this board's pods.
+    pub fn new(tables: &Tables, own: impl Fn(Ipv4Addr) -> bool) -> Elements {
+        let any = tables.routes.iter();
+        let any = any.map(|(front, r)| ((Source::Any, *front), spreading(&r.outside, r)));
+        let inside = tables.routes.iter().filter(|(_, route)| route.inside != route.outside);
+        let inside = inside.map(|(front, r)| ((Source::Inside, *front), spreading(&r.inside, r)));
+        let fronts: BTreeMap<_, _> = any.chain(inside).collect();
+        let targets = fronts.values().flat_map(|front| &front.targets);
+        let hairpins = targets.map(|target| target.address).filter(|ip| own(*ip)).collect();
+        Elements { fronts, hairpins }
+    }
+
+    /// Puts together what was read element by element; `None` when a front lacks a target or a
+    /// target its front.
+    pub fn assemble(
+        verdicts: BTreeMap<VerdictKey, Verdict>,
+        mut targets: BTreeMap<TargetKey, Target>,
+        hairpins: BTreeSet<Ipv4Addr>,
+    ) -> Option<Elements> {
+        let mut fronts = BTreeMap::new();
+        for ((source, front), verdict) in verdicts {
+            let count = if let Verdict::Spread { count, .. } = verdict { count } else { 0 };
+            let own: Option<Vec<Target>> =
+                (0..count).map(|number| targets.remove(&(source, front, number))).collect();
+            fronts.insert((source, front), Spreading { verdict, targets: own? });
+        }
+        targets.is_empty().then_some(Elements { fronts, hairpins })
     }
 
     /// What leads from these elements to the wanted ones.
     pub fn diff(&self, wanted: &Elements) -> Change {
-        let (old_verdicts, new_verdicts) = differ(&self.verdicts, &wanted.verdicts);
-        let (old_targets, new_targets) = differ(&self.targets, &wanted.targets);
-        Change {
-            old_verdicts,
-            new_verdicts,
-            old_targets,
-            new_targets,
-            old_backends: self.backends.difference(&wanted.backends).copied().collect(),
-            new_backends: wanted.backends.difference(&self.backends).copied().collect(),
+        let mut change = Change {
+            old_hairpins: self.hairpins.difference(&wanted.hairpins).copied().collect(),
+            new_hairpins: wanted.hairpins.difference(&self.hairpins).copied().collect(),
+            ..Change::default()
+        };
+        let (mut have, mut want) = (self.fronts.iter().peekable(), wanted.fronts.iter().peekable());
+        loop {
+            let order = match (have.peek(), want.peek()) {
+                (None, None) => return change,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some((old, _)), Some((new, _))) => old.cmp(new),
+            };
+            let old = if order.is_le() { have.next() } else { None };
+            let new = if order.is_ge() { want.next() } else { None };
+            let (before, after) = (old.map(|(_, front)| front), new.map(|(_, front)| front));
+            if let (Some((key, _)), true) = (old.or(new), before != after) {
+                change.front(*key, before, after);
+            }
         }
     }
 
     /// Does to these elements what the change says.
     pub fn apply(&mut self, change: &Change) {
-        for (key, _) in &change.old_verdicts {
-            self.verdicts.remove(key);
+        for (key, front) in &change.fronts {
+            match front {
+                Some(front) => self.fronts.insert(*key, front.clone()),
+                None => self.fronts.remove(key),
+            };
         }
-        for (key, _) in &change.old_targets {
-            self.targets.remove(key);
+        for hairpin in &change.old_hairpins {
+            self.hairpins.remove(hairpin);
         }
-        for backend in &change.old_backends {
-            self.backends.remove(backend);
-        }
-        self.verdicts.extend(change.new_verdicts.iter().copied());
-        self.targets.extend(change.new_targets.iter().copied());
-        self.backends.extend(change.new_backends.iter().copied());
+        self.hairpins.extend(&change.new_hairpins);
     }
-}
-
-type Pairs<K, V> = Vec<(K, V)>;
-
-fn differ<K: Ord + Copy, V: PartialEq + Copy>(
-    old: &BTreeMap<K, V>,
-    new: &BTreeMap<K, V>,
-) -> (Pairs<K, V>, Pairs<K, V>) {
-    let without = |a: &BTreeMap<K, V>, b: &BTreeMap<K, V>| {
-        let gone = a.iter().filter(|(key, value)| b.get(key) != Some(value));
-        gone.map(|(key, value)| (*key, *value)).collect()
-    };
-    (without(old, new), without(new, old))
 }

@@ -9,7 +9,7 @@ mod lens;
 #[cfg(test)]
 mod tests;
 
-pub use elements::{Change, Elements, Source, TargetKey, Verdict, VerdictKey};
+pub use elements::{Change, Elements, Source, Spreading, TargetKey, Verdict, VerdictKey};
 
 use core::net::Ipv4Addr;
 use edge_api::Object;

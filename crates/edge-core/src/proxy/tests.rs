@@ -204,17 +204,23 @@ fn affinity() {
     assert_eq!(sticky(json!({"clientIP": {"timeoutSeconds": 60}})), Some(60));
 }
 
+/// Elements on a board whose pods are 10.42.0.0/24.
+fn elements(tables: &Tables) -> Elements {
+    Elements::new(tables, |ip| ip.octets()[..3] == [10, 42, 0])
+}
+
 #[test]
 fn elements_of_a_front_whose_inside_differs() {
     let object = web(json!({"externalTrafficPolicy": "Local"}));
-    let elements = Elements::from(&gather(&[object], &[pods()], "a"));
+    let elements = elements(&gather(&[object], &[pods()], "a"));
     let front = front("", 30080);
     let spread = |count| Verdict::Spread { count, affinity_seconds: None };
-    assert_eq!(elements.verdicts[&(Source::Any, front)], spread(2));
-    assert_eq!(elements.verdicts[&(Source::Inside, front)], spread(3));
-    assert_eq!(elements.verdicts.len(), 3, "the address needs one only");
-    assert_eq!(elements.targets.len(), 2 + 3 + 3);
-    assert_eq!(elements.backends.len(), 3);
+    assert_eq!(elements.fronts[&(Source::Any, front)].verdict, spread(2));
+    assert_eq!(elements.fronts[&(Source::Inside, front)].verdict, spread(3));
+    assert_eq!(elements.fronts.len(), 3, "the address needs one only");
+    let count: usize = elements.fronts.values().map(|front| front.targets.len()).sum();
+    assert_eq!(count, 2 + 3 + 3);
+    assert_eq!(elements.hairpins.len(), 2);
 }
 
 #[test]
@@ -230,9 +236,9 @@ fn one_endpoint_more_touches_a_handful_of_elements() {
             json!([{"addresses": ["10.42.0.2"]}]),
         ));
     }
-    let before = Elements::from(&gather(&services, &slices, "a"));
+    let before = elements(&gather(&services, &slices, "a"));
     slices[77]["endpoints"] = json!([{"addresses": ["10.42.0.2"]}, {"addresses": ["10.42.0.3"]}]);
-    let after = Elements::from(&gather(&services, &slices, "a"));
+    let after = elements(&gather(&services, &slices, "a"));
     let change = before.diff(&after);
     assert_eq!(change.len(), 4, "{change:?}");
 }
@@ -313,6 +319,34 @@ fn check_targets(services: &[Object], slices: &[Object], tables: &Tables) {
     }
 }
 
+/// The change done element by element, as the kernel does it, and read back.
+fn realise(kernel: &Elements, change: &Change) -> Option<Elements> {
+    let mut verdicts: BTreeMap<VerdictKey, Verdict> =
+        kernel.fronts.iter().map(|(key, front)| (*key, front.verdict)).collect();
+    let mut targets = BTreeMap::new();
+    for ((source, front), found) in &kernel.fronts {
+        for (number, target) in (0..).zip(&found.targets) {
+            targets.insert((*source, *front, number), *target);
+        }
+    }
+    let mut hairpins = kernel.hairpins.clone();
+    for (key, verdict) in &change.old_verdicts {
+        assert_eq!(verdicts.remove(key), Some(*verdict));
+    }
+    for (key, target) in &change.old_targets {
+        assert_eq!(targets.remove(key), Some(*target));
+    }
+    assert!(change.old_hairpins.iter().all(|hairpin| hairpins.remove(hairpin)));
+    for (key, verdict) in &change.new_verdicts {
+        assert_eq!(verdicts.insert(*key, *verdict), None, "added over another");
+    }
+    for (key, target) in &change.new_targets {
+        assert_eq!(targets.insert(*key, *target), None, "added over another");
+    }
+    assert!(change.new_hairpins.iter().all(|hairpin| hairpins.insert(*hairpin)));
+    Elements::assemble(verdicts, targets, hairpins)
+}
+
 #[test]
 fn for_any_cluster_targets_are_ready_and_a_realised_change_leaves_nothing_to_do() {
     let mut chance = Chance(0x9e37_79b9_7f4a_7c15);
@@ -321,17 +355,12 @@ fn for_any_cluster_targets_are_ready_and_a_realised_change_leaves_nothing_to_do(
         let (services, slices) = random_cluster(&mut chance);
         let tables = gather(&services, &slices, "a");
         check_targets(&services, &slices, &tables);
-        let wanted = Elements::from(&tables);
-        for ((source, front), verdict) in &wanted.verdicts {
-            if let Verdict::Spread { count, .. } = verdict {
-                for index in 0..*count {
-                    assert!(wanted.targets.contains_key(&(*source, *front, index)));
-                }
-            }
-        }
+        let wanted = elements(&tables);
         let change = kernel.diff(&wanted);
+        let read = realise(&kernel, &change);
         kernel.apply(&change);
         assert_eq!(kernel, wanted);
+        assert_eq!(read, Some(wanted.clone()));
         assert!(kernel.diff(&wanted).is_empty());
     }
 }

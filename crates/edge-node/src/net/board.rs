@@ -8,7 +8,7 @@ use super::nft::Rules;
 use super::range::{Pool, Range};
 use super::record::{PAIR_PREFIX, Record, Records, pair_name};
 use super::{sandbox, sysctl};
-use edge_core::proxy::Elements;
+use edge_core::proxy::{Elements, Tables};
 use nix::fcntl::{Flock, FlockArg};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -147,6 +147,11 @@ impl Board {
             }
             Err(error) => self.warnings.push(error.to_string()),
         }
+    }
+
+    /// The elements of tables, on this board.
+    pub(super) fn elements(&self, tables: &Tables) -> Elements {
+        Elements::new(tables, |ip| self.ranges.pods.contains(ip))
     }
 
     /// See [`super::Net::apply_proxy`].

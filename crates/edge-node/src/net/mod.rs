@@ -19,7 +19,7 @@ pub use error::NetError;
 
 use crate::seams::PodNetwork;
 use board::Board;
-use edge_core::proxy::{Elements, Tables};
+use edge_core::proxy::Tables;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -101,7 +101,7 @@ impl Net {
     /// from what the kernel has are changed, in one transaction: no connection notices. Cheap
     /// when nothing differs.
     pub async fn apply_proxy(&self, tables: &Tables) -> Result<(), NetError> {
-        let wanted = Elements::from(tables);
+        let wanted = self.board.elements(tables);
         self.change("services", "change the rules for Services", move |board| board.apply(&wanted))
             .await
     }

@@ -5,7 +5,8 @@ use super::super::netlink::{Attributes, Message};
 use super::layout::{INSIDE, REFUSE, REFUSED, SERVICES};
 use super::spread::{INSIDE_FROM, Spread};
 use super::wire::{DATA_VALUE, LIST_ITEM, Outcome, bytes};
-use edge_core::proxy::{Elements, Front, Protocol, Source, Target, TargetKey, Verdict, VerdictKey};
+use edge_core::proxy::{Front, Protocol, Source, Target, TargetKey, Verdict, VerdictKey};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 const KEY: u16 = 1;
@@ -38,6 +39,14 @@ impl Element {
             }
         });
     }
+}
+
+/// What has been read of our maps so far.
+#[derive(Debug, Default)]
+pub(super) struct Read {
+    pub(super) verdicts: BTreeMap<VerdictKey, Verdict>,
+    pub(super) targets: BTreeMap<TargetKey, Target>,
+    pub(super) hairpins: BTreeSet<Ipv4Addr>,
 }
 
 fn front_key(front: &Front) -> Vec<u8> {
@@ -121,7 +130,7 @@ pub(super) fn affinity_front(key: &[u8]) -> Option<Front> {
 }
 
 /// Adds an element of a map of fronts. `None` when it isn't one of ours.
-pub(super) fn read_verdict(map: &str, item: Attributes<'_>, elements: &mut Elements) -> Option<()> {
+pub(super) fn read_verdict(map: &str, item: Attributes<'_>, elements: &mut Read) -> Option<()> {
     let (key, value) = split(item)?;
     let front = read_front(key)?;
     let (source, verdict) = match map {
@@ -137,7 +146,7 @@ pub(super) fn read_verdict(map: &str, item: Attributes<'_>, elements: &mut Eleme
 }
 
 /// Adds an element of the map of targets.
-pub(super) fn read_target(item: Attributes<'_>, elements: &mut Elements) -> Option<()> {
+pub(super) fn read_target(item: Attributes<'_>, elements: &mut Read) -> Option<()> {
     let (key, value) = split(item)?;
     let front = read_front(key)?;
     let number = u32::from_ne_bytes(key.get(12..16)?.try_into().ok()?);
@@ -152,8 +161,8 @@ pub(super) fn read_target(item: Attributes<'_>, elements: &mut Elements) -> Opti
 }
 
 /// Adds a pod that may meet itself.
-pub(super) fn read_hairpin(item: Attributes<'_>, elements: &mut Elements) -> Option<()> {
+pub(super) fn read_hairpin(item: Attributes<'_>, elements: &mut Read) -> Option<()> {
     let (key, _) = split(item)?;
-    elements.backends.insert(Ipv4Addr::from(<[u8; 4]>::try_from(key.get(..4)?).ok()?));
+    elements.hairpins.insert(Ipv4Addr::from(<[u8; 4]>::try_from(key.get(..4)?).ok()?));
     Some(())
 }

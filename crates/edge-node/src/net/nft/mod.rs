@@ -200,8 +200,8 @@ fn fingerprint(fixed: &[Chain]) -> String {
 }
 
 fn wanted_spreads(wanted: &Elements) -> BTreeSet<Spread> {
-    let verdicts = wanted.verdicts.iter();
-    verdicts.filter_map(|((source, front), verdict)| Spread::of(*source, front, verdict)).collect()
+    let fronts = wanted.fronts.iter();
+    fronts.filter_map(|((source, front), f)| Spread::of(*source, front, &f.verdict)).collect()
 }
 
 /// Puts a change into a transaction: new chains first, what leads to old chains out before them.
@@ -212,9 +212,9 @@ fn fill(batch: &mut Batch, change: &Change, have: &BTreeSet<Spread>, want: &BTre
         batch.add_rules(&chain);
         batch.add_elements(SPREADS, &[codec::spread(spread)]);
     }
-    for (old, verdicts, targets, backends) in [
-        (true, &change.old_verdicts, &change.old_targets, &change.old_backends),
-        (false, &change.new_verdicts, &change.new_targets, &change.new_backends),
+    for (old, verdicts, targets, hairpins) in [
+        (true, &change.old_verdicts, &change.old_targets, &change.old_hairpins),
+        (false, &change.new_verdicts, &change.new_targets, &change.new_hairpins),
     ] {
         let mut maps: BTreeMap<&'static str, Vec<Element>> = BTreeMap::new();
         for (key, verdict) in verdicts {
@@ -224,7 +224,7 @@ fn fill(batch: &mut Batch, change: &Change, have: &BTreeSet<Spread>, want: &BTre
         }
         let targets = targets.iter().map(|(key, target)| codec::target(key, target)).collect();
         maps.insert(TARGETS, targets);
-        maps.insert(HAIRPINS, backends.iter().map(codec::hairpin).collect());
+        maps.insert(HAIRPINS, hairpins.iter().map(codec::hairpin).collect());
         for (map, elements) in maps {
             if old {
                 batch.remove_elements(map, &elements);

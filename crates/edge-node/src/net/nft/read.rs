@@ -100,11 +100,12 @@ pub(super) fn observe(
             Err(error) => return Err(error),
         }
     }
+    let mut read = codec::Read::default();
     for set in [SERVICES, INSIDE, REFUSED, TARGETS, HAIRPINS] {
         let found = elements(socket, set, |item| match set {
-            TARGETS => codec::read_target(item, &mut observed.elements),
-            HAIRPINS => codec::read_hairpin(item, &mut observed.elements),
-            verdicts => codec::read_verdict(verdicts, item, &mut observed.elements),
+            TARGETS => codec::read_target(item, &mut read),
+            HAIRPINS => codec::read_hairpin(item, &mut read),
+            verdicts => codec::read_verdict(verdicts, item, &mut read),
         });
         match found {
             Ok(true) => {}
@@ -112,6 +113,10 @@ pub(super) fn observe(
             Err(error) => return Err(error),
         }
     }
+    let Some(found) = Elements::assemble(read.verdicts, read.targets, read.hairpins) else {
+        return Ok(None);
+    };
+    observed.elements = found;
     Ok(Some(observed))
 }
 
