@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::entry::{Entry, ListOptions, Listing};
+use crate::env::Found;
 use crate::error::{ReadError, StateError};
 use crate::store::Shared;
 
@@ -98,7 +99,6 @@ enum Item<'s> {
 }
 
 type Changed = std::collections::btree_map::IntoIter<Arc<str>, Option<Entry>>;
-type Committed<'s> = Result<(&'s str, u64, &'s [u8]), StateError>;
 
 /// Two sorted sequences as one; where both have a key, what changed wins.
 struct Merge<I: Iterator> {
@@ -106,7 +106,7 @@ struct Merge<I: Iterator> {
     changed: Peekable<Changed>,
 }
 
-impl<'s, I: Iterator<Item = Committed<'s>>> Iterator for Merge<I> {
+impl<'s, I: Iterator<Item = Found<'s>>> Iterator for Merge<I> {
     type Item = Result<Item<'s>, StateError>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -69,6 +69,9 @@ pub(crate) struct Snapshot<'e> {
 /// What a commit writes: a value, or a removal, for each key.
 pub(crate) type Changes = BTreeMap<Arc<str>, Option<Entry>>;
 
+/// One object of a scan: key, revision and value.
+pub(crate) type Found<'s> = Result<(&'s str, Revision, &'s [u8]), StateError>;
+
 impl Env {
     /// Opens or creates the state in `<dir>/state`.
     pub(crate) fn open(dir: &Path, lock: Lock) -> Result<Env, OpenError> {
@@ -271,8 +274,7 @@ impl Snapshot<'_> {
         &'s self,
         prefix: &'s str,
         after: Option<&str>,
-    ) -> Result<impl Iterator<Item = Result<(&'s str, Revision, &'s [u8]), StateError>>, StateError>
-    {
+    ) -> Result<impl Iterator<Item = Found<'s>>, StateError> {
         let start = match after {
             Some(after) if after >= prefix => Bound::Excluded(after.as_bytes()),
             _ => Bound::Included(prefix.as_bytes().max(FIRST_KEY)),
@@ -347,13 +349,16 @@ fn state_error(operation: &'static str, path: &Path, error: heed::Error) -> Stat
     let full = match &error {
         heed::Error::Io(io) => match io.raw_os_error() {
             Some(libc::ENOSPC | libc::EDQUOT) => true,
-            Some(libc::EIO) => nix::sys::statvfs::statvfs(path).is_ok_and(|stat| {
-                u64::from(stat.blocks_available()).saturating_mul(u64::from(stat.fragment_size()))
-                    < NEARLY_NOTHING
-            }),
+            Some(libc::EIO) => free_bytes(path).is_some_and(|free| free < NEARLY_NOTHING),
             _ => false,
         },
         _ => false,
     };
     StateError { operation, path: path.to_owned(), full, detail: error.to_string() }
+}
+
+#[allow(clippy::useless_conversion)] // these numbers are 32 bits wide on 32-bit boards
+fn free_bytes(path: &Path) -> Option<u64> {
+    let stat = nix::sys::statvfs::statvfs(path).ok()?;
+    Some(u64::from(stat.blocks_available()).saturating_mul(u64::from(stat.fragment_size())))
 }

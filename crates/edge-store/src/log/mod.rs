@@ -204,8 +204,10 @@ impl Log {
     /// Removes the segments whose entries are all in the state, except the one being written.
     pub(crate) fn forget(&mut self, committed: u64) -> io::Result<()> {
         while self.segments.len() > 1 && self.segments[1] <= committed + 1 {
-            std::fs::remove_file(segment::path(&self.config.dir, self.segments[0]))?;
-            self.segments.pop_front();
+            match std::fs::remove_file(segment::path(&self.config.dir, self.segments[0])) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => self.segments.pop_front(),
+            };
         }
         Ok(())
     }
