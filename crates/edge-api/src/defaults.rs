@@ -10,7 +10,7 @@ use crate::{Object, meta};
 mod pod;
 mod service;
 
-pub use pod::{admit, image_tag};
+pub use pod::image_tag;
 pub(crate) use pod::{pod, template};
 pub(crate) use service::{endpoint_slice, endpoints, service};
 

@@ -117,10 +117,7 @@ impl Problem {
     }
 
     fn shows_value(self) -> bool {
-        !matches!(
-            self,
-            Problem::Required | Problem::Forbidden | Problem::TooLong | Problem::TypeInvalid
-        )
+        !matches!(self, Problem::Required | Problem::Forbidden | Problem::TooLong)
     }
 }
 

@@ -9,8 +9,6 @@ const CONTAINER_LISTS: [&str; 3] = ["containers", "initContainers", "ephemeralCo
 
 /// The mode of files in volumes made from objects: 0644.
 const FILE_MODE: i32 = 0o644;
-/// How long a pod stays on a node that is not ready or cannot be reached.
-const TOLERATED_SECONDS: i32 = 300;
 
 /// `Pod`: what templates get, and requests from limits and host ports besides.
 pub(crate) fn pod(pod: &mut Object) {
@@ -174,34 +172,6 @@ fn downward(source: &mut Value) {
     for item in items(source, "items") {
         if let Some(field) = some(item, "fieldRef") {
             fill_zero(field, "apiVersion", "v1");
-        }
-    }
-}
-
-/// What Kubernetes' standard admission writes into a new pod: its service account, its priority,
-/// and how long it stays on a node that is lost.
-pub fn admit(pod: &mut Object) {
-    object(pod, "spec");
-    let spec = &mut pod["spec"];
-    fill_zero(spec, "serviceAccountName", "default");
-    same_service_account(spec);
-    fill(spec, "priority", 0);
-    fill(spec, "preemptionPolicy", "PreemptLowerPriority");
-    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
-        let tolerates = |toleration: &Value| {
-            let text = |field: &str| toleration[field].as_str().unwrap_or_default();
-            (text("key") == key || (text("key").is_empty() && text("operator") == "Exists"))
-                && matches!(text("effect"), "" | "NoExecute")
-        };
-        let list = spec["tolerations"].as_array();
-        if list.into_iter().flatten().any(tolerates) {
-            continue;
-        }
-        let toleration = json!({"key": key, "operator": "Exists", "effect": "NoExecute",
-                                "tolerationSeconds": TOLERATED_SECONDS});
-        match spec.get_mut("tolerations").and_then(Value::as_array_mut) {
-            Some(list) => list.push(toleration),
-            None => spec["tolerations"] = json!([toleration]),
         }
     }
 }

@@ -124,18 +124,3 @@ fn the_rest() {
         json!({"endpoints": [], "ports": [{"name": "", "port": 80, "protocol": "TCP"}]})
     );
 }
-
-#[test]
-fn admission_adds_tolerations_once() {
-    let mut pod = json!({"spec": {"tolerations": [
-        {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "tolerationSeconds": 5}]}});
-    admit(&mut pod);
-    admit(&mut pod);
-    assert_eq!(pod["spec"]["tolerations"].as_array().map(Vec::len), Some(2));
-    assert_eq!(pod["spec"]["serviceAccountName"], "default");
-    assert_eq!(pod["spec"]["serviceAccount"], "default");
-    assert_eq!(pod["spec"]["priority"], 0);
-    let mut all = json!({"spec": {"tolerations": [{"operator": "Exists"}]}});
-    admit(&mut all);
-    assert_eq!(all["spec"]["tolerations"].as_array().map(Vec::len), Some(1));
-}

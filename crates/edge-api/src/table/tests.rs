@@ -59,94 +59,56 @@ fn running(ready: bool) -> Value {
            "state": {"running": {"startedAt": NOW}}})
 }
 
+fn ended(reason: &str, code: i64) -> Value {
+    json!({"name": "a", "ready": false, "restartCount": 0,
+           "state": {"terminated": {"reason": reason, "exitCode": code}}})
+}
+
+fn waiting(reason: &str) -> Value {
+    json!({"name": "a", "ready": false, "restartCount": 3,
+           "state": {"waiting": {"reason": reason}},
+           "lastState": {"terminated": {"finishedAt": "2025-01-31T10:15:30Z"}}})
+}
+
 #[test]
 fn pods_by_state() {
-    let one = json!({"containers": [{"name": "a"}]});
-    let two = json!({"containers": [{"name": "a"}, {"name": "b"}]});
-    let init = json!({"initContainers": [{"name": "i"}, {"name": "j"}],
-                      "containers": [{"name": "a"}]});
-    let ended = |reason: &str, code: i64| {
-        json!({"name": "a", "ready": false, "restartCount": 0,
-               "state": {"terminated": {"reason": reason, "exitCode": code}}})
-    };
-    let waiting = |reason: &str| {
-        json!({"name": "a", "ready": false, "restartCount": 3,
-               "state": {"waiting": {"reason": reason}},
-               "lastState": {"terminated": {"finishedAt": "2025-01-31T10:15:30Z"}}})
-    };
-    for (spec, status, want) in [
-        (&one, json!({"phase": "Pending"}), ["0/1", "Pending", "0"]),
-        (&one, json!({"phase": "Failed", "reason": "Evicted"}), ["0/1", "Evicted", "0"]),
-        (
-            &one,
-            json!({"phase": "Running", "containerStatuses": [running(true)]}),
-            ["1/1", "Running", "0"],
-        ),
-        (
-            &two,
-            json!({"phase": "Running", "containerStatuses": [running(true), running(false)]}),
-            ["1/2", "Running", "0"],
-        ),
-        (
-            &one,
-            json!({"phase": "Pending", "containerStatuses": [waiting("ContainerCreating")]}),
-            ["0/1", "ContainerCreating", "3 (5m ago)"],
-        ),
-        (
-            &one,
-            json!({"phase": "Running", "containerStatuses": [waiting("CrashLoopBackOff")]}),
-            ["0/1", "CrashLoopBackOff", "3 (5m ago)"],
-        ),
-        (
-            &one,
-            json!({"phase": "Succeeded", "containerStatuses": [ended("Completed", 0)]}),
-            ["0/1", "Completed", "0"],
-        ),
-        (
-            &one,
-            json!({"phase": "Failed", "containerStatuses": [ended("OOMKilled", 137)]}),
-            ["0/1", "OOMKilled", "0"],
-        ),
-        (
-            &one,
-            json!({"phase": "Failed", "containerStatuses": [ended("", 3)]}),
-            ["0/1", "ExitCode:3", "0"],
-        ),
-        (
-            &two,
-            json!({"phase": "Running",
-                   "containerStatuses": [ended("Completed", 0), running(true)]}),
-            ["1/2", "NotReady", "0"],
-        ),
-        (
-            &init,
-            json!({"phase": "Pending", "initContainerStatuses": [
-            {"name": "i", "state": {"running": {}}}]}),
-            ["0/1", "Init:0/2", "0"],
-        ),
-        (
-            &init,
-            json!({"phase": "Pending", "initContainerStatuses": [
-            {"name": "i", "state": {"terminated": {"exitCode": 0}}},
-            {"name": "j", "state": {"waiting": {"reason": "PodInitializing"}}}]}),
-            ["0/1", "Init:1/2", "0"],
-        ),
-        (
-            &init,
-            json!({"phase": "Pending", "initContainerStatuses": [
-            {"name": "i", "restartCount": 2,
-             "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}),
-            ["0/1", "Init:CrashLoopBackOff", "2"],
-        ),
-        (
-            &init,
-            json!({"phase": "Pending", "initContainerStatuses": [
-            {"name": "i", "state": {"terminated": {"exitCode": 1, "reason": "Error"}}}]}),
-            ["0/1", "Init:Error", "0"],
-        ),
+    for (phase, containers, want) in [
+        ("Pending", vec![], "0/0 Pending 0"),
+        ("Running", vec![running(true)], "1/1 Running 0"),
+        ("Running", vec![running(true), running(false)], "1/2 Running 0"),
+        ("Pending", vec![waiting("ContainerCreating")], "0/1 ContainerCreating 3 (5m ago)"),
+        ("Running", vec![waiting("CrashLoopBackOff")], "0/1 CrashLoopBackOff 3 (5m ago)"),
+        ("Succeeded", vec![ended("Completed", 0)], "0/1 Completed 0"),
+        ("Failed", vec![ended("OOMKilled", 137)], "0/1 OOMKilled 0"),
+        ("Failed", vec![ended("", 3)], "0/1 ExitCode:3 0"),
+        ("Running", vec![ended("Completed", 0), running(true)], "1/2 NotReady 0"),
     ] {
-        let pod = pod(spec.clone(), status.clone());
-        assert_eq!(row(kinds::POD, &pod)[1..4], want, "{status}");
+        let spec = json!({"containers": containers});
+        let pod = pod(spec, json!({"phase": phase, "containerStatuses": containers}));
+        assert_eq!(row(kinds::POD, &pod)[1..4].join(" "), want);
+    }
+    let evicted = pod(json!({}), json!({"phase": "Failed", "reason": "Evicted"}));
+    assert_eq!(pod_status(&evicted), "Evicted");
+}
+
+#[test]
+fn pods_that_begin() {
+    let spec = json!({"initContainers": [{"name": "i"}, {"name": "j"}],
+                      "containers": [{"name": "a"}]});
+    let state = |name: &str, state: Value| json!({"name": name, "state": state});
+    let done = || state("i", json!({"terminated": {"exitCode": 0}}));
+    for (init, want) in [
+        (vec![state("i", json!({"running": {}}))], "Init:0/2"),
+        (vec![done(), state("j", json!({"waiting": {"reason": "PodInitializing"}}))], "Init:1/2"),
+        (
+            vec![state("i", json!({"waiting": {"reason": "CrashLoopBackOff"}}))],
+            "Init:CrashLoopBackOff",
+        ),
+        (vec![state("i", json!({"terminated": {"exitCode": 1, "reason": "Error"}}))], "Init:Error"),
+        (vec![state("i", json!({"terminated": {"exitCode": 1}}))], "Init:ExitCode:1"),
+    ] {
+        let status = json!({"phase": "Pending", "initContainerStatuses": init});
+        assert_eq!(pod_status(&pod(spec.clone(), status)), want);
     }
 }
 

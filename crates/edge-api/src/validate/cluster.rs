@@ -1,7 +1,5 @@
 //! Namespaces, Nodes, Events and Leases, and what of a status is checked.
 
-use serde_json::Value;
-
 use super::{NOT_NEGATIVE, entries, list, placement, text};
 use crate::Object;
 use crate::field::{Errors, Path};
