@@ -2,10 +2,12 @@
 //! over HTTPS, word for word; and real `kubectl`, every version that the machine has.
 
 mod access;
+mod agents;
 mod cases;
 mod discovery;
 mod kubectl;
 mod lifecycle;
+mod limits;
 mod lists;
 mod patches;
 mod services;
