@@ -21,6 +21,7 @@ if [ "${1:-build}" = test ]; then
   need docker-registry docker-registry
   need skopeo skopeo
   need umoci umoci
+  need openssl openssl
   need podman podman
   need runc runc
   need ip iproute2

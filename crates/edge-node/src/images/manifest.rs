@@ -19,8 +19,6 @@ pub(crate) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
      application/vnd.oci.image.manifest.v1+json, \
      application/vnd.docker.distribution.manifest.v2+json";
 
-const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 
@@ -101,15 +99,6 @@ impl Document {
                 Ok(Document::Manifest(Manifest { config, layers }))
             }
             _ => Err(bad("it is neither an image manifest nor an index of them".into())),
-        }
-    }
-
-    /// The media type to send it with.
-    #[cfg(test)]
-    pub(crate) fn media_type(&self) -> &'static str {
-        match self {
-            Document::Index(_) => OCI_INDEX,
-            Document::Manifest(_) => OCI_MANIFEST,
         }
     }
 }
@@ -271,8 +260,7 @@ mod tests {
 
     fn descriptor(architecture: &str, variant: &str) -> serde_json::Value {
         let digest = Digest::of(format!("{architecture}{variant}").as_bytes());
-        json!({"digest": digest, "size": 1, "mediaType": OCI_MANIFEST,
-            "platform": {"os": "linux", "architecture": architecture, "variant": variant}})
+        json!({"digest": digest, "size": 1, "platform": {"os": "linux", "architecture": architecture, "variant": variant}})
     }
 
     fn index(entries: Vec<serde_json::Value>) -> Vec<Descriptor> {

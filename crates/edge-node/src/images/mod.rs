@@ -22,8 +22,6 @@ mod turns;
 mod unpack;
 
 #[cfg(test)]
-mod samples;
-#[cfg(test)]
 mod tests;
 
 pub use collect::Collected;

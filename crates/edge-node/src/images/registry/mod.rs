@@ -10,8 +10,6 @@ mod session;
 mod wire;
 
 #[cfg(test)]
-mod pretend;
-#[cfg(test)]
 mod tests;
 
 pub use auth::RegistryAuth;

@@ -1,6 +1,6 @@
 //! Archives as different tools write them, and as nobody should.
 
-use super::super::samples::{Tar, record};
+use super::super::tests::samples::{Tar, record};
 use super::*;
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -115,7 +115,7 @@ fn bad_bytes_anywhere_never_panic() {
 
 #[test]
 fn what_gnu_tar_writes_is_read_in_all_its_formats() {
-    let dir = super::super::samples::Scratch::new("gnutar");
+    let dir = super::super::tests::samples::Scratch::new("gnutar");
     let mut sparse = std::fs::File::create(dir.0.join("sparse")).unwrap();
     sparse.write_all(b"start").unwrap();
     sparse.set_len(8 << 20).unwrap();

@@ -273,15 +273,14 @@ impl Layer {
 
     /// Hides `hidden` of the layers beneath, or everything beneath in the parent directory.
     fn whiteout(&mut self, parent: &[u8], name: &[u8], hidden: &[u8]) -> io::Result<()> {
+        if name != names::OPAQUE && matches!(hidden, b"" | b"." | b"..") {
+            return Err(bad("a whiteout that names no file"));
+        }
+        let Some((dir, real)) = self.whiteout_directory(parent)? else { return Ok(()) };
         if name == names::OPAQUE {
-            let (dir, real) = self.directory(parent)?;
             self.directories.entry(real).or_insert_with(Times::now);
             return mark_opaque(&dir, b".");
         }
-        if matches!(hidden, b"" | b"." | b"..") {
-            return Err(bad("a whiteout that names no file"));
-        }
-        let (dir, _) = self.directory(parent)?;
         match tree::stat(&dir, hidden)? {
             // The layer itself has such a directory: only what lies beneath it is hidden.
             Some(stat) if tree::is_directory(&stat) => mark_opaque(&dir, hidden),

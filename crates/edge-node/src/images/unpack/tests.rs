@@ -1,8 +1,8 @@
 //! Layers good and hostile: what comes out, and that nothing leaves the layer's directory. What
 //! takes root (owners, devices, opaque marks) is checked where root is.
 
-use super::super::samples::{Scratch, Tar, record};
 use super::super::tarstream::TarReader;
+use super::super::tests::samples::{Scratch, Tar, record};
 use super::attributes::OPAQUE_XATTR;
 use super::*;
 use std::fs;
@@ -250,9 +250,14 @@ fn whiteouts_hide_what_is_beneath_and_only_that() {
         .file(".wh.e", b"")
         .file(".wh..wh.plnk/1.2", b"")
         .file(".wh.gone", b"")
-        .file("gone", b"back");
+        .file("gone", b"back")
+        .file(".wh.all", b"")
+        .file("all/.wh.of", b"")
+        .file("all/of/.wh..wh..opq", b"")
+        .file("was-dir", b"file")
+        .file("was-dir/.wh.x", b"");
     stack.add(tar).unwrap();
-    assert!(stack.whiteout("a/x"));
+    assert!(stack.whiteout("a/x") && stack.whiteout("all") && stack.text("was-dir") == "file");
     assert_eq!(stack.meta("a").permissions().mode() & 0o7777, 0o2750, "as beneath");
     assert_eq!(stack.meta("a").mtime(), 1_000_000_000);
     assert!(stack.opaque("b") && !stack.opaque("a"));

@@ -28,6 +28,18 @@ pub(super) enum Before {
     Removed,
 }
 
+/// Why a directory is looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// An entry goes there: it is made where missing, and has to be possible.
+    Entry,
+    /// A whiteout goes there: as for an entry, but where the layer has no directory it is moot,
+    /// since what it hides is hidden already.
+    Whiteout,
+    /// Only if it is there.
+    Look,
+}
+
 /// A handle and the real path from the layer's root that it stands for.
 pub(super) type Place = (Rc<OwnedFd>, Vec<u8>);
 
@@ -123,17 +135,24 @@ impl Layer {
         {
             return Ok((dir.clone(), real.clone()));
         }
-        let place = self.walk(path, true)?.ok_or_else(|| bad("its directory can't be made"))?;
+        let place = self.walk(path, Purpose::Entry)?;
+        let place = place.ok_or_else(|| bad("its directory can't be made"))?;
         self.cache = Some((path.to_vec(), place.0.clone(), place.1.clone()));
         Ok(place)
     }
 
-    /// The directory at `path`, if this layer has it.
-    pub(super) fn existing(&mut self, path: &[u8]) -> io::Result<Option<Place>> {
-        self.walk(path, false)
+    /// The directory that a whiteout goes to, if it means anything there. Some tools write one for
+    /// all that was in a directory as well as for the directory itself.
+    pub(super) fn whiteout_directory(&mut self, path: &[u8]) -> io::Result<Option<Place>> {
+        self.walk(path, Purpose::Whiteout)
     }
 
-    fn walk(&mut self, path: &[u8], make: bool) -> io::Result<Option<Place>> {
+    /// The directory at `path`, if this layer has it.
+    pub(super) fn existing(&mut self, path: &[u8]) -> io::Result<Option<Place>> {
+        self.walk(path, Purpose::Look)
+    }
+
+    fn walk(&mut self, path: &[u8], purpose: Purpose) -> io::Result<Option<Place>> {
         let mut pending: VecDeque<Vec<u8>> = names::components(path).map(<[u8]>::to_vec).collect();
         let mut real = Vec::new();
         let mut dir = self.root.clone();
@@ -166,17 +185,17 @@ impl Layer {
                     continue;
                 }
                 Some(found) if is_whiteout(&found) => {
-                    if !make {
+                    if purpose != Purpose::Entry {
                         return Ok(None);
                     }
                     self.clear(&dir, &part, &here, false)?;
                     self.make(&dir, &part, &here)?;
                     mark_opaque(&dir, &part)?;
                 }
-                Some(_) if make => {
+                Some(_) if purpose == Purpose::Entry => {
                     return Err(bad(format!("\"{}\" is no directory", here.escape_ascii())));
                 }
-                None if make => self.make(&dir, &part, &here)?,
+                None if purpose != Purpose::Look => self.make(&dir, &part, &here)?,
                 _ => return Ok(None),
             }
             dir = Rc::new(open_child(&dir, &part)?);

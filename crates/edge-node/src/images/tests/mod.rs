@@ -1,7 +1,9 @@
 //! The store from outside: loading, naming, finding, removing, and what a crash leaves.
 
-use super::samples::{Sample, Scratch, Tar, gzip, plain, zstd};
+pub(super) mod samples;
+
 use super::*;
+use samples::{Sample, Scratch, Tar, gzip, plain, zstd};
 use std::fs;
 
 fn base() -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! Images made in memory for tests: layers entry by entry, and archives around them.
 
-use super::digest::Digest;
-use super::platform::Platform;
+use super::super::digest::Digest;
+use super::super::platform::Platform;
 use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tar::{EntryType, Header};
 
 /// A directory that goes away with the value.
-pub(super) struct Scratch(pub(super) PathBuf);
+pub(in crate::images) struct Scratch(pub(in crate::images) PathBuf);
 
 impl Scratch {
-    pub(super) fn new(name: &str) -> Scratch {
+    pub(in crate::images) fn new(name: &str) -> Scratch {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("edge-images-{name}-{}-{number}", std::process::id());
@@ -25,21 +25,27 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        super::disk::remove(&self.0).unwrap();
+        super::super::disk::remove(&self.0).unwrap();
     }
 }
 
 /// A tar stream, entry by entry, with names that no library would write.
 #[derive(Default)]
-pub(super) struct Tar(pub(super) Vec<u8>);
+pub(in crate::images) struct Tar(pub(in crate::images) Vec<u8>);
 
 impl Tar {
-    pub(super) fn raw(mut self, kind: EntryType, path: &[u8], data: &[u8], link: &[u8]) -> Tar {
+    pub(in crate::images) fn raw(
+        mut self,
+        kind: EntryType,
+        path: &[u8],
+        data: &[u8],
+        link: &[u8],
+    ) -> Tar {
         self.add(kind, path, data, link, |_| {});
         self
     }
 
-    pub(super) fn add(
+    pub(in crate::images) fn add(
         &mut self,
         kind: EntryType,
         path: &[u8],
@@ -77,41 +83,53 @@ impl Tar {
     }
 
     /// A PAX header for the next entry.
-    pub(super) fn records(&mut self, records: &[u8]) {
+    pub(in crate::images) fn records(&mut self, records: &[u8]) {
         if !records.is_empty() {
             self.add(EntryType::XHeader, b"pax", records, b"", |_| {});
         }
     }
 
-    pub(super) fn pax(mut self, key: &[u8], value: &[u8]) -> Tar {
+    pub(in crate::images) fn pax(mut self, key: &[u8], value: &[u8]) -> Tar {
         let mut records = Vec::new();
         record(&mut records, key, value);
         self.records(&records);
         self
     }
 
-    pub(super) fn file(self, path: &str, data: &[u8]) -> Tar {
+    pub(in crate::images) fn file(self, path: &str, data: &[u8]) -> Tar {
         self.raw(EntryType::Regular, path.as_bytes(), data, b"")
     }
 
-    pub(super) fn dir(self, path: &str) -> Tar {
+    pub(in crate::images) fn dir(self, path: &str) -> Tar {
         self.raw(EntryType::Directory, path.as_bytes(), b"", b"")
     }
 
-    pub(super) fn symlink(self, path: &str, target: &str) -> Tar {
+    pub(in crate::images) fn symlink(self, path: &str, target: &str) -> Tar {
         self.raw(EntryType::Symlink, path.as_bytes(), b"", target.as_bytes())
     }
 
-    pub(super) fn link(self, path: &str, target: &str) -> Tar {
+    pub(in crate::images) fn link(self, path: &str, target: &str) -> Tar {
         self.raw(EntryType::Link, path.as_bytes(), b"", target.as_bytes())
     }
 
-    pub(super) fn moded(mut self, kind: EntryType, path: &str, data: &[u8], mode: u32) -> Tar {
+    pub(in crate::images) fn moded(
+        mut self,
+        kind: EntryType,
+        path: &str,
+        data: &[u8],
+        mode: u32,
+    ) -> Tar {
         self.add(kind, path.as_bytes(), data, b"", |header| header.set_mode(mode));
         self
     }
 
-    pub(super) fn device(mut self, kind: EntryType, path: &str, major: u32, minor: u32) -> Tar {
+    pub(in crate::images) fn device(
+        mut self,
+        kind: EntryType,
+        path: &str,
+        major: u32,
+        minor: u32,
+    ) -> Tar {
         self.add(kind, path.as_bytes(), b"", b"", |header| {
             header.set_device_major(major).unwrap();
             header.set_device_minor(minor).unwrap();
@@ -120,14 +138,14 @@ impl Tar {
     }
 
     /// The whole stream.
-    pub(super) fn end(mut self) -> Vec<u8> {
+    pub(in crate::images) fn end(mut self) -> Vec<u8> {
         self.0.resize(self.0.len() + 1024, 0);
         self.0
     }
 }
 
 /// Appends a PAX record, whose length counts its own digits.
-pub(super) fn record(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
+pub(in crate::images) fn record(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     let rest = key.len() + value.len() + 3;
     let mut length = rest + 1;
     while rest + length.to_string().len() != length {
@@ -137,33 +155,33 @@ pub(super) fn record(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     records.extend_from_slice(&[key, b"=", value, b"\n"].concat());
 }
 
-pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(in crate::images) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
-pub(super) fn zstd(bytes: &[u8]) -> Vec<u8> {
+pub(in crate::images) fn zstd(bytes: &[u8]) -> Vec<u8> {
     ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
 }
 
 /// An image in parts, for archives and registries.
 #[derive(Clone)]
-pub(super) struct Sample {
-    pub(super) config: Vec<u8>,
-    pub(super) manifest: Vec<u8>,
+pub(in crate::images) struct Sample {
+    pub(in crate::images) config: Vec<u8>,
+    pub(in crate::images) manifest: Vec<u8>,
     /// As they travel.
-    pub(super) layers: Vec<Vec<u8>>,
-    pub(super) plain: Vec<Vec<u8>>,
+    pub(in crate::images) layers: Vec<Vec<u8>>,
+    pub(in crate::images) plain: Vec<Vec<u8>>,
 }
 
 impl Sample {
     /// An image of uncompressed layers; `pack` makes what travels of each.
-    pub(super) fn new(layers: &[Vec<u8>], pack: fn(&[u8]) -> Vec<u8>) -> Sample {
+    pub(in crate::images) fn new(layers: &[Vec<u8>], pack: fn(&[u8]) -> Vec<u8>) -> Sample {
         Sample::with_config(layers, pack, |_| {})
     }
 
-    pub(super) fn with_config(
+    pub(in crate::images) fn with_config(
         layers: &[Vec<u8>],
         pack: fn(&[u8]) -> Vec<u8>,
         change: impl FnOnce(&mut Value),
@@ -193,14 +211,14 @@ impl Sample {
         Sample { config, manifest, layers: packed, plain: layers.to_vec() }
     }
 
-    pub(super) fn blobs(&self) -> Vec<Vec<u8>> {
+    pub(in crate::images) fn blobs(&self) -> Vec<Vec<u8>> {
         let mut blobs = vec![self.config.clone(), self.manifest.clone()];
         blobs.extend(self.layers.iter().cloned());
         blobs
     }
 
     /// An OCI layout with this image under `name`.
-    pub(super) fn oci(&self, name: Option<&str>) -> Vec<u8> {
+    pub(in crate::images) fn oci(&self, name: Option<&str>) -> Vec<u8> {
         let mut entry = json!({
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "digest": Digest::of(&self.manifest), "size": self.manifest.len()});
@@ -216,7 +234,7 @@ impl Sample {
     }
 
     /// What `docker save` wrote before it wrote OCI layouts.
-    pub(super) fn docker(&self, tags: &[&str]) -> Vec<u8> {
+    pub(in crate::images) fn docker(&self, tags: &[&str]) -> Vec<u8> {
         let name = format!("{}.json", Digest::of(&self.config).hex());
         let mut tar = Tar::default().file(&name, &self.config);
         let mut layers = Vec::new();
@@ -230,6 +248,6 @@ impl Sample {
     }
 }
 
-pub(super) fn plain(bytes: &[u8]) -> Vec<u8> {
+pub(in crate::images) fn plain(bytes: &[u8]) -> Vec<u8> {
     bytes.to_vec()
 }

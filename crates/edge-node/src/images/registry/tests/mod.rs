@@ -1,9 +1,12 @@
 //! Pulls from the pretended registry, well-behaved and not.
 
-use super::super::samples::{Sample, Scratch, Tar, gzip, plain, zstd};
+mod pretend;
+
+use super::super::tests::samples::{Sample, Scratch, Tar, gzip, plain, zstd};
 use super::super::{ImagesConfig, Platform};
-use super::pretend::{Manners, Registry};
+
 use super::*;
+use pretend::{Manners, Registry};
 use serde_json::json;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;

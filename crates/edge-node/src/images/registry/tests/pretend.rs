@@ -1,7 +1,7 @@
 //! A tiny registry in this process for tests, which can want tokens, redirect, break off, lie.
 
-use super::super::digest::Digest;
-use super::super::samples::Sample;
+use crate::images::digest::Digest;
+use crate::images::tests::samples::Sample;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION, RANGE, WWW_AUTHENTICATE};
 use http::{Method, Request, Response, StatusCode};

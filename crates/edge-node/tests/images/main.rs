@@ -1,0 +1,7 @@
+//! Images made, kept and served by the programs that people use (umoci, skopeo, podman and Debian's
+//! docker-registry), against our store: what we mount must be what they mount. Needs root.
+
+mod registry;
+mod tools;
+mod tree;
+mod trees;
