@@ -114,10 +114,10 @@ pub(crate) fn reference(object: &Object) -> String {
 
 /// Takes out what people do not want to see.
 pub(crate) fn tidy(object: &mut Object) {
-    if let Some(items) = object["items"].as_array_mut() {
+    if let Some(items) = object.get_mut("items").and_then(Object::as_array_mut) {
         items.iter_mut().for_each(tidy);
     }
-    if let Some(metadata) = object["metadata"].as_object_mut() {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Object::as_object_mut) {
         metadata.remove("managedFields");
     }
 }

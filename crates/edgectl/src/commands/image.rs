@@ -66,10 +66,14 @@ fn on_node(node: &str, rest: &str) -> String {
 
 /// The boards named, or all that are ready.
 async fn nodes(client: &Client, named: &[String]) -> Result<Vec<String>, Fault> {
+    let path = Resource::from(kinds::NODE).path("", "", None);
     if !named.is_empty() {
+        // Asked before an archive is on its way, since a refusal would cut that off unheard.
+        for node in named {
+            client.call(&Call::get(format!("{path}/{}", escape(node)))).await?;
+        }
         return Ok(named.to_vec());
     }
-    let path = Resource::from(kinds::NODE).path("", "", None);
     let list = client.call(&Call::get(path)).await?.object;
     let all = list["items"].as_array().map_or(&[][..], Vec::as_slice);
     let ready = |node: &&Object| {

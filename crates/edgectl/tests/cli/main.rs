@@ -1,0 +1,9 @@
+//! The CLI against the real API server, with a board that only pretends: everything but the
+//! containers is real. No root needed.
+
+mod board;
+mod reading;
+mod streams;
+mod words;
+mod world;
+mod writing;
