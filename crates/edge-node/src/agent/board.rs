@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use edge_api::{Object, meta};
 use edge_client::Client;
 use edge_core::pod::Desired;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::events::{Events, Subject};
 use super::files::ClusterDns;
@@ -40,6 +41,10 @@ pub(crate) struct Board {
     pub(crate) routes: Mutex<BTreeMap<String, String>>,
     /// Something about the board's images has changed.
     pub(crate) images_changed: Notify,
+    /// The pods that run here, by uid, for those who ask.
+    pub(crate) pods: Mutex<BTreeMap<String, PodView>>,
+    /// Counts ends of containers, for those who wait for one.
+    pub(crate) exits: watch::Sender<u64>,
     /// The Node in the API may be out of date.
     pub(crate) node_changed: Notify,
 }
@@ -65,10 +70,57 @@ impl Board {
         self.routes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn pods(&self) -> MutexGuard<'_, BTreeMap<String, PodView>> {
+        self.pods.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All pods that run here, oldest first.
+    pub(crate) fn pod_views(&self) -> Vec<PodView> {
+        let mut views: Vec<PodView> = self.pods().values().cloned().collect();
+        views.sort_by(|a, b| {
+            let made = |view: &PodView| meta::creation_timestamp(&view.object).to_owned();
+            made(a).cmp(&made(b))
+        });
+        views
+    }
+
+    /// Shows a pod to those who ask, or no longer.
+    pub(crate) fn show(&self, uid: &str, view: Option<PodView>) {
+        match view {
+            Some(view) => self.pods().insert(uid.to_owned(), view),
+            None => self.pods().remove(uid),
+        };
+    }
+
     /// Service variables for a pod of this namespace.
     pub(crate) fn service_env(&self, namespace: &str, links: bool) -> BTreeMap<String, String> {
         let table = self.services.read().unwrap_or_else(PoisonError::into_inner);
         table.environment(namespace, links)
+    }
+}
+
+/// A pod as others may see it: what it shall be, and what was last reported of it.
+#[derive(Debug, Clone)]
+pub(crate) struct PodView {
+    pub(crate) object: Arc<Object>,
+    pub(crate) status: Arc<Object>,
+}
+
+impl PodView {
+    pub(crate) fn name(&self) -> &str {
+        meta::name(&self.object)
+    }
+
+    pub(crate) fn namespace(&self) -> &str {
+        meta::namespace(&self.object)
+    }
+
+    pub(crate) fn uid(&self) -> &str {
+        meta::uid(&self.object)
+    }
+
+    pub(crate) fn is(&self, namespace: &str, name: &str) -> bool {
+        self.namespace() == namespace && self.name() == name
     }
 }
 

@@ -36,7 +36,13 @@ use tokio::task::JoinSet;
 
 pub use error::AgentError;
 
-pub(crate) use board::Board;
+pub(crate) use board::{Board, PodView};
+pub(crate) use clock::now_ms;
+
+/// Now, as the API writes times.
+pub(crate) fn time_now() -> String {
+    edge_api::time::format(now_ms())
+}
 
 use crate::images::{ImageStore, ImagesConfig, RegistriesConfig};
 use crate::net::{Net, NetConfig};
@@ -178,6 +184,8 @@ fn assemble(
         services: RwLock::default(),
         routes: Mutex::default(),
         images_changed: Notify::new(),
+        pods: Mutex::default(),
+        exits: watch::channel(0).0,
         node_changed: Notify::new(),
     };
     let identity = node::Identity {

@@ -135,6 +135,7 @@ impl Pods {
         if let Some(uid) = uid {
             self.tell(&uid, Message::Exited(exit)).await;
         }
+        self.board.exits.send_modify(|count| *count += 1);
     }
 
     async fn images_changed(&mut self) {

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::board::{Board, subject};
+use super::board::{Board, PodView, subject};
 use super::clock::now_ms;
 use super::effects::{Done, Job};
 use super::events::Grade::{Normal, Warning};
@@ -48,7 +48,7 @@ pub(crate) enum Message {
 /// A worker's state.
 pub(crate) struct Worker {
     board: Arc<Board>,
-    raw: Object,
+    raw: Arc<Object>,
     pod: Arc<Desired>,
     observed: ObservedPod,
     network: Option<PodNetwork>,
@@ -78,9 +78,9 @@ impl Worker {
     ) -> Worker {
         let (observed, network) = gather::observe(&board, &pod, &raw);
         let reporter = Reporter::new(raw["status"].clone());
-        Worker {
+        let worker = Worker {
             board,
-            raw,
+            raw: Arc::new(raw),
             pod: Arc::new(pod),
             observed,
             network,
@@ -89,7 +89,16 @@ impl Worker {
             jobs: JoinSet::new(),
             reporter,
             early: Vec::new(),
-        }
+        };
+        worker.show();
+        worker
+    }
+
+    /// Shows the pod to those who ask the agent about it.
+    fn show(&self) {
+        let status = Arc::new(self.observed.reported.clone());
+        let view = PodView { object: self.raw.clone(), status };
+        self.board.show(self.pod.uid(), Some(view));
     }
 
     /// Works until the pod is gone.
@@ -122,6 +131,7 @@ impl Worker {
     /// The pod is gone: nothing of it stays on the board.
     async fn clear_away(self) {
         self.board.sources.release(self.pod.uid());
+        self.board.show(self.pod.uid(), None);
         let uid = self.pod.uid().to_owned();
         if let Err(error) = self.board.ledger.remove_pod(&uid) {
             tracing::warn!("drop pod {} from the ledger: {error}", self.pod.label());
@@ -203,12 +213,13 @@ impl Worker {
             .any(|key| self.raw["metadata"].get(key) != object["metadata"].get(key));
         gather::adopt_foreign_conditions(&mut self.observed.reported, &object["status"]);
         gather::adopt_foreign_conditions(self.reporter.acked(), &object["status"]);
-        self.raw = object;
+        self.raw = Arc::new(object);
         self.pod = Arc::new(pod);
         if self.pod.deleted() {
             self.observed.terminating_ms.get_or_insert(now_ms());
         }
         self.record();
+        self.show();
         if meta_changed {
             let job = self.job();
             self.jobs.spawn(job.refresh_volumes());
@@ -314,10 +325,11 @@ impl Worker {
             self.tell_waiting(&status);
             let finished = matches!(status["phase"].as_str(), Some("Succeeded" | "Failed"));
             if finished && self.raw["status"]["phase"] != status["phase"] {
-                self.raw["status"] = status.clone();
+                Arc::make_mut(&mut self.raw)["status"] = status.clone();
                 self.record();
             }
             self.observed.reported = status;
+            self.show();
         }
         let status = &self.observed.reported;
         if let Some(patch) = self.reporter.report(&self.board, &self.pod, status, now) {

@@ -1,0 +1,66 @@
+//! Which answer a path gets.
+
+use std::sync::Arc;
+
+use edge_api::status::{Reason, Status};
+use http::{Method, Request};
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+
+use super::query::Query;
+use super::reply::{self, Reply, refuse};
+use super::{exec, images, logs, stats};
+use crate::agent::Board;
+
+/// Answers a request.
+pub(super) async fn answer(board: &Arc<Board>, allowed: bool, request: Request<Incoming>) -> Reply {
+    let path = request.uri().path().to_owned();
+    if !allowed {
+        let text = format!("Forbidden (verb={}, path={path})", request.method());
+        return refuse(&Status::new(Reason::Forbidden, text));
+    }
+    let query = Query::parse(request.uri().query());
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let read = request.method() == Method::GET || request.method() == Method::HEAD;
+    let result = match parts[..] {
+        ["healthz"] if read => Ok(reply::text(200, "ok")),
+        ["pods"] if read => Ok(pods(board)),
+        ["containerLogs", namespace, pod, container] if read => {
+            logs::serve(board, namespace, pod, container, &query)
+        }
+        ["exec", namespace, pod, container] => {
+            exec::exec(board, (namespace, pod, container), &query, request).await
+        }
+        ["attach", namespace, pod, container] => {
+            exec::attach(board, (namespace, pod, container), &query, request)
+        }
+        ["portForward", ..] => Err(Status::new(
+            Reason::NotImplemented,
+            "port-forward is not supported by this agent yet; use a Service with a NodePort",
+        )),
+        ["images"] if read => Ok(images::list(board)),
+        ["images", "load"] if request.method() == Method::POST => {
+            Ok(images::load(board, request.into_body()))
+        }
+        ["stats", "summary"] if read => Ok(stats::summary(board)),
+        _ => Err(Status::no_such_path()),
+    };
+    result.unwrap_or_else(|status| refuse(&status))
+}
+
+/// The pods that run here, as they are.
+fn pods(board: &Board) -> Reply {
+    let items: Vec<Value> = board
+        .pod_views()
+        .into_iter()
+        .map(|pod| {
+            let mut object = (*pod.object).clone();
+            object["status"] = (*pod.status).clone();
+            object
+        })
+        .collect();
+    reply::json(
+        200,
+        &json!({ "kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items }),
+    )
+}
