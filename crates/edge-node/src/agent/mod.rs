@@ -23,6 +23,7 @@ mod services;
 mod signals;
 mod sources;
 mod spec;
+mod telling;
 mod worker;
 
 use std::collections::BTreeMap;

@@ -8,20 +8,18 @@ use std::time::Duration;
 
 use edge_api::k8s::api::core::v1::Pod;
 use edge_api::{Object, meta};
-use edge_core::pod::{
-    Action, Desired, Observation, ObservedPod, RunState, StopReason, plan, status,
-};
+use edge_core::pod::{Action, Desired, Observation, ObservedPod, RunState, plan, status};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::board::{Board, PodView, subject};
+use super::board::{Board, PodView};
 use super::clock::now_ms;
 use super::effects::{Done, Job};
-use super::events::Grade::{Normal, Warning};
 use super::gather;
 use super::report::Reporter;
 use super::signals::signal_number;
+use super::telling;
 use crate::seams::{Exit, PodNetwork};
 
 /// Messages that may wait for a worker.
@@ -261,7 +259,9 @@ impl Worker {
             Action::PostStart { container, id } => {
                 self.jobs.spawn(job.post_start(container, id));
             }
-            Action::Stop { container, reason, .. } => self.say_stop(&container, reason),
+            Action::Stop { container, reason, .. } => {
+                telling::stop(&self.board, &self.pod, &container, reason);
+            }
             Action::PreStop { container, id, timeout_ms } => {
                 self.jobs.spawn(job.pre_stop(container, id, timeout_ms));
             }
@@ -275,23 +275,6 @@ impl Worker {
             Action::UnmountVolumes => drop(self.jobs.spawn(job.unmount_volumes())),
             Action::DeleteFromApi => self.delete_from_api(now),
         }
-    }
-
-    fn say_stop(&self, container: &str, reason: StopReason) {
-        let text = match reason {
-            StopReason::Deleted | StopReason::Finished => format!("Stopping container {container}"),
-            StopReason::Liveness => {
-                format!("Container {container} failed liveness probe, will be restarted")
-            }
-            StopReason::Startup => {
-                format!("Container {container} failed startup probe, will be restarted")
-            }
-            StopReason::Changed => {
-                format!("Container {container} definition changed, will be restarted")
-            }
-            StopReason::PostStart => format!("FailedPostStartHook: container {container}"),
-        };
-        self.board.events.say(&subject(&self.pod, Some(container)), Normal, "Killing", text);
     }
 
     /// Sends the stop signal: the pod's, else the image's, else SIGTERM.
@@ -322,7 +305,8 @@ impl Worker {
         }
         let status = status(&self.pod, &self.observed, now);
         if status != self.observed.reported {
-            self.tell_waiting(&status);
+            let before = &self.observed.reported;
+            telling::waiting(&self.board, &self.pod, before, &status);
             let finished = matches!(status["phase"].as_str(), Some("Succeeded" | "Failed"));
             if finished && self.raw["status"]["phase"] != status["phase"] {
                 Arc::make_mut(&mut self.raw)["status"] = status.clone();
@@ -334,33 +318,6 @@ impl Worker {
         let status = &self.observed.reported;
         if let Some(patch) = self.reporter.report(&self.board, &self.pod, status, now) {
             self.jobs.spawn(patch);
-        }
-    }
-
-    /// Events about containers that have just begun to wait for something.
-    fn tell_waiting(&self, status: &Value) {
-        let before = edge_core::pod::waiting_reasons(&self.observed.reported);
-        for (container, (reason, message)) in edge_core::pod::waiting_reasons(status) {
-            if before.get(&container).is_some_and(|(old, _)| *old == reason) {
-                continue;
-            }
-            let about = subject(&self.pod, Some(&container));
-            let events = &self.board.events;
-            match reason.as_str() {
-                "CrashLoopBackOff" => {
-                    let text = format!(
-                        "Back-off restarting failed container {container} in pod {}",
-                        self.pod.label()
-                    );
-                    events.say(&about, Warning, "BackOff", text);
-                }
-                "ImagePullBackOff" => {
-                    let text = message.split(": ErrImagePull").next().unwrap_or_default();
-                    events.say(&about, Normal, "BackOff", text);
-                    events.say(&about, Warning, "Failed", "Error: ImagePullBackOff");
-                }
-                _ => {}
-            }
         }
     }
 

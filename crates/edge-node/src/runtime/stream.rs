@@ -14,7 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub struct Stream(AsyncFd<std::fs::File>);
 
 impl Stream {
-    pub(super) fn new(fd: OwnedFd) -> io::Result<Stream> {
+    /// Any pipe, terminal or inotify descriptor.
+    pub(crate) fn new(fd: OwnedFd) -> io::Result<Stream> {
         fcntl(&fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         // SAFETY: the descriptor is owned, and stays as it is until the AsyncFd is dropped.
         let fd = unsafe { AsyncFd::register(fd.into()) };

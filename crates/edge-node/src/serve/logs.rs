@@ -1,6 +1,6 @@
 //! `/containerLogs`: streams a container's log, following it for as long as the container runs.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use edge_api::status::Status;
 use edge_api::time;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use tokio::io::unix::AsyncFd;
+use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 
 use super::find;
@@ -16,6 +16,7 @@ use super::query::Query;
 use super::read_log::{Log, Wanted};
 use super::reply::{self, Reply};
 use crate::agent::{Board, now_ms};
+use crate::runtime::Stream;
 use crate::seams::ContainerRecord;
 
 /// What a request asks for.
@@ -84,7 +85,7 @@ pub(super) async fn copy(
     out: &mpsc::Sender<Bytes>,
 ) -> std::io::Result<()> {
     let mut exits = board.exits.subscribe();
-    let changes = if follow { Changes::of(live)? } else { None };
+    let mut changes = if follow { Changes::of(live)? } else { None };
     let mut log = Log::open(live, wanted)?;
     loop {
         // Asked before the last read, so that nothing written before the end is missed.
@@ -103,7 +104,7 @@ pub(super) async fn copy(
         tokio::select! {
             () = out.closed() => return Ok(()),
             _ = exits.changed() => {}
-            () = Changes::wait(changes.as_ref()) => {}
+            () = Changes::wait(changes.as_mut()) => {}
         }
     }
 }
@@ -114,7 +115,7 @@ fn still_runs(board: &Board, id: &str) -> bool {
 }
 
 /// News about files in a directory.
-struct Changes(AsyncFd<OwnedFd>);
+struct Changes(Stream);
 
 impl Changes {
     /// Of the directory that `live` is in.
@@ -124,16 +125,15 @@ impl Changes {
         let flags =
             AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO;
         inotify.add_watch(dir, flags)?;
-        let fd = inotify.as_fd().try_clone_to_owned()?;
-        Ok(Some(Changes(AsyncFd::new(fd)?)))
+        Ok(Some(Changes(Stream::new(inotify.as_fd().try_clone_to_owned()?)?)))
     }
 
-    /// Waits for the next change, and takes in all that have come.
-    async fn wait(changes: Option<&Changes>) {
-        let Some(Changes(fd)) = changes else { return std::future::pending().await };
-        let Ok(mut guard) = fd.readable().await else { return };
+    /// Waits for the next changes; which they are does not matter.
+    async fn wait(changes: Option<&mut Changes>) {
+        let Some(Changes(stream)) = changes else { return std::future::pending().await };
         let mut buffer = [0; 4096];
-        while let Ok(1..) = nix::unistd::read(fd.get_ref(), &mut buffer) {}
-        guard.clear_ready();
+        if stream.read(&mut buffer).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }

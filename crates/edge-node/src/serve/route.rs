@@ -34,8 +34,7 @@ pub(super) async fn answer(board: &Arc<Board>, allowed: bool, request: Request<I
         ["attach", namespace, pod, container] => {
             exec::attach(board, (namespace, pod, container), &query, request)
         }
-        ["portForward", ..] => Err(Status::new(
-            Reason::NotImplemented,
+        ["portForward", ..] => Err(Status::bad_request(
             "port-forward is not supported by this agent yet; use a Service with a NodePort",
         )),
         ["images"] if read => Ok(images::list(board)),
