@@ -91,6 +91,7 @@ pub(super) fn launch(task: &Task) -> Result<(Pid, Streams), Errno> {
     // only moves file descriptors and resets signals. All pointers outlive the call.
     let child = match unsafe { fork()? } {
         ForkResult::Parent { child } => child,
+        // SAFETY: as above.
         ForkResult::Child => unsafe {
             place(&given.stdin, 0);
             place(&given.stdout, 1);
@@ -106,8 +107,7 @@ pub(super) fn launch(task: &Task) -> Result<(Pid, Streams), Errno> {
 
 /// Puts a stream where the program expects it.
 ///
-/// # Safety
-/// Only for the child of a fork: it overwrites the process's standard streams.
+/// SAFETY: only for the child of a fork: it overwrites the process's standard streams.
 unsafe fn place(from: &Option<OwnedFd>, to: RawFd) {
     if let Some(fd) = from {
         // SAFETY: both are valid descriptors; the caller owns the process's streams.

@@ -36,7 +36,8 @@ pub(crate) async fn a_command_has_the_containers_user_environment_and_confinemen
     let board = Board::new();
     sleeper(&board).await;
     let script = "id; pwd; echo $GREETING $EXTRA $HOME; grep -E '^(CapBnd|CapEff|Seccomp):' \
-                  /proc/self/status; cat /proc/self/cgroup | grep -c pods/one; hostname; echo e >&2; exit 5";
+                  /proc/self/status; grep -c pods/one /proc/self/cgroup; \
+                  hostname; echo e >&2; exit 5";
     let mut spec = command(&["sh", "-c", script]);
     spec.env_extra = vec!["EXTRA=more".into()];
     let (code, out, err) = finish(board.runtime.exec("one", &spec).await.unwrap()).await;

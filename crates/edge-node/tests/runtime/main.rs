@@ -64,6 +64,7 @@ fn main() -> ExitCode {
         Some("shim") => return code(edge_node::shim::main(&args[2..])),
         Some("runtime") => return code(edge_node::runtime::main(&args[2..])),
         Some("agent") => return code(restart::agent(&args[2..])),
+        Some("bare") => return code(bench::bare(&args[2..])),
         Some("bench") => return code(bench::run(&args[2..])),
         Some("--list") => return ExitCode::SUCCESS,
         _ => {}

@@ -25,7 +25,11 @@ pub(crate) fn agent(args: &[OsString]) -> i32 {
         let (runtime, _exits) = Runtime::new(board::config(&dir, cgroup)).unwrap();
         let base = runtime.list().unwrap().len();
         for n in base..base + count as usize {
-            let script = format!("echo start {n}; i=0; while [ $i -lt 40 ]; do echo line $i; i=$((i+1)); sleep 0.05; done; exit {}", n % 100);
+            let script = format!(
+                "echo start {n}; i=0; while [ $i -lt 40 ]; do echo line $i; i=$((i+1)); \
+                 sleep 0.05; done; exit {}",
+                n % 100
+            );
             let spec = board::spec(&dir, &namespaces, &format!("c{n}"), &["sh", "-c", &script]);
             runtime.start(&spec).await.unwrap();
         }

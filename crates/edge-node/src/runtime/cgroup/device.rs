@@ -158,8 +158,7 @@ struct QueryAttr {
 
 /// Calls bpf(2).
 ///
-/// # Safety
-/// `attr` must be of the structure that the command takes, and its pointers valid.
+/// SAFETY: `attr` must be of the structure that the command takes, and its pointers valid.
 unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<i32> {
     // SAFETY: the structure is passed with its size; the rest is the caller's promise.
     let done = unsafe { libc::syscall(libc::SYS_bpf, command, attr as *mut T, size_of::<T>()) };

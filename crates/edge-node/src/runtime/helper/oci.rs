@@ -104,7 +104,10 @@ fn namespaces(request: &Request) -> Vec<Value> {
 fn mounts(request: &Request) -> Vec<Value> {
     let spec = &request.spec;
     let rw = if spec.security.privileged { "rw" } else { "ro" };
-    let fs = |target: &str, kind: &str, options: &[&str]| json!({ "destination": target, "type": kind, "source": kind, "options": options });
+    let fs = |target: &str, kind: &str, options: &[&str]| {
+        let source = kind;
+        json!({ "destination": target, "type": kind, "source": source, "options": options })
+    };
     let mut all = vec![
         fs("/proc", "proc", &["nosuid", "noexec", "nodev"]),
         fs("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
