@@ -53,7 +53,7 @@ fn mount_copy(path: &Path) -> io::Result<OwnedFd> {
     let attributes = libc::mount_attr {
         attr_set: libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV,
         attr_clr: 0,
-        propagation: libc::MS_PRIVATE,
+        propagation: libc::MS_PRIVATE as u64,
         userns_fd: 0,
     };
     // SAFETY: the structure is passed with its size and outlives the call.

@@ -204,6 +204,9 @@ fn check(spec: &ContainerSpec) -> Result<(), RuntimeError> {
     if !spec.cwd.starts_with('/') {
         return wrong(format!("the working directory {:?} is not absolute", spec.cwd));
     }
+    if !spec.log_path.is_absolute() {
+        return wrong(format!("the log file {} is not absolute", spec.log_path.display()));
+    }
     if spec.security.run_as_non_root {
         let pod = format!("{}_{}({})", spec.pod_name, spec.pod_namespace, spec.pod_uid);
         let user = spec.image_user.split(':').next().unwrap_or("");

@@ -44,7 +44,7 @@ struct Given {
 pub(super) fn detach(task: &Task) -> Result<(), Errno> {
     // SAFETY: prctl with these operations reads no memory but the given name.
     unsafe {
-        libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+        libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1 as libc::c_ulong);
         libc::prctl(libc::PR_SET_NAME, c"edged-shim".as_ptr());
     }
     // Fails when the process leads its group already, which serves as well.

@@ -36,7 +36,7 @@ pub(crate) async fn a_command_has_the_containers_user_environment_and_confinemen
     let board = Board::new();
     sleeper(&board).await;
     let script = "id; pwd; echo $GREETING $EXTRA $HOME; grep -E '^(CapBnd|CapEff|Seccomp):' \
-                  /proc/self/status; grep -c pods/one /proc/self/cgroup; \
+                  /proc/self/status; grep -c -E 'pods/one|^0::/$' /proc/self/cgroup; \
                   hostname; echo e >&2; exit 5";
     let mut spec = command(&["sh", "-c", script]);
     spec.env_extra = vec!["EXTRA=more".into()];
@@ -114,7 +114,7 @@ pub(crate) async fn a_command_dies_with_its_caller() {
         let found = std::process::Command::new("pgrep").args(["-f", "sleep 4321.5"]).output();
         !found.unwrap().stdout.is_empty()
     };
-    assert!(running());
+    within(&running).await;
     drop(session);
     within(|| !running()).await;
     let files: Vec<_> = std::fs::read_dir(board.dir.join("run/containers/one")).unwrap().collect();

@@ -16,17 +16,21 @@ pub(crate) async fn an_ordinary_container_is_confined() {
         unshare -m true 2>/dev/null && echo UNSHARED
         mknod /disk b 8 0 && head -c 1 /disk 2>/dev/null && echo DISK
         mknod /mem c 1 1 && head -c 1 /mem 2>/dev/null && echo MEM
+        mknod /kmsg c 1 11 && echo edge-test > /kmsg && echo KMSG
         head -c 1 /proc/kcore 2>/dev/null | wc -c
         echo b > /proc/sysrq-trigger 2>/dev/null && echo SYSRQ
         echo x > /proc/sys/kernel/hostname 2>/dev/null && echo SYSCTL
         touch /sys/x 2>/dev/null && echo SYS
         ls /sys/firmware /proc/scsi 2>/dev/null | grep -v : | wc -w
+        echo /proc/self/fd/*; umask
         head -c 1 /dev/zero | wc -c; echo > /dev/null && echo null
         echo done";
     let mut spec = board.script("one", script);
     spec.security.allow_privilege_escalation = false;
     let (_, lines) = board.run(&spec).await;
     let expected = [
+        "/proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2 /proc/self/fd/3",
+        "0022",
         "NoNewPrivs:\t1",
         "Seccomp:\t2",
         "CapEff:\t00000000a80425fb",

@@ -72,6 +72,9 @@ const DEFAULT: [&str; 14] = [
 /// All capabilities that there are or ever will be.
 const ALL: u64 = u64::MAX;
 
+/// An argument of prctl(2) that is not used; the call takes words, whatever their width.
+const NONE: libc::c_ulong = 0;
+
 /// Version 3 of the kernel's structure: two halves of 32 bits.
 const VERSION: u32 = 0x2008_0522;
 
@@ -123,11 +126,11 @@ pub(super) fn keep(set: u64) -> io::Result<()> {
     if unsafe { libc::syscall(libc::SYS_capget, &raw const header, halves.as_mut_ptr()) } < 0 {
         return Err(io::Error::last_os_error());
     }
-    for number in 0..64u64 {
+    for number in 0..64 as libc::c_ulong {
         if set & (1 << number) == 0 {
             // SAFETY: no memory is passed. A number that the kernel does not know is an error
             // that marks the end of those it does.
-            let dropped = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, number, 0, 0, 0) };
+            let dropped = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, number, NONE, NONE, NONE) };
             if dropped < 0 && NAMES.len() > number as usize {
                 let error = io::Error::last_os_error();
                 if error.raw_os_error() != Some(libc::EINVAL) {
@@ -137,7 +140,10 @@ pub(super) fn keep(set: u64) -> io::Result<()> {
         }
     }
     // SAFETY: no memory is passed. Kernels without ambient capabilities have none to clear.
-    unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
+    unsafe {
+        let clear = libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong;
+        libc::prctl(libc::PR_CAP_AMBIENT, clear, NONE, NONE, NONE)
+    };
     for (half, wanted) in halves.iter_mut().zip([set as u32, (set >> 32) as u32]) {
         half.permitted &= wanted;
         half.effective = half.permitted;

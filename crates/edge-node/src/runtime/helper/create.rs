@@ -141,6 +141,6 @@ fn open_layers(spec: &ContainerSpec) -> Result<Vec<OwnedFd>, Failure> {
 }
 
 /// Raising the score is always allowed; lowering it needs a capability that may be absent.
-fn raise_oom_score(score: i32) {
+pub(super) fn raise_oom_score(score: i32) {
     let _ = fs::write("/proc/self/oom_score_adj", score.to_string());
 }

@@ -15,7 +15,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, pipe2};
 use serde::{Deserialize, Serialize};
 
-use super::create::read_outcome;
+use super::create::{raise_oom_score, read_outcome};
 use super::launcher::Launcher;
 use super::{Failure, Report, caps, chain, oci, places, seccomp, users};
 use crate::runtime::files::{self, Home, Request};
@@ -78,6 +78,7 @@ fn start(file: &Path) -> Result<Pid, Failure> {
             .map_err(|e| failed(format!("compile the seccomp filter: {e}")))?,
         dies_with_parent: true,
     };
+    raise_oom_score(request.spec.oom_score_adj);
     let build = || -> Result<Pid, LibcontainerError> {
         let pid = ContainerBuilder::new(request.spec.id.clone(), SyscallType::default())
             .with_root_path(home.state())?

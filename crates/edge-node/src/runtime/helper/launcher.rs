@@ -55,10 +55,12 @@ impl Launcher {
         for program in &self.seccomp {
             seccomp::install(program).map_err(|e| format!("install the seccomp filter: {e}"))?;
         }
+        #[cfg(target_arch = "arm")]
+        set_wide_ids(process.user().uid(), process.user().gid())?;
         caps::keep(self.capabilities).map_err(|e| format!("give up capabilities: {e}"))?;
         if self.dies_with_parent {
             // SAFETY: no memory is passed.
-            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong) };
         }
         let error = nix::unistd::execve(&file, &argv, &envp).err().unwrap_or(Errno::UnknownErrno);
         Err(format!("exec {}: {}", path.display(), words_for(error)))
@@ -93,6 +95,14 @@ impl Executor for Launcher {
     fn setup_envs(&self, _: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
         Ok(())
     }
+}
+
+/// libcontainer's own step uses the calls of 32-bit arm that cut ids to 16 bits.
+#[cfg(target_arch = "arm")]
+fn set_wide_ids(uid: u32, gid: u32) -> Result<(), String> {
+    // SAFETY: no memory is passed; this process has one thread.
+    let done = unsafe { libc::setresgid(gid, gid, gid) | libc::setresuid(uid, uid, uid) };
+    if done == 0 { Ok(()) } else { Err(format!("become user {uid}:{gid}")) }
 }
 
 /// The file that a command names, as Go's `exec.LookPath` finds it.

@@ -13,6 +13,9 @@ use crate::seams::{ContainerSpec, Mount};
 /// Where programs are looked for in an image that does not say.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Whatever `edged` itself runs with.
+const UMASK: u32 = 0o022;
+
 /// Hidden from containers that are not privileged.
 const MASKED: [&str; 11] = [
     "/proc/acpi",
@@ -75,7 +78,9 @@ pub(super) fn process(
     env.extend(spec.env.iter().chain(extra).cloned());
     json!({
         "terminal": tty,
-        "user": { "uid": user.uid, "gid": user.gid, "additionalGids": user.groups },
+        "user": {
+            "uid": user.uid, "gid": user.gid, "additionalGids": user.groups, "umask": UMASK
+        },
         "args": args,
         "env": env,
         "cwd": spec.cwd,

@@ -40,7 +40,9 @@ pub(super) fn mount(request: &Request, layers: Vec<OwnedFd>) -> Result<(), Failu
             e => Err(e),
         })
         .or_else(|e| match e {
-            Errno::E2BIG => modern(&names, &upper, &work, &request.rootfs),
+            Errno::E2BIG => {
+                modern(&names, &upper, &work, &request.rootfs).map_err(|_| Errno::E2BIG)
+            }
             e => Err(e),
         });
     mounted.map_err(|e| explain(io::Error::from(e), request))
@@ -71,7 +73,7 @@ fn escape(path: &Path) -> String {
     path.display().to_string().replace('\\', "\\\\").replace(',', "\\,").replace(':', "\\:")
 }
 
-/// With fsconfig(2), a layer at a time: any number of them, from kernel 6.8 on.
+/// With fsconfig(2), a layer at a time: any number of them, from kernel 6.7 on.
 fn modern(layers: &[String], upper: &Path, work: &Path, target: &Path) -> Result<(), Errno> {
     use nix::NixPath;
     use std::os::fd::FromRawFd;

@@ -31,7 +31,7 @@ const EVERYWHERE: &[i64] = numbers![
     SYS_pread64 SYS_preadv SYS_preadv2 SYS_prlimit64 SYS_process_vm_readv SYS_process_vm_writev
     SYS_pselect6 SYS_ptrace SYS_pwrite64 SYS_pwritev SYS_pwritev2 SYS_read SYS_readahead
     SYS_readlinkat SYS_readv SYS_recvfrom SYS_recvmmsg SYS_recvmsg SYS_remap_file_pages
-    SYS_removexattr SYS_renameat SYS_renameat2 SYS_restart_syscall SYS_rseq SYS_rt_sigaction
+    SYS_removexattr SYS_renameat2 SYS_restart_syscall SYS_rt_sigaction
     SYS_rt_sigpending SYS_rt_sigprocmask SYS_rt_sigqueueinfo SYS_rt_sigreturn SYS_rt_sigsuspend
     SYS_rt_sigtimedwait SYS_rt_tgsigqueueinfo SYS_sched_get_priority_max
     SYS_sched_get_priority_min SYS_sched_getaffinity SYS_sched_getattr SYS_sched_getparam
@@ -40,7 +40,7 @@ const EVERYWHERE: &[i64] = numbers![
     SYS_semop SYS_sendfile SYS_sendmmsg SYS_sendmsg SYS_sendto SYS_set_robust_list
     SYS_set_tid_address SYS_setfsgid SYS_setfsuid SYS_setgid SYS_setgroups SYS_setitimer
     SYS_setpgid SYS_setpriority SYS_setregid SYS_setresgid SYS_setresuid SYS_setreuid
-    SYS_setrlimit SYS_setsid SYS_setsockopt SYS_setuid SYS_setxattr SYS_shmat SYS_shmctl SYS_shmdt
+    SYS_setsid SYS_setsockopt SYS_setuid SYS_setxattr SYS_shmat SYS_shmctl SYS_shmdt
     SYS_shmget SYS_shutdown SYS_sigaltstack SYS_signalfd4 SYS_socket SYS_socketpair SYS_splice
     SYS_statfs SYS_statx SYS_symlinkat SYS_sync SYS_syncfs SYS_sysinfo SYS_tee SYS_tgkill
     SYS_timer_create SYS_timer_delete SYS_timer_getoverrun SYS_timer_gettime SYS_timer_settime
@@ -73,32 +73,32 @@ const OLD: &[i64] = &[];
 const OWN: &[i64] = numbers![
     SYS_alarm SYS_arch_prctl SYS_epoll_ctl_old SYS_epoll_wait_old SYS_fadvise64 SYS_get_thread_area
     SYS_getrlimit SYS_mmap SYS_modify_ldt SYS_newfstatat SYS_select SYS_semtimedop
-    SYS_set_thread_area SYS_sync_file_range SYS_time SYS_utime
+    SYS_renameat SYS_rseq SYS_set_thread_area SYS_setrlimit SYS_sync_file_range SYS_time SYS_utime
 ];
 #[cfg(target_arch = "aarch64")]
-const OWN: &[i64] = numbers![
-    SYS_fadvise64 SYS_getrlimit SYS_mmap SYS_newfstatat SYS_semtimedop SYS_sync_file_range
-];
+const OWN: &[i64] = numbers![SYS_fadvise64 SYS_mmap SYS_newfstatat SYS_semtimedop];
 #[cfg(target_arch = "arm")]
 const OWN: &[i64] = numbers![
-    SYS__llseek SYS__newselect SYS_arm_fadvise64_64 SYS_chown32 SYS_fchown32 SYS_fcntl64
+    SYS__llseek SYS__newselect SYS_chown32 SYS_fchown32 SYS_fcntl64
     SYS_fstat64 SYS_fstatat64 SYS_fstatfs64 SYS_ftruncate64 SYS_getegid32 SYS_geteuid32
     SYS_getgid32 SYS_getgroups32 SYS_getresgid32 SYS_getresuid32 SYS_getuid32 SYS_lchown32
-    SYS_lstat64 SYS_mmap2 SYS_recv SYS_semtimedop SYS_send SYS_sendfile64 SYS_setfsgid32
+    SYS_lstat64 SYS_mmap2 SYS_recv SYS_renameat SYS_semtimedop SYS_setrlimit SYS_send
+    SYS_sendfile64 SYS_setfsgid32
     SYS_setfsuid32 SYS_setgid32 SYS_setgroups32 SYS_setregid32 SYS_setresgid32 SYS_setresuid32
     SYS_setreuid32 SYS_setuid32 SYS_sigaction SYS_sigpending SYS_sigprocmask SYS_sigreturn
-    SYS_sigsuspend SYS_stat64 SYS_statfs64 SYS_arm_sync_file_range SYS_truncate64 SYS_ugetrlimit
+    SYS_sigsuspend SYS_stat64 SYS_statfs64 SYS_truncate64 SYS_ugetrlimit
 ];
-/// io_pgetevents, which libc lacks on some; of 32-bit architectures the calls with 64-bit times
-/// (all but clock_settime64, 404), and the breakpoint, cacheflush, usr and set_tls calls of arm.
+/// What libc lacks on some: io_pgetevents, renameat, rseq, fadvise64_64, sync_file_range and the
+/// limits; of 32-bit architectures the calls with 64-bit times (all but clock_settime64, 404),
+/// and the breakpoint, cacheflush, usr and set_tls calls of arm.
 #[cfg(target_arch = "x86_64")]
 const RAW: &[i64] = &[333];
 #[cfg(target_arch = "aarch64")]
-const RAW: &[i64] = &[292];
+const RAW: &[i64] = &[38, 84, 163, 164, 292, 293];
 #[cfg(target_arch = "arm")]
 const RAW: &[i64] = &[
-    399, 403, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 416, 417, 418, 419, 420, 421, 422,
-    423, 0xf0001, 0xf0002, 0xf0003, 0xf0004, 0xf0005, 0xf0006,
+    270, 341, 398, 399, 403, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 416, 417, 418, 419,
+    420, 421, 422, 423, 0xf0001, 0xf0002, 0xf0003, 0xf0004, 0xf0005, 0xf0006,
 ];
 
 /// What each capability opens up.
