@@ -1,12 +1,10 @@
 //! The shapes of all objects as one small table: which fields a type has, and of which type each
-//! is. It is derived from the `k8s-openapi` types (`derive`, in the tests, proves it current), so
+//! is. It is derived from the `k8s-openapi` types (a test traces them and proves it current), so
 //! that checking an object, merging a patch and describing the API need no code for each type.
 
 use std::sync::OnceLock;
 
 pub mod decode;
-#[cfg(test)]
-mod derive;
 mod merge;
 
 pub use merge::Merge;
@@ -142,28 +140,4 @@ fn read_type(code: &'static str) -> Option<Type> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::kinds;
-
-    #[test]
-    fn every_kind_and_every_reference_is_in_the_table() {
-        fn check(ty: &Type) {
-            match ty {
-                Type::List(item) | Type::Map(item) => check(item),
-                Type::Object(name) => assert!(definition(name).is_some(), "{name}"),
-                _ => {}
-            }
-        }
-        for definition in definitions() {
-            definition.fields.iter().for_each(|field| check(&field.ty));
-        }
-        for kind in kinds::all() {
-            assert!(definition(kind.schema).is_some(), "{}", kind.schema);
-        }
-        assert_eq!(
-            definition("core.v1.Pod").map(Definition::openapi_name).as_deref(),
-            Some("io.k8s.api.core.v1.Pod")
-        );
-    }
-}
+mod tests;

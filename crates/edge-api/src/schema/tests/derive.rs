@@ -286,7 +286,7 @@ fn derived() -> Vec<String> {
 #[test]
 fn table_is_current() {
     let derived = derived();
-    let current = super::TABLE.lines().eq(derived.iter().map(String::as_str));
+    let current = super::super::TABLE.lines().eq(derived.iter().map(String::as_str));
     if !current {
         println!();
         derived.iter().for_each(|line| println!("type {line}"));
