@@ -206,3 +206,72 @@ fn bad_settings_are_refused_in_words() {
         net.cleanup().await.expect("cleanup");
     });
 }
+
+/// Set for the process that is to be killed.
+const VICTIM: &str = "EDGED_TEST_VICTIM_RUN_DIR";
+
+/// Makes and removes pods without end; does nothing in an ordinary run of the tests.
+#[test]
+fn victim() {
+    let Ok(run_dir) = std::env::var(VICTIM) else { return };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut config = lab::config();
+        config.run_dir = run_dir.into();
+        let net = Net::open(config).expect("the network opens");
+        for round in 0.. {
+            let tasks: Vec<_> = (0..4)
+                .map(|i| {
+                    let net = net.clone();
+                    let uid = format!("u{i}");
+                    tokio::spawn(async move {
+                        net.create_pod(&uid, "victim", (round + i) % 5 == 0).await.expect("a pod");
+                        if (round + i) % 3 != 0 {
+                            net.remove_pod(&uid).await.expect("removal");
+                        }
+                    })
+                })
+                .collect();
+            for task in tasks {
+                task.await.expect("a task");
+            }
+        }
+    });
+}
+
+#[test]
+fn whenever_edged_is_killed_the_next_one_finds_whole_pods_or_none() {
+    Lab::run("pods-kill", async |lab| {
+        let program = std::env::current_exe().expect("this test");
+        for round in 0..20u64 {
+            let mut victim = std::process::Command::new(&program)
+                .args(["victim", "--exact"])
+                .env(VICTIM, lab.run_dir())
+                .stdout(std::process::Stdio::null())
+                .spawn()
+                .expect("start");
+            std::thread::sleep(std::time::Duration::from_millis(20 + round * 7919 % 60));
+            victim.kill().expect("kill");
+            victim.wait().expect("wait");
+            let net = lab.open();
+            let whole = net.list_pods();
+            for uid in &whole {
+                let pod = net.find_pod(uid).expect("a pod");
+                if let Some(ip) = pod.ip {
+                    let _server = lab::serve(&pod.namespaces, "0.0.0.0:80", uid);
+                    assert_eq!(lab::fetch((ip, 80)), *uid, "round {round}");
+                }
+                // What listened there ends with the pod's namespace.
+                net.remove_pod(uid).await.expect("removal");
+            }
+            let left: Vec<_> = links().into_iter().filter(|l| l.starts_with("edv")).collect();
+            assert!(left.is_empty(), "round {round}: {left:?}");
+            let run_dir = lab.run_dir().canonicalize().expect("run dir");
+            assert_eq!(mounts(&run_dir), 0, "round {round}");
+            let mut files = lab.files();
+            files.remove("last-address");
+            assert!(files.is_empty(), "round {round}: {files:?}");
+        }
+        lab.open().cleanup().await.expect("cleanup");
+    });
+}

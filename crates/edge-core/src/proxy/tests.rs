@@ -2,6 +2,7 @@
 
 use super::*;
 use serde_json::{Value, json};
+use std::slice::from_ref;
 
 fn service(name: &str, spec: Value) -> Object {
     json!({"metadata": {"name": name, "namespace": "default"}, "spec": spec})
@@ -93,14 +94,14 @@ fn traffic_policies() {
     let external = web(json!({"externalTrafficPolicy": "Local"}));
     let node_port = front("", 30080);
     for (node, outside) in [("a", spread(&LOCAL)), ("c", Choice::Drop)] {
-        let tables = gather(&[external.clone()], &[pods()], node);
+        let tables = gather(from_ref(&external), &[pods()], node);
         assert_eq!(tables.routes[&node_port].outside, outside, "{node}");
         assert_eq!(tables.routes[&node_port].inside, spread(&ALL), "from within, all count");
         assert_eq!(tables.routes[&front("10.43.0.9", 80)].outside, spread(&ALL));
     }
     let internal = web(json!({"internalTrafficPolicy": "Local"}));
     for (node, choice) in [("a", spread(&LOCAL)), ("c", Choice::Drop)] {
-        let tables = gather(&[internal.clone()], &[pods()], node);
+        let tables = gather(from_ref(&internal), &[pods()], node);
         assert_eq!(tables.routes[&front("10.43.0.9", 80)].inside, choice, "{node}");
         assert_eq!(tables.routes[&node_port].outside, spread(&ALL));
     }

@@ -22,10 +22,11 @@ impl Board {
         hostname: &str,
         host_network: bool,
     ) -> Result<PodNetwork, NetError> {
-        if let Some(found) = self.find(uid) {
-            if found.ip.is_none() == host_network && sandbox::alive(&found.namespaces) {
-                return Ok(found);
-            }
+        let whole = |found: &PodNetwork| {
+            found.ip.is_none() == host_network && sandbox::alive(&found.namespaces)
+        };
+        if let Some(found) = self.find(uid).filter(whole) {
+            return Ok(found);
         }
         self.remove(uid)?;
         let ip = if host_network { None } else { Some(self.take_address(uid)?) };
@@ -107,7 +108,12 @@ impl Board {
 
     /// See [`super::Net::remove_pod`].
     pub(super) fn remove(&self, uid: &str) -> Result<(), NetError> {
-        let ip = lock(&self.pods).get(uid).and_then(|record| record.ip);
+        let record = lock(&self.pods).get(uid).cloned();
+        let ip = record.as_ref().and_then(|record| record.ip);
+        if let Some(record) = record {
+            // From here on it is no whole pod any more, should edged die meanwhile.
+            self.records.write(uid, &Record { ready: false, ..record })?;
+        }
         self.tear_down(uid, ip)?;
         lock(&self.pods).remove(uid);
         Ok(())

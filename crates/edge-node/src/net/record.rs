@@ -53,6 +53,8 @@ impl Records {
         let records = Records { pods: run_dir.join("pods"), last: run_dir.join(LAST) };
         std::fs::create_dir_all(&records.pods)
             .map_err(NetError::file("create the directory", &records.pods))?;
+        // What a crash left half written.
+        let _ = std::fs::remove_file(beside(&records.last));
         Ok(records)
     }
 
@@ -93,8 +95,8 @@ impl Records {
     /// Removes a pod's record, and its directory unless others keep files in it.
     pub(super) fn remove(&self, uid: &str) -> Result<(), NetError> {
         let directory = self.directory(uid);
-        for name in [FILE.to_owned(), format!("{FILE}.new")] {
-            let path = directory.join(name);
+        let record = directory.join(FILE);
+        for path in [beside(&record), record] {
             match std::fs::remove_file(&path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     return Err(NetError::file("remove", &path)(error));
@@ -129,10 +131,15 @@ impl Records {
     }
 }
 
+/// Where a file's new content is written first.
+fn beside(path: &Path) -> PathBuf {
+    path.with_extension("new")
+}
+
 /// Puts a new file in place of an old one. The run directory ends with the board's uptime, so
 /// nothing is synced.
 fn replace(path: &Path, content: &[u8]) -> Result<(), NetError> {
-    let new = PathBuf::from(format!("{}.new", path.display()));
+    let new = beside(path);
     std::fs::write(&new, content).map_err(NetError::file("write", &new))?;
     std::fs::rename(&new, path).map_err(NetError::file("replace", path))
 }

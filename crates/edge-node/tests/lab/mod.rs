@@ -52,14 +52,7 @@ impl Lab {
     }
 
     pub fn config(&self) -> NetConfig {
-        NetConfig {
-            run_dir: self.run_dir.clone(),
-            data_dir: self.run_dir.clone(),
-            pod_cidr: "10.42.0.0/24".to_owned(),
-            cluster_cidr: "10.42.0.0/16".to_owned(),
-            service_cidr: "10.43.0.0/16".to_owned(),
-            node_ip: IpAddr::from([192, 0, 2, 1]),
-        }
+        NetConfig { run_dir: self.run_dir.clone(), ..config() }
     }
 
     pub fn open(&self) -> Net {
@@ -96,6 +89,17 @@ impl Lab {
             }
         }
         found
+    }
+}
+
+pub fn config() -> NetConfig {
+    NetConfig {
+        run_dir: PathBuf::new(),
+        data_dir: PathBuf::new(),
+        pod_cidr: "10.42.0.0/24".to_owned(),
+        cluster_cidr: "10.42.0.0/16".to_owned(),
+        service_cidr: "10.43.0.0/16".to_owned(),
+        node_ip: IpAddr::from([192, 0, 2, 1]),
     }
 }
 

@@ -119,10 +119,9 @@ impl Rules {
     /// What the kernel has, from memory unless anybody changed any table since.
     fn observe(&mut self) -> Result<(u32, Option<Observed>), NetError> {
         let generation = read::generation(&mut self.socket)?;
-        if let Some((known, observed)) = self.known.take() {
-            if known == generation {
-                return Ok((generation, Some(observed)));
-            }
+        let known = self.known.take().filter(|(known, _)| *known == generation);
+        if let Some((_, observed)) = known {
+            return Ok((generation, Some(observed)));
         }
         if read::comment(&mut self.socket)?.as_deref() != Some(&self.comment) {
             return Ok((generation, None));
