@@ -3,4 +3,5 @@
 
 mod api;
 mod store;
+mod board;
 mod tidy;

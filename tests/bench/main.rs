@@ -1,3 +1,61 @@
-//! The bench room: what is measured, side by side, in one run.
+//! The bench room: what edged promises in numbers, measured side by side with its peers in one
+//! run. Prints a table (median, p99, ratio) and writes it as JSON under `docs/bench/`.
+//!
+//! `cargo run --release -p edge-tests --bin edge-bench -- [--quick] [--out NAME]`; as root.
+//! EDGED_BIN_DIR names the directory of the binaries to measure.
 
-fn main() {}
+#[path = "../board/board.rs"]
+#[allow(dead_code)]
+mod board;
+#[path = "../board/command.rs"]
+#[allow(dead_code)]
+mod command;
+mod footprint;
+mod peers;
+mod starts;
+mod table;
+
+use board::{Board, built};
+use table::Table;
+
+/// How much is measured.
+pub(crate) struct Effort {
+    /// Starts of each kind.
+    pub(crate) starts: usize,
+    /// Seconds of rest over which CPU is counted.
+    pub(crate) idle_cpu_s: u64,
+    /// Seconds of rest over which written bytes are counted.
+    pub(crate) idle_write_s: u64,
+    /// Pods created at once.
+    pub(crate) many: usize,
+}
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    let quick = args.iter().any(|a| a == "--quick");
+    let name = args.iter().position(|a| a == "--out").and_then(|at| args.get(at + 1)).cloned();
+    let effort = if quick {
+        Effort { starts: 10, idle_cpu_s: 10, idle_write_s: 20, many: 20 }
+    } else {
+        Effort { starts: 40, idle_cpu_s: 60, idle_write_s: 300, many: 50 }
+    };
+    let mut table = Table::new();
+    footprint::sizes(&mut table, &[("edged", 12e6), ("edgectl", 5e6)]);
+    footprint::ready(&mut table, effort.starts.min(10));
+    let board = Board::start("bench");
+    board.load_example();
+    footprint::at_rest(&mut table, &board, &effort);
+    starts::side_by_side(&mut table, &board, effort.starts);
+    starts::many(&mut table, &board, effort.many);
+    footprint::loaded(&mut table, &board, effort.many);
+    drop(board);
+    table.print();
+    let out = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/bench");
+    let path = format!("{out}/{}.json", name.unwrap_or_else(|| "one-board".into()));
+    if quick {
+        println!("--quick: nothing is written");
+    } else {
+        std::fs::write(&path, table.json()).expect("docs/bench can be written");
+        println!("written: {}", built("edged").display());
+    }
+}

@@ -1,2 +1,32 @@
-//! placeholder
-fn main() {}
+//! `edged`: the one file on a board. Reads its arguments, settles the configuration once, and
+//! hands over to the rooms that do the work; nothing is decided here.
+
+mod cleanup;
+mod cli;
+mod config;
+mod demo;
+mod identity;
+mod notify;
+mod telemetry;
+mod wire;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().collect();
+    // The runtime's helpers are this same file: they must stay single-threaded and small, so
+    // they are told apart before anything else is set up.
+    match args.get(1).map(String::as_str) {
+        Some("shim") => return status(edge_node::shim::main(&args[2..])),
+        Some("runtime") => return status(edge_node::runtime::helper_main(&args[2..])),
+        Some("webserver") => return status(edge_node::webserver::main(&args[2..])),
+        Some("ctl") => return status(edgectl::main(&args[2..], "edged ctl")),
+        _ => {}
+    }
+    status(cli::run(&args))
+}
+
+/// A process exit status from a command's own.
+fn status(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}

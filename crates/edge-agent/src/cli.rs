@@ -1,0 +1,103 @@
+//! What can be typed after `edged`, and what each word starts.
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, Settings};
+use crate::{cleanup, demo, telemetry, wire};
+
+/// Exit status for a setting or argument that is wrong (`EX_USAGE` of sysexits.h).
+const USAGE: i32 = 64;
+
+/// Exit status for a command that was understood and failed.
+const FAILED: i32 = 1;
+
+#[derive(Parser)]
+#[command(
+    name = "edged",
+    about = "Turns boards into a Kubernetes-compatible cluster",
+    version,
+    disable_help_subcommand = true,
+    after_help = "edgectl's commands are here too: edged ctl get pods"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Lead a cluster from this board, and run pods on it
+    Server {
+        #[command(flatten)]
+        settings: Box<Settings>,
+        /// Lead only: run no pods on this board
+        #[arg(long)]
+        no_agent: bool,
+    },
+    /// Start a one-board cluster in a temporary directory, with an example running on it
+    Demo,
+    /// Stop this board's pods and remove all that edged made, but for its data directory
+    Cleanup {
+        #[command(flatten)]
+        settings: Box<Settings>,
+        /// Remove the data directory as well: state, images, volumes and logs
+        #[arg(long)]
+        data: bool,
+    },
+    /// Type edgectl's commands from this file
+    #[command(disable_help_flag = true)]
+    Ctl,
+    /// Print the version
+    Version,
+}
+
+/// Parses `args` (with the program's name first), runs what they say, and returns the exit status.
+pub(crate) fn run(args: &[String]) -> i32 {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            // A reader that has gone away is no reason to fail differently.
+            let _ = error.print();
+            return if asked { 0 } else { USAGE };
+        }
+    };
+    match cli.command {
+        Command::Server { settings, no_agent } => {
+            with_config(&settings, |config| finish(wire::serve(config, !no_agent)))
+        }
+        Command::Demo => finish(demo::run()),
+        Command::Cleanup { settings, data } => {
+            with_config(&settings, |config| finish(cleanup::run(&config, data)))
+        }
+        Command::Ctl => edgectl::main(&[], "edged ctl"),
+        Command::Version => {
+            println!("edged {}", env!("CARGO_PKG_VERSION"));
+            0
+        }
+    }
+}
+
+fn with_config(settings: &Settings, then: impl FnOnce(Config) -> i32) -> i32 {
+    match Config::settle(settings) {
+        Ok(config) => {
+            telemetry::start(config.log);
+            then(config)
+        }
+        Err(error) => {
+            eprintln!("edged: {error}");
+            USAGE
+        }
+    }
+}
+
+fn finish<E: std::fmt::Display>(result: Result<(), E>) -> i32 {
+    match result {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("edged: {error}");
+            FAILED
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The configuration, settled once: flags before `EDGED_*` variables before the file before
+//! defaults. After this nothing reads the environment or asks what was typed.
+
+mod file;
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use tracing::level_filters::LevelFilter;
+
+use crate::identity;
+pub(crate) use file::File;
+
+/// Where the configuration file is looked for when no `--config` names one.
+const FILE: &str = "/etc/edged/config.yaml";
+
+/// Where the agent answers the servers; fixed by the contract.
+const AGENT_PORT: u16 = 10250;
+
+/// Settings as typed or exported; each is also a key of the file, without its dashes.
+#[derive(Args, Debug, Default, Clone)]
+pub(crate) struct Settings {
+    /// Configuration file [default: /etc/edged/config.yaml, if it exists]
+    #[arg(long, env = "EDGED_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What must survive a reboot: state, images, volumes, logs [default: /var/lib/edged]
+    #[arg(long, env = "EDGED_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// What dies with the board: sockets, namespaces [default: /run/edged]
+    #[arg(long, env = "EDGED_RUN_DIR", value_name = "DIR")]
+    pub run_dir: Option<PathBuf>,
+    /// This board's name in the cluster [default: the hostname]
+    #[arg(long, env = "EDGED_NAME")]
+    pub name: Option<String>,
+    /// The address other boards reach this one at [default: that of the default route]
+    #[arg(long, env = "EDGED_NODE_IP", value_name = "ADDRESS")]
+    pub node_ip: Option<String>,
+    /// Where the API listens [default: 0.0.0.0:6443]
+    #[arg(long, env = "EDGED_LISTEN", value_name = "ADDRESS:PORT")]
+    pub listen: Option<String>,
+    /// Where the agent listens for the servers [default: 0.0.0.0:10250]
+    #[arg(long, env = "EDGED_AGENT_LISTEN", value_name = "ADDRESS:PORT")]
+    pub agent_listen: Option<String>,
+    /// Addresses of pods, one part for each board [default: 10.42.0.0/16]
+    #[arg(long, env = "EDGED_CLUSTER_CIDR", value_name = "CIDR")]
+    pub cluster_cidr: Option<String>,
+    /// Addresses of Services [default: 10.43.0.0/16]
+    #[arg(long, env = "EDGED_SERVICE_CIDR", value_name = "CIDR")]
+    pub service_cidr: Option<String>,
+    /// The cluster's DNS domain [default: cluster.local]
+    #[arg(long, env = "EDGED_CLUSTER_DOMAIN", value_name = "DOMAIN")]
+    pub cluster_domain: Option<String>,
+    /// The cgroup beneath which pods live [default: /edged]
+    #[arg(long, env = "EDGED_CGROUP_PARENT", value_name = "PATH")]
+    pub cgroup_parent: Option<String>,
+    /// How much to say: error, warn, info, debug or trace [default: info]
+    #[arg(long, env = "EDGED_LOG", value_name = "LEVEL")]
+    pub log: Option<String>,
+}
+
+/// The settled configuration.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub data_dir: PathBuf,
+    pub run_dir: PathBuf,
+    pub name: String,
+    pub node_ip: IpAddr,
+    pub listen: SocketAddr,
+    pub agent_listen: SocketAddr,
+    pub cluster_cidr: String,
+    pub service_cidr: String,
+    pub cluster_domain: String,
+    pub cgroup_parent: String,
+    pub registries: file::Registries,
+    pub log: LevelFilter,
+}
+
+/// A setting that can't be used, or a file that can't be read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct ConfigError(String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+fn bad(key: &str, value: &str, want: &str) -> ConfigError {
+    ConfigError(format!("{key}: {value:?} is not {want}"))
+}
+
+impl Config {
+    /// Merges flags and variables (clap has done that) with the file and the defaults.
+    ///
+    /// # Errors
+    /// Names the key and the value that can't be used.
+    pub(crate) fn settle(settings: &Settings) -> Result<Config, ConfigError> {
+        let file = match &settings.config {
+            Some(path) => File::read(path)?,
+            None if Path::new(FILE).exists() => File::read(Path::new(FILE))?,
+            None => File::default(),
+        };
+        Config::from_parts(settings, file)
+    }
+
+    pub(crate) fn from_parts(settings: &Settings, file: File) -> Result<Config, ConfigError> {
+        let pick = |typed: &Option<String>, filed: Option<String>, default: &str| {
+            typed.clone().or(filed).unwrap_or_else(|| default.to_owned())
+        };
+        let dir = |typed: &Option<PathBuf>, filed: Option<PathBuf>, default: &str| {
+            typed.clone().or(filed).unwrap_or_else(|| default.into())
+        };
+        let name = match settings.name.clone().or(file.name) {
+            Some(name) => name,
+            None => identity::hostname().map_err(|e| ConfigError(format!("name: {e}")))?,
+        };
+        if !edge_api::names::dns1123_subdomain(&name).is_empty() {
+            return Err(bad("name", &name, "a lower-case DNS name (a-z, 0-9, '-', '.')"));
+        }
+        let node_ip = match settings.node_ip.clone().or(file.node_ip) {
+            Some(text) => text.parse().map_err(|_| bad("node-ip", &text, "an IP address"))?,
+            None => identity::node_ip().map_err(|e| ConfigError(format!("node-ip: {e}")))?,
+        };
+        let log = pick(&settings.log, file.log, "info");
+        let agent_listen = format!("0.0.0.0:{AGENT_PORT}");
+        Ok(Config {
+            data_dir: absolute("data-dir", dir(&settings.data_dir, file.data_dir, "/var/lib/edged"))?,
+            run_dir: absolute("run-dir", dir(&settings.run_dir, file.run_dir, "/run/edged"))?,
+            name,
+            node_ip,
+            listen: address("listen", &pick(&settings.listen, file.listen, "0.0.0.0:6443"))?,
+            agent_listen: address(
+                "agent-listen",
+                &pick(&settings.agent_listen, file.agent_listen, &agent_listen),
+            )?,
+            cluster_cidr: cidr(
+                "cluster-cidr",
+                pick(&settings.cluster_cidr, file.cluster_cidr, "10.42.0.0/16"),
+            )?,
+            service_cidr: cidr(
+                "service-cidr",
+                pick(&settings.service_cidr, file.service_cidr, "10.43.0.0/16"),
+            )?,
+            cluster_domain: pick(&settings.cluster_domain, file.cluster_domain, "cluster.local"),
+            cgroup_parent: cgroup(pick(&settings.cgroup_parent, file.cgroup_parent, "/edged"))?,
+            registries: file.registries,
+            log: log.parse().map_err(|_| bad("log", &log, "one of error, warn, info, debug, trace"))?,
+        })
+    }
+}
+
+fn absolute(key: &str, path: PathBuf) -> Result<PathBuf, ConfigError> {
+    std::path::absolute(&path).map_err(|e| ConfigError(format!("{key}: {}: {e}", path.display())))
+}
+
+fn address(key: &str, text: &str) -> Result<SocketAddr, ConfigError> {
+    text.parse().map_err(|_| bad(key, text, "an address and port such as 0.0.0.0:6443"))
+}
+
+fn cidr(key: &str, text: String) -> Result<String, ConfigError> {
+    let good = text.split_once('/').is_some_and(|(address, bits)| {
+        address.parse::<std::net::Ipv4Addr>().is_ok()
+            && bits.parse::<u8>().is_ok_and(|bits| (8..=28).contains(&bits))
+    });
+    if good { Ok(text) } else { Err(bad(key, &text, "an IPv4 CIDR from /8 to /28")) }
+}
+
+fn cgroup(path: String) -> Result<String, ConfigError> {
+    let good = path.starts_with('/') && path.len() > 1 && !path.split('/').any(|p| p == "..");
+    if good { Ok(path) } else { Err(bad("cgroup-parent", &path, "an absolute cgroup path")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings {
+            name: Some("board-1".into()),
+            node_ip: Some("192.0.2.7".into()),
+            ..Settings::default()
+        }
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let mut typed = settings();
+        typed.listen = Some("127.0.0.1:7000".into());
+        let file = File::parse("listen: 127.0.0.1:1\nservice-cidr: 10.9.0.0/16\n").unwrap();
+        let config = Config::from_parts(&typed, file).unwrap();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:7000");
+        assert_eq!(config.service_cidr, "10.9.0.0/16");
+        assert_eq!(config.cluster_cidr, "10.42.0.0/16");
+        assert_eq!(config.data_dir, Path::new("/var/lib/edged"));
+    }
+
+    #[test]
+    fn a_bad_value_names_its_key() {
+        let cases: &[(fn(&mut Settings), &str)] = &[
+            (|s| s.listen = Some("6443".into()), "listen: \"6443\""),
+            (|s| s.node_ip = Some("here".into()), "node-ip: \"here\""),
+            (|s| s.cluster_cidr = Some("10.42.0.0".into()), "cluster-cidr: \"10.42.0.0\""),
+            (|s| s.log = Some("loud".into()), "log: \"loud\""),
+            (|s| s.name = Some("Not_A_Name".into()), "name: \"Not_A_Name\""),
+            (|s| s.cgroup_parent = Some("/a/../b".into()), "cgroup-parent: \"/a/../b\""),
+        ];
+        for (change, want) in cases {
+            let mut typed = settings();
+            change(&mut typed);
+            let error = Config::from_parts(&typed, File::default()).unwrap_err().to_string();
+            assert!(error.starts_with(want), "{error}");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! What a board is called and where it is reached, when nobody said.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+
+/// Any address that is not ours: connecting a datagram socket sends nothing, it only asks the
+/// routing table which of our addresses would be used (RFC 5737, TEST-NET-1).
+const ELSEWHERE: &str = "192.0.2.1:9";
+
+/// The machine's hostname in lower case, as Kubernetes wants a node's name.
+///
+/// # Errors
+/// When the kernel does not say, or has none.
+pub(crate) fn hostname() -> io::Result<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname")?;
+    let name = name.trim().to_lowercase();
+    if name.is_empty() || name == "(none)" {
+        return Err(io::Error::other("the board has no hostname; give one with --name"));
+    }
+    Ok(name)
+}
+
+/// The address of the interface with the default route; without a route, any address that is
+/// not loopback; without one, loopback: a board with no network is still a cluster of one.
+///
+/// # Errors
+/// When no datagram socket can be made at all.
+pub(crate) fn node_ip() -> io::Result<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    if socket.connect(ELSEWHERE).is_ok() {
+        return Ok(socket.local_addr()?.ip());
+    }
+    Ok(first_interface_address().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)))
+}
+
+fn first_interface_address() -> Option<IpAddr> {
+    let addresses = nix::ifaddrs::getifaddrs().ok()?;
+    let v4 = addresses.filter_map(|a| a.address?.as_sockaddr_in().map(|s| s.ip()));
+    v4.map(IpAddr::V4).find(|ip| !ip.is_loopback())
+}

@@ -1,0 +1,186 @@
+//! Ties the rooms together for one process: server first, then the agent that talks to it
+//! over the API like any other client. The only place that knows both.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use edge_node::agent::{self, AgentConfig};
+use edge_server::Server;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::notify;
+
+/// Threads that run tasks. A board has four small cores and better use for them.
+const WORKERS: usize = 2;
+
+/// Bits of the part of the cluster's pod addresses that one board hands out: /24, 254 pods.
+const POD_CIDR_BITS: u8 = 24;
+
+/// Why a board did not start, or stopped.
+#[derive(Debug)]
+pub(crate) struct WireError(String);
+
+impl fmt::Display for WireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for WireError {}
+
+pub(crate) fn failed(what: &str, error: impl fmt::Display) -> WireError {
+    WireError(format!("{what}: {error}"))
+}
+
+/// Makes the runtime that everything runs on.
+///
+/// # Errors
+/// When threads or the event queue can't be made.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, WireError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+        .map_err(|e| failed("start the event loop", e))
+}
+
+/// Runs server and agent until SIGTERM or SIGINT. Pods go on running after that.
+///
+/// # Errors
+/// Names what could not be started and why.
+pub(crate) fn serve(config: Config, with_agent: bool) -> Result<(), WireError> {
+    if with_agent && !nix::unistd::geteuid().is_root() {
+        return Err(WireError("running pods needs root: use sudo, or --no-agent to lead only".into()));
+    }
+    runtime()?.block_on(async {
+        let (stop, stopped) = watch::channel(false);
+        let mut terminate =
+            signal(SignalKind::terminate()).map_err(|e| failed("listen for SIGTERM", e))?;
+        let mut interrupt =
+            signal(SignalKind::interrupt()).map_err(|e| failed("listen for SIGINT", e))?;
+        let board = start(config, with_agent, stopped).await?;
+        notify::tell("READY=1");
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            ended = board.agent_end() => return ended,
+        }
+        notify::tell("STOPPING=1");
+        // A receiver that is gone has stopped already.
+        let _ = stop.send(true);
+        board.finish().await
+    })
+}
+
+/// A running board.
+pub(crate) struct Board {
+    server: Server,
+    agent: tokio::sync::Mutex<Option<tokio::task::JoinHandle<Result<(), agent::AgentError>>>>,
+}
+
+impl Board {
+    /// Where the API listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Waits for the agent to end by itself, which it only does on an error.
+    pub(crate) async fn agent_end(&self) -> Result<(), WireError> {
+        let mut agent = self.agent.lock().await;
+        let Some(task) = agent.as_mut() else { return std::future::pending().await };
+        let ended = task.await;
+        *agent = None;
+        match ended {
+            Ok(result) => result.map_err(|e| failed("agent", e)),
+            Err(error) => Err(failed("agent", error)),
+        }
+    }
+
+    /// Waits for the agent that was told to stop, then closes the server.
+    pub(crate) async fn finish(self) -> Result<(), WireError> {
+        let agent = self.agent.into_inner();
+        let ended = match agent {
+            Some(task) => match task.await {
+                Ok(result) => result.map_err(|e| failed("agent", e)),
+                Err(error) => Err(failed("agent", error)),
+            },
+            None => Ok(()),
+        };
+        self.server.shutdown().await;
+        ended
+    }
+}
+
+/// Starts the server, and the agent if asked for. The API answers when this returns.
+pub(crate) async fn start(
+    config: Config,
+    with_agent: bool,
+    stopped: watch::Receiver<bool>,
+) -> Result<Board, WireError> {
+    let server = Server::start(edge_server::Config {
+        name: config.name.clone(),
+        data_dir: config.data_dir.clone(),
+        listen: config.listen,
+        node_ip: Some(config.node_ip),
+        cluster_cidr: config.cluster_cidr.clone(),
+        service_cidr: config.service_cidr.clone(),
+        cluster_domain: config.cluster_domain.clone(),
+        agent_port: config.agent_listen.port(),
+    })
+    .await
+    .map_err(|e| failed("server", e))?;
+    tracing::info!("API at https://{}", server.address());
+    let agent = if with_agent {
+        let agent_config = agent_config(&config, &server)?;
+        Some(tokio::spawn(agent::run(agent_config, stopped)))
+    } else {
+        None
+    };
+    Ok(Board { server, agent: tokio::sync::Mutex::new(agent) })
+}
+
+fn agent_config(config: &Config, server: &Server) -> Result<AgentConfig, WireError> {
+    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let credentials = server
+        .agent_credentials(&config.name, &[config.node_ip, loopback])
+        .map_err(|e| failed("agent credentials", e))?;
+    let api = edge_client::Config {
+        servers: vec![format!("https://127.0.0.1:{}", server.address().port())],
+        ca_pem: Some(credentials.ca_pem.clone().into()),
+        client_cert_pem: Some(credentials.client_cert_pem.into()),
+        client_key_pem: Some(credentials.client_key_pem.into()),
+        ..edge_client::Config::default()
+    };
+    Ok(AgentConfig {
+        name: config.name.clone(),
+        node_ip: config.node_ip,
+        data_dir: config.data_dir.clone(),
+        run_dir: config.run_dir.clone(),
+        cgroup_parent: config.cgroup_parent.clone(),
+        listen: config.agent_listen,
+        pod_cidr: pod_cidr(&config.cluster_cidr),
+        cluster_cidr: config.cluster_cidr.clone(),
+        service_cidr: config.service_cidr.clone(),
+        cluster_domain: config.cluster_domain.clone(),
+        api,
+        serving_cert_pem: credentials.serving_cert_pem.into(),
+        serving_key_pem: credentials.serving_key_pem.into(),
+        client_ca_pem: credentials.ca_pem.into(),
+        labels: std::collections::BTreeMap::new(),
+        registries: registries(config)?,
+        version: format!("v1.33.0+edged.{}", env!("CARGO_PKG_VERSION")),
+    })
+}
+
+/// The first board's part of the cluster's pod addresses.
+pub(crate) fn pod_cidr(cluster: &str) -> String {
+    match cluster.split_once('/') {
+        Some((address, bits)) if bits.parse::<u8>().is_ok_and(|b| b < POD_CIDR_BITS) => {
+            format!("{address}/{POD_CIDR_BITS}")
+        }
+        _ => cluster.to_owned(),
+    }
+}
