@@ -2,6 +2,5 @@
 //! Run one room with `cargo test -p edge-tests --test all tidy::`.
 
 mod api;
-mod store;
 mod board;
 mod tidy;

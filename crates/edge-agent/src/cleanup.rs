@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use edge_node::agent;
+use edge_node::cleanup;
 
 use crate::config::Config;
 use crate::wire::{self, WireError, failed};
@@ -16,7 +16,7 @@ pub(crate) fn run(config: &Config, data: bool) -> Result<(), WireError> {
     if !nix::unistd::geteuid().is_root() {
         return Err(failed("cleanup", "needs root: use sudo"));
     }
-    let cleaned = wire::runtime()?.block_on(agent::cleanup(&agent::CleanupConfig {
+    let cleaned = wire::runtime()?.block_on(cleanup::board(&cleanup::CleanupConfig {
         data_dir: config.data_dir.clone(),
         run_dir: config.run_dir.clone(),
         cgroup_parent: config.cgroup_parent.clone(),

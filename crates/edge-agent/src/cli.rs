@@ -1,5 +1,7 @@
 //! What can be typed after `edged`, and what each word starts.
 
+use std::ffi::OsString;
+
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
@@ -53,7 +55,7 @@ enum Command {
 }
 
 /// Parses `args` (with the program's name first), runs what they say, and returns the exit status.
-pub(crate) fn run(args: &[String]) -> i32 {
+pub(crate) fn run(args: &[OsString]) -> i32 {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -71,7 +73,8 @@ pub(crate) fn run(args: &[String]) -> i32 {
         Command::Cleanup { settings, data } => {
             with_config(&settings, |config| finish(cleanup::run(&config, data)))
         }
-        Command::Ctl => edgectl::main(&[], "edged ctl"),
+        // The word is taken before it comes here; it stands in the list for the help.
+        Command::Ctl => edgectl::run(["edgectl"]),
         Command::Version => {
             println!("edged {}", env!("CARGO_PKG_VERSION"));
             0

@@ -11,7 +11,7 @@ use clap::Args;
 use tracing::level_filters::LevelFilter;
 
 use crate::identity;
-pub(crate) use file::File;
+pub(crate) use file::{File, Registry};
 
 /// Where the configuration file is looked for when no `--config` names one.
 const FILE: &str = "/etc/edged/config.yaml";
@@ -128,7 +128,10 @@ impl Config {
         let log = pick(&settings.log, file.log, "info");
         let agent_listen = format!("0.0.0.0:{AGENT_PORT}");
         Ok(Config {
-            data_dir: absolute("data-dir", dir(&settings.data_dir, file.data_dir, "/var/lib/edged"))?,
+            data_dir: absolute(
+                "data-dir",
+                dir(&settings.data_dir, file.data_dir, "/var/lib/edged"),
+            )?,
             run_dir: absolute("run-dir", dir(&settings.run_dir, file.run_dir, "/run/edged"))?,
             name,
             node_ip,
@@ -148,7 +151,9 @@ impl Config {
             cluster_domain: pick(&settings.cluster_domain, file.cluster_domain, "cluster.local"),
             cgroup_parent: cgroup(pick(&settings.cgroup_parent, file.cgroup_parent, "/edged"))?,
             registries: file.registries,
-            log: log.parse().map_err(|_| bad("log", &log, "one of error, warn, info, debug, trace"))?,
+            log: log
+                .parse()
+                .map_err(|_| bad("log", &log, "one of error, warn, info, debug, trace"))?,
         })
     }
 }

@@ -10,19 +10,18 @@ use std::time::{Duration, Instant};
 
 use edge_api::{Object, kinds, meta};
 use edge_client::{Client, ListParams, WriteParams};
+use http_body_util::BodyExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::{Config, File, Settings};
+use crate::webserver::{IMAGE, archive};
 use crate::wire::{self, WireError, failed};
 use crate::{cleanup, telemetry};
 use show::Show;
 
 /// What the demo applies: the same file that the README shows.
 const EXAMPLE: &str = include_str!("../../../docs/examples/web.yaml");
-
-/// The image that the example names, made from this very file.
-const IMAGE: &str = "edged/webserver:1";
 
 /// The Deployment and Service of the example.
 const NAME: &str = "web";
@@ -43,7 +42,8 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(crate) fn run() -> Result<(), WireError> {
     if !nix::unistd::geteuid().is_root() {
         let exe = std::env::current_exe().unwrap_or_else(|_| "edged".into());
-        let hint = format!("the demo runs containers, which needs root: sudo {} demo", exe.display());
+        let hint =
+            format!("the demo runs containers, which needs root: sudo {} demo", exe.display());
         return Err(failed("demo", hint));
     }
     telemetry::start(tracing::level_filters::LevelFilter::ERROR);
@@ -200,11 +200,18 @@ async fn node_ready(client: &Client, name: &str) -> bool {
 
 /// Makes the example image and loads it as `edgectl image load` would. Returns its size.
 async fn load_image(client: &Client, node: &str) -> Result<u64, WireError> {
-    let archive = edge_node::images::build::webserver(IMAGE)
-        .map_err(|e| failed("make the example image", e))?;
+    let archive = archive::webserver(IMAGE).map_err(|e| failed("make the example image", e))?;
     let size = archive.len() as u64;
-    client.load_image(node, archive).await.map_err(|e| failed("load the example image", e))?;
-    Ok(size)
+    let request = http::Request::post(format!("/api/v1/nodes/{node}/proxy/images/load"))
+        .header("content-type", "application/x-tar")
+        .body(edge_client::body::full(archive))
+        .map_err(|e| failed("load the example image", e))?;
+    let answer = client.request(request).await.map_err(|e| failed("load the example image", e))?;
+    let body = answer.into_body().collect().await;
+    let body = body.map_err(|e| failed("load the example image", e))?.to_bytes();
+    let last = body.split(|b| *b == b'\n').rfind(|line| !line.is_empty()).unwrap_or_default();
+    let last: Object = serde_json::from_slice(last).map_err(|e| failed("load the image", e))?;
+    if last["loaded"].is_array() { Ok(size) } else { Err(failed("load the image", last)) }
 }
 
 /// The example's documents.

@@ -8,19 +8,21 @@ mod demo;
 mod identity;
 mod notify;
 mod telemetry;
+mod webserver;
 mod wire;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().collect();
+    let args: Vec<OsString> = std::env::args_os().collect();
     // The runtime's helpers are this same file: they must stay single-threaded and small, so
     // they are told apart before anything else is set up.
-    match args.get(1).map(String::as_str) {
+    match args.get(1).and_then(|word| word.to_str()) {
         Some("shim") => return status(edge_node::shim::main(&args[2..])),
-        Some("runtime") => return status(edge_node::runtime::helper_main(&args[2..])),
-        Some("webserver") => return status(edge_node::webserver::main(&args[2..])),
-        Some("ctl") => return status(edgectl::main(&args[2..], "edged ctl")),
+        Some("runtime") => return status(edge_node::runtime::main(&args[2..])),
+        Some("webserver") => return status(webserver::main(&args[2..])),
+        Some("ctl") => return status(edgectl::run(&args[1..])),
         _ => {}
     }
     status(cli::run(&args))

@@ -8,7 +8,9 @@ pub(crate) fn tell(state: &str) {
     let path = path.to_string_lossy();
     let Ok(socket) = UnixDatagram::unbound() else { return };
     let sent = match path.strip_prefix('@') {
-        Some(name) => abstract_address(name).and_then(|a| socket.send_to_addr(state.as_bytes(), &a)),
+        Some(name) => {
+            abstract_address(name).and_then(|a| socket.send_to_addr(state.as_bytes(), &a))
+        }
         None => socket.send_to(state.as_bytes(), &*path),
     };
     if let Err(error) = sent {

@@ -3,14 +3,14 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 
 use edge_node::agent::{self, AgentConfig};
+use edge_node::images::{RegistriesConfig, RegistryConfig};
 use edge_server::Server;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::config::Config;
+use crate::config::{Config, Registry};
 use crate::notify;
 
 /// Threads that run tasks. A board has four small cores and better use for them.
@@ -53,7 +53,9 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, WireError> {
 /// Names what could not be started and why.
 pub(crate) fn serve(config: Config, with_agent: bool) -> Result<(), WireError> {
     if with_agent && !nix::unistd::geteuid().is_root() {
-        return Err(WireError("running pods needs root: use sudo, or --no-agent to lead only".into()));
+        return Err(WireError(
+            "running pods needs root: use sudo, or --no-agent to lead only".into(),
+        ));
     }
     runtime()?.block_on(async {
         let (stop, stopped) = watch::channel(false);
@@ -165,12 +167,14 @@ fn agent_config(config: &Config, server: &Server) -> Result<AgentConfig, WireErr
         cluster_cidr: config.cluster_cidr.clone(),
         service_cidr: config.service_cidr.clone(),
         cluster_domain: config.cluster_domain.clone(),
+        // Cluster DNS comes with Services between boards; until then pods use the board's.
+        cluster_dns: None,
         api,
         serving_cert_pem: credentials.serving_cert_pem.into(),
         serving_key_pem: credentials.serving_key_pem.into(),
         client_ca_pem: credentials.ca_pem.into(),
         labels: std::collections::BTreeMap::new(),
-        registries: registries(config)?,
+        registries: registries(config),
         version: format!("v1.33.0+edged.{}", env!("CARGO_PKG_VERSION")),
     })
 }
@@ -183,4 +187,16 @@ pub(crate) fn pod_cidr(cluster: &str) -> String {
         }
         _ => cluster.to_owned(),
     }
+}
+
+/// The file's registries as the image store wants them.
+fn registries(config: &Config) -> RegistriesConfig {
+    let one = |registry: &Registry| RegistryConfig {
+        mirrors: registry.mirrors.clone(),
+        plain_http: registry.plain_http,
+        ca_file: registry.ca_file.clone(),
+        ..RegistryConfig::default()
+    };
+    let hosts = config.registries.iter().map(|(host, it)| (host.clone(), one(it))).collect();
+    RegistriesConfig { hosts }
 }

@@ -2,6 +2,7 @@
 //! Decisions are made in `edge-core`; this crate carries them out and reports what it sees.
 
 pub mod agent;
+pub mod cleanup;
 pub mod fields;
 pub mod images;
 pub mod net;
