@@ -3,4 +3,5 @@
 
 mod api;
 mod board;
+mod store;
 mod tidy;

@@ -81,6 +81,9 @@ fn append(to: &mut tar::Builder<Vec<u8>>, name: &str, mode: u32, data: &[u8]) ->
     let mut header = tar::Header::new_gnu();
     header.set_size(data.len() as u64);
     header.set_mode(mode);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
     to.append_data(&mut header, name, data)
 }
 
