@@ -6,6 +6,7 @@ mod full;
 mod kill;
 mod load;
 mod model;
+mod power;
 mod recovery;
 mod rest;
 

@@ -93,7 +93,7 @@ pub fn restore(dir: &Path, input: &mut dyn Read) -> Result<Revision, SnapshotErr
     }
     reader.end(count)?;
     env.fill(&entries).map_err(failed)?;
-    env.initialise(id, revision).map_err(failed)?;
+    env.initialise(id, revision).map_err(target)?;
     let config = LogConfig { dir: log_dir, disk: Arc::new(RealDisk), segment_bytes: SEGMENT_BYTES };
     Log::create(config, id, revision + 1).map_err(target)?;
     fs::remove_file(&marker).map_err(OpenError::io("removing", &marker)).map_err(target)?;

@@ -115,7 +115,6 @@ impl Store {
             let why = "an unfinished restore; empty the directory and restore again".to_owned();
             return Err(OpenError::Foreign { path: dir.to_owned(), why });
         }
-        crate::env::sync_dir(dir)?;
         let config =
             LogConfig { dir: log_dir, disk: options.disk, segment_bytes: options.segment_bytes };
         let env = Arc::new(Env::open(dir, lock)?);

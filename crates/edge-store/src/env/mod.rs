@@ -108,8 +108,6 @@ impl Env {
                 return Err(failed(heed::Error::Mdb(MdbError::BadTxn)).into());
             }
         };
-        sync_dir(&path)?;
-        sync_dir(dir)?;
         let stable = AtomicUsize::new(env.info().last_txn_id);
         Ok(Env {
             env,
@@ -159,12 +157,17 @@ impl Env {
         })
     }
 
-    /// Makes a fresh state one of the store `id`.
-    pub(crate) fn initialise(&self, id: u64, applied: Revision) -> Result<(), StateError> {
-        self.write(|database, txn| {
+    /// Makes a fresh state one of the store `id`. The names of its files are made durable first:
+    /// a state that is initialised never needs that again.
+    pub(crate) fn initialise(&self, id: u64, applied: Revision) -> Result<(), OpenError> {
+        for dir in self.path.ancestors().take(3).filter(|dir| !dir.as_os_str().is_empty()) {
+            sync_dir(dir)?;
+        }
+        let written = self.write(|database, txn| {
             database.put(txn, STORE_ID, &id.to_le_bytes())?;
             database.put(txn, APPLIED, &applied.to_le_bytes())
-        })
+        });
+        Ok(written?)
     }
 
     /// Writes objects into a state that is not in use yet, and leaves it unfinished.

@@ -99,7 +99,7 @@ impl Log {
     /// The store that the segments in `dir` belong to, and the first index; `None` without any.
     pub(crate) fn identify(dir: &Path) -> Result<Option<(u64, u64)>, OpenError> {
         let Some((_, path)) = segment::list(dir)?.into_iter().next() else { return Ok(None) };
-        let bytes = std::fs::read(&path).map_err(OpenError::io("reading", &path))?;
+        let (bytes, _) = segment::read(&path)?;
         match SegmentHeader::decode(&bytes) {
             Some(header) => Ok(Some((header.store, header.first))),
             None => {
@@ -128,9 +128,9 @@ impl Log {
         for position in 0..segments.len() {
             let (first, path) = &segments[position];
             let proven = position + 1 < segments.len();
-            let bytes = std::fs::read(path).map_err(OpenError::io("reading", path))?;
-            let place = Place { path, first: *first, applied, proven, store };
-            size = bytes.len() as u64;
+            let (bytes, length) = segment::read(path)?;
+            size = length;
+            let place = Place { path, first: *first, applied, proven, store, length };
             if let Err(bad) = read_segment(&place, &bytes, position == 0, &mut contents) {
                 let damage = damage(&config.dir, path, &bad);
                 let highest = segments.last().map_or(0, |(first, _)| *first).max(bad.highest);
@@ -257,6 +257,7 @@ struct Place<'a> {
     applied: u64,
     proven: bool,
     store: u64,
+    length: u64,
 }
 
 fn read_segment(
@@ -289,10 +290,10 @@ fn read_segment(
         proven: place.proven,
     };
     let read = reader.read(contents);
-    if (bytes.len() as u64) < header.length {
+    if place.length < header.length {
         let what = format!("the file's end, where {} bytes should be", header.length);
         let highest = read.map_or_else(|bad| bad.highest, |()| contents.next);
-        return Err(Bad { offset: bytes.len(), index: contents.next, what, highest });
+        return Err(Bad { offset: place.length as usize, index: contents.next, what, highest });
     }
     read
 }

@@ -124,8 +124,9 @@ pub(crate) fn find(bytes: &[u8], from: usize, seed: u64) -> Option<(usize, Heade
 /// Whether part of the record whose header is at `at` was never written: its end, if a write
 /// stopped, or any whole sector, if the power did.
 pub(crate) fn is_torn(bytes: &[u8], at: usize, header: &Header) -> bool {
-    let end = header.end(at).min(bytes.len());
-    if is_blank(&bytes[end - FILLER_MIN..end]) {
+    let end = header.end(at);
+    // Behind `bytes` there are only zeroes.
+    if bytes.get(end - FILLER_MIN..end).is_none_or(is_blank) {
         return true;
     }
     let mut from = (at + 1).next_multiple_of(SECTOR);

@@ -48,6 +48,7 @@ pub(crate) struct Bad {
 
 /// A segment on the bench.
 pub(crate) struct Reader<'a> {
+    /// Its bytes; what the file holds behind them is zeroes.
     pub(crate) bytes: &'a [u8],
     pub(crate) path: &'a Path,
     pub(crate) seed: u64,
@@ -127,7 +128,7 @@ impl Reader<'_> {
             let what = format!("the end, though the state has seen entry {}", self.applied);
             return Err(self.bad(at, index, &what));
         }
-        Ok(Step::End(!record::is_blank(&self.bytes[at.min(self.bytes.len())..])))
+        Ok(Step::End(!self.is_blank_from(at)))
     }
 
     /// The record at `at` has its header, and other bytes than were written.
@@ -148,7 +149,11 @@ impl Reader<'_> {
 
     /// Whether the last batch's write stopped before `from`: nothing at all lies behind.
     fn stops(&self, from: usize, batch: u64) -> bool {
-        !self.proven && batch > self.applied && record::is_blank(&self.bytes[from..])
+        !self.proven && batch > self.applied && self.is_blank_from(from)
+    }
+
+    fn is_blank_from(&self, from: usize) -> bool {
+        self.bytes.get(from..).is_none_or(record::is_blank)
     }
 
     /// Whether the batch that begins with entry `batch` was durable once: the state holds part of

@@ -4,11 +4,11 @@
 //! something else than a power failure.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::disk::Disk;
-use super::record::{SECTOR, checksum};
+use super::record::{SECTOR, checksum, is_blank};
 use crate::command::Input;
 use crate::env::sync_dir;
 use crate::error::OpenError;
@@ -73,6 +73,34 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<(u64, PathBuf)>, OpenError> {
     }
     found.sort();
     Ok(found)
+}
+
+/// A segment's bytes up to its empty rest, and the file's length. What is left out is zeroes.
+pub(crate) fn read(path: &Path) -> Result<(Vec<u8>, u64), OpenError> {
+    const CHUNK: usize = 64 * 1024;
+    let failed = || OpenError::io("reading", path);
+    let mut file = File::open(path).map_err(failed())?;
+    let mut chunk = vec![0; CHUNK];
+    let (mut bytes, mut length) = (Vec::new(), 0);
+    loop {
+        let mut count = 0;
+        while count < CHUNK {
+            match file.read(&mut chunk[count..]) {
+                Ok(0) => break,
+                Ok(more) => count += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(failed()(error)),
+            }
+        }
+        if count == 0 {
+            return Ok((bytes, length));
+        }
+        if !is_blank(&chunk[..count]) {
+            bytes.resize(length as usize, 0);
+            bytes.extend_from_slice(&chunk[..count]);
+        }
+        length += count as u64;
+    }
 }
 
 /// Makes a segment; it has its name only once all of it is durable.
