@@ -36,7 +36,7 @@ fn service_account(api: &Api, pod: &mut Object) -> Result<(), Status> {
     pod["spec"]["serviceAccount"] = json!(name);
     let account = match api.object(Place::new(kinds::SERVICE_ACCOUNT, &namespace, &name)) {
         Ok(account) => account,
-        // It comes back when somebody removed it; pods need nothing from it but pull secrets.
+        // Pods need nothing from it but pull secrets, so they run without it, too.
         Err(status) if status.is_not_found() && name == "default" => return Ok(()),
         Err(status) if status.is_not_found() => {
             let why = format!(

@@ -1,16 +1,17 @@
 //! What there is to talk to, generated from the registry of kinds: versions, groups, resources,
-//! and schemas. Nothing here changes while a server runs, so the documents are made once.
+//! and schemas. Nothing here changes while a server runs; documents are made when asked for, since
+//! clients keep them.
 
 mod aggregated;
 mod openapi;
 mod resources;
 
 use crate::config::Config;
-use crate::http::{Form, Reply, discovery_form, json, reply_typed};
-use bytes::Bytes;
+use crate::http::{Form, Query, Reply, discovery_form, json, reply_typed};
 use edge_api::kinds::{self, Kind};
 use edge_api::status::Status;
-use http::HeaderMap;
+use http::header::CACHE_CONTROL;
+use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -47,7 +48,8 @@ fn platform() -> &'static str {
 /// The documents of one server.
 pub(crate) struct Documents {
     address: String,
-    schemas: OnceLock<BTreeMap<String, Bytes>>,
+    /// The documents' names by content; a document itself is made when it is asked for.
+    schemas: OnceLock<BTreeMap<String, String>>,
 }
 
 impl Documents {
@@ -57,7 +59,12 @@ impl Documents {
     }
 
     /// Answers a discovery path.
-    pub(crate) fn answer(&self, route: &Route, headers: &HeaderMap) -> Result<Reply, Status> {
+    pub(crate) fn answer(
+        &self,
+        route: &Route,
+        headers: &HeaderMap,
+        query: &Query,
+    ) -> Result<Reply, Status> {
         match route {
             Route::Root => Ok(json(200, paths().to_string())),
             Route::CoreVersions => Ok(self.versions(headers)),
@@ -75,7 +82,7 @@ impl Documents {
                 Ok(json(200, list.to_string()))
             }
             Route::OpenApiV2 => Ok(openapi::v2(headers)),
-            Route::OpenApiV3(path) => self.openapi(path),
+            Route::OpenApiV3(path) => self.openapi(path, query.get("hash")),
             _ => Err(Status::no_such_path()),
         }
     }
@@ -110,13 +117,19 @@ impl Documents {
         }
     }
 
-    fn openapi(&self, path: &str) -> Result<Reply, Status> {
-        let schemas = self.schemas.get_or_init(openapi::v3);
+    fn openapi(&self, path: &str, hash: Option<&str>) -> Result<Reply, Status> {
+        let hashes = self.schemas.get_or_init(openapi::hashes);
         if path.is_empty() {
-            return Ok(json(200, openapi::v3_index(schemas).to_string()));
+            return Ok(json(200, openapi::v3_index(hashes).to_string()));
         }
-        let document = schemas.get(path).ok_or_else(Status::no_such_path)?;
-        Ok(json(200, document.clone()))
+        let current = hashes.get(path).ok_or_else(Status::no_such_path)?;
+        let document = openapi::document_at(path).ok_or_else(Status::no_such_path)?;
+        let mut reply = json(200, document.to_string());
+        if hash == Some(current) {
+            let for_ever = HeaderValue::from_static("public, max-age=31536000, immutable");
+            reply.headers_mut().insert(CACHE_CONTROL, for_ever);
+        }
+        Ok(reply)
     }
 }
 

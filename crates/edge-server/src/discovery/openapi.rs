@@ -4,7 +4,6 @@
 
 use super::{groups, kinds_of};
 use crate::http::{Reply, reply_typed};
-use bytes::Bytes;
 use edge_api::kinds::Kind;
 use edge_api::schema::{self, Definition, Type};
 use http::HeaderMap;
@@ -13,32 +12,43 @@ use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The index of documents, each named by its content so that clients may keep it.
-pub(super) fn v3_index(documents: &BTreeMap<String, Bytes>) -> Value {
+pub(super) fn v3_index(hashes: &BTreeMap<String, String>) -> Value {
     let mut paths = Map::new();
-    for (path, document) in documents {
-        let digest = ring::digest::digest(&ring::digest::SHA256, document);
-        let hash: String = digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
+    for (path, hash) in hashes {
         let url = format!("/openapi/v3/{path}?hash={hash}");
         paths.insert(path.clone(), json!({ "serverRelativeURL": url }));
     }
     json!({ "paths": paths })
 }
 
-/// All documents, by the path of their group and version.
-pub(super) fn v3() -> BTreeMap<String, Bytes> {
+/// The digests of all documents, by their paths.
+pub(super) fn hashes() -> BTreeMap<String, String> {
     let mut all = vec![("", "v1")];
     for (group, versions) in groups() {
         all.extend(versions.into_iter().map(|version| (group, version)));
     }
-    let mut documents = BTreeMap::new();
+    let mut hashes = BTreeMap::new();
     for (group, version) in all {
         let path = match group {
             "" => format!("api/{version}"),
             group => format!("apis/{group}/{version}"),
         };
-        documents.insert(path, document(group, version).to_string().into());
+        let text = document(group, version).to_string();
+        let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+        let hash = digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
+        hashes.insert(path, hash);
     }
-    documents
+    hashes
+}
+
+/// The document of a path such as `apis/apps/v1`.
+pub(super) fn document_at(path: &str) -> Option<Value> {
+    let parts: Vec<&str> = path.split('/').collect();
+    match parts.as_slice() {
+        ["api", version] => Some(document("", version)),
+        ["apis", group, version] => Some(document(group, version)),
+        _ => None,
+    }
 }
 
 fn document(group: &str, version: &str) -> Value {

@@ -1,9 +1,12 @@
 //! A connection that gives up on a peer which stops reading: without this, a stalled client would
-//! hold its answer, and the objects in it, for ever.
+//! hold its answer, and the objects in it, for ever. Streams of an agent are another matter: they
+//! hold nothing here, and people do pause a log.
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -12,16 +15,28 @@ use tokio::time::Sleep;
 /// How long a single write may make no progress.
 const WRITE_STALL: Duration = Duration::from_secs(60);
 
+/// Whether a connection may stall, set once it carries an agent's stream.
+#[derive(Clone, Default)]
+pub(crate) struct Patience(Arc<AtomicBool>);
+
+impl Patience {
+    /// Lets the connection stall from now on.
+    pub(crate) fn grant(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Wraps a stream with a limit on how long a write may stall.
 pub(crate) struct Patient<T> {
     inner: T,
+    patience: Patience,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<T> Patient<T> {
     /// Wraps a stream.
-    pub(crate) fn new(inner: T) -> Patient<T> {
-        Patient { inner, stalled: None }
+    pub(crate) fn new(inner: T, patience: Patience) -> Patient<T> {
+        Patient { inner, patience, stalled: None }
     }
 
     fn judge<V>(
@@ -29,7 +44,7 @@ impl<T> Patient<T> {
         cx: &mut Context<'_>,
         result: Poll<io::Result<V>>,
     ) -> Poll<io::Result<V>> {
-        if result.is_ready() {
+        if result.is_ready() || self.patience.0.load(Ordering::Relaxed) {
             self.stalled = None;
             return result;
         }

@@ -1,12 +1,13 @@
 //! The listening socket and its connections: how many there may be, how long each may take over
 //! its handshake and its headers, and how they end when the server does.
 
-use super::io::Patient;
+use super::io::{Patience, Patient};
 use super::serve::{Front, Peer};
 use crate::auth::Identity;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
+use socket2::{SockRef, TcpKeepalive};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ const HEADER_BYTES: usize = 64 * 1024;
 const HEADER_COUNT: usize = 128;
 /// How long open connections are given at shutdown.
 const DRAIN: Duration = Duration::from_secs(3);
+/// Silence after which a peer is asked whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 /// Pause after the system refused a connection, for want of descriptors usually.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -90,6 +93,9 @@ async fn serve(
     mut stop: watch::Receiver<bool>,
 ) {
     let _ = stream.set_nodelay(true);
+    // A board that lost power closes nothing; without this its watches would stay.
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4);
+    let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
     let handshake = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream));
     let stream = match handshake.await {
         Ok(Ok(stream)) => stream,
@@ -104,7 +110,8 @@ async fn serve(
             None => return tracing::debug!("certificate of {address} has no common name"),
         },
     };
-    let peer = Arc::new(Peer { identity, stop: stop.clone() });
+    let patience = Patience::default();
+    let peer = Arc::new(Peer { identity, patience: patience.clone(), stop: stop.clone() });
     let service = service_fn(move |request| {
         let (front, peer) = (front.clone(), peer.clone());
         async move { Ok::<_, std::convert::Infallible>(front.answer(peer, request).await) }
@@ -115,7 +122,7 @@ async fn serve(
         .header_read_timeout(HEADERS)
         .max_buf_size(HEADER_BYTES)
         .max_headers(HEADER_COUNT);
-    let io = TokioIo::new(Patient::new(stream));
+    let io = TokioIo::new(Patient::new(stream, patience));
     let connection = builder.serve_connection(io, service).with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let result = tokio::select! {

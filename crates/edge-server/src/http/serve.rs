@@ -2,6 +2,7 @@
 //! request ends in an answer and is counted, whatever went wrong.
 
 use super::body::ReplyBody;
+use super::io::Patience;
 use super::query::Query;
 use super::reply::{self, Reply};
 use super::route::{self, Route, Target};
@@ -20,6 +21,8 @@ use tokio::sync::watch;
 pub(crate) struct Peer {
     /// Who it is.
     pub(crate) identity: Identity,
+    /// Whether the connection may stall.
+    pub(crate) patience: Patience,
     /// Turns true when the server ends.
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -78,6 +81,7 @@ impl Front {
         let ask = Ask { verb, target: &target, fields };
         auth::authorize(&self.api, &peer.identity, &ask)?;
         if matches!(target.sub.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy") {
+            peer.patience.grant();
             return self.agents.pass(&self.api, &target, &query, request).await;
         }
         let (head, body) = request.into_parts();
@@ -121,7 +125,7 @@ impl Front {
                 "text/plain; version=0.0.4; charset=utf-8",
                 ReplyBody::of(metrics::render(&self.api)),
             )),
-            other => self.discovery.answer(other, headers),
+            other => self.discovery.answer(other, headers, query),
         }
     }
 }
