@@ -25,6 +25,7 @@ if [ "${1:-build}" = test ]; then
   need podman podman
   need runc runc
   need ip iproute2
+  need nft nftables
   need qemu-aarch64-static qemu-user-static
   [ -x /bin/busybox ] && ! ldd /bin/busybox >/dev/null 2>&1 || missing+=(busybox-static)
 fi
