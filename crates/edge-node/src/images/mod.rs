@@ -3,6 +3,7 @@
 //! overlayfs mounts as they are.
 
 mod archive;
+pub mod build;
 mod collect;
 mod decompress;
 mod digest;
@@ -14,12 +15,14 @@ mod layers;
 mod manifest;
 mod pax;
 mod platform;
+mod program;
 mod progress;
 mod reference;
 mod registry;
 mod tarstream;
 mod turns;
 mod unpack;
+pub mod webserver;
 
 #[cfg(test)]
 mod tests;

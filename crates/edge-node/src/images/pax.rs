@@ -141,7 +141,7 @@ impl Sparse {
             lines.finish()?;
         }
         let size = self.size.ok_or_else(|| bad("a sparse file without its size"))?;
-        if self.numbers.len() % 2 != 0 {
+        if !self.numbers.len().is_multiple_of(2) {
             return Err(bad("a sparse file's map has an odd number of fields"));
         }
         let pairs = self.numbers.chunks_exact(2).map(|pair| (pair[0], pair[1]));

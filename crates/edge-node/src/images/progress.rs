@@ -92,9 +92,11 @@ impl fmt::Display for Size {
     }
 }
 
+type Tell = dyn Fn(&Step) + Send + Sync;
+
 /// Where steps are told; cheap to clone, and silent by default.
 #[derive(Clone, Default)]
-pub struct Progress(Option<Arc<dyn Fn(&Step) + Send + Sync>>);
+pub struct Progress(Option<Arc<Tell>>);
 
 impl Progress {
     /// Tells each step to `tell`, which must not block.

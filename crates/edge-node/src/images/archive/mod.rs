@@ -146,7 +146,7 @@ impl Read for Pipe {
 
 /// Takes the archive apart.
 fn collect(source: impl Read, ingest: &Ingest) -> Result<Contents, ImageError> {
-    let stream = |e: io::Error| unsmuggle(e, |e| stream_error(e));
+    let stream = |e: io::Error| unsmuggle(e, stream_error);
     let mut tar = TarReader::new(Decompressor::new(source).map_err(stream)?);
     let mut contents = Contents::default();
     while let Some(entry) = tar.next().map_err(stream)? {
@@ -213,7 +213,7 @@ fn store(
     let mut file = File::create(temporary.path())
         .map_err(|e| ImageError::file("create", temporary.path(), &e))?;
     let mut hashing = HashingReader::new(tar.take(entry.size));
-    io::copy(&mut hashing, &mut file).map_err(|e| unsmuggle(e, |e| stream_error(e)))?;
+    io::copy(&mut hashing, &mut file).map_err(|e| unsmuggle(e, stream_error))?;
     let (digest, size) = hashing.finish();
     if size != entry.size {
         return Err(ImageError::malformed(WHAT, format!("it ends in the middle of {path}")));

@@ -353,7 +353,9 @@ fn sparse_files_keep_their_holes_and_huge_ones_are_refused() {
             gnu.set_entry_type(EntryType::GNUSparse);
             gnu.set_size(0);
             gnu.set_mode(0o644);
-            (gnu.set_uid(0), gnu.set_gid(0), gnu.set_mtime(0));
+            gnu.set_uid(0);
+            gnu.set_gid(0);
+            gnu.set_mtime(0);
             gnu.as_gnu_mut().unwrap().set_real_size(100 << 30);
             gnu
         };
