@@ -4,7 +4,10 @@
 
 mod board;
 mod command;
+mod demo;
+mod images;
 mod kubectl;
+mod survive;
 
 /// Whether this machine can run boards. What is missing is said aloud: a silent skip would
 /// look like a pass.

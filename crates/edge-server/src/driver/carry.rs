@@ -5,6 +5,7 @@
 use edge_api::kinds::{self, Kind};
 use edge_api::status::{Reason, Status};
 use edge_api::{Object, meta};
+use edge_core::controllers::replicaset;
 use edge_core::plan::Action;
 use futures_util::stream::{self, StreamExt};
 use serde_json::json;
@@ -38,7 +39,7 @@ pub(super) async fn out(
             other => writes.push(other),
         }
     }
-    let work = lanes(writes).into_iter().map(|lane| follow(api, &who, source, lane));
+    let work = lanes(writes).into_iter().map(|lane| follow(api, &who, source, lane, recorder));
     stream::iter(work).buffer_unordered(AT_ONCE).collect::<()>().await;
 }
 
@@ -68,7 +69,7 @@ fn subject(action: &Action) -> Option<String> {
     }
 }
 
-async fn follow(api: &Api, who: &Identity, source: &str, lane: Lane) {
+async fn follow(api: &Api, who: &Identity, source: &'static str, lane: Lane, recorder: &Recorder) {
     // Our own write moved the object on: the next one in the lane builds on it.
     let mut version: Option<String> = None;
     for action in lane.actions {
@@ -79,6 +80,7 @@ async fn follow(api: &Api, who: &Identity, source: &str, lane: Lane) {
                 }
                 update(api, who, kind, object, sub).await.map(|next| version = Some(next))
             }
+            Action::Create { kind, object } => create(api, who, kind, object, recorder).await,
             other => act(api, who, other).await,
         };
         if let Err(error) = done {
@@ -132,10 +134,6 @@ fn completed(api: &Api, place: Place<'_>, planned: Object) -> Result<Object, Sta
 async fn act(api: &Api, who: &Identity, action: Action) -> Result<(), Status> {
     let options = WriteOptions::default();
     match action {
-        Action::Create { kind, object } => {
-            let namespace = meta::namespace(&object).to_owned();
-            api.create(who, kind, &namespace, object, &options).await.map(drop)
-        }
         Action::Delete { kind, namespace, name, uid } => {
             let place = Place::new(kind, &namespace, &name);
             let options = DeleteOptions { uid: Some(uid), ..DeleteOptions::default() };
@@ -153,9 +151,44 @@ async fn act(api: &Api, who: &Identity, action: Action) -> Result<(), Status> {
             });
             api.bind(who, &namespace, &name, &binding, &options).await.map(drop)
         }
-        Action::Update { kind, object, sub } => update(api, who, kind, object, sub).await.map(drop),
-        Action::Event { .. } => Ok(()),
+        // Those have ways of their own.
+        Action::Create { .. } | Action::Update { .. } | Action::Event { .. } => Ok(()),
     }
+}
+
+/// Creates, and tells of a pod under its owner, as only now its name is known.
+async fn create(
+    api: &Api,
+    who: &Identity,
+    kind: &'static Kind,
+    object: Object,
+    recorder: &Recorder,
+) -> Result<(), Status> {
+    let namespace = meta::namespace(&object).to_owned();
+    let told = if kind == kinds::POD { owner(&object) } else { None };
+    let created = api.create(who, kind, &namespace, object, &WriteOptions::default()).await;
+    let Some(owner) = told else { return created.map(drop) };
+    recorder.record(match &created {
+        Ok(written) => {
+            let text = format!("Created pod: {}", meta::name(&written.object));
+            Action::event(replicaset::SOURCE, &owner, "SuccessfulCreate", text)
+        }
+        Err(error) => {
+            let text = format!("Error creating: {}", error.message);
+            Action::warning(replicaset::SOURCE, &owner, "FailedCreate", text)
+        }
+    });
+    created.map(drop)
+}
+
+/// As much of an object's controller as an event needs.
+fn owner(object: &Object) -> Option<Object> {
+    let owner = meta::controller(object)?;
+    Some(json!({
+        "apiVersion": owner.api_version,
+        "kind": owner.kind,
+        "metadata": {"namespace": meta::namespace(object), "name": owner.name, "uid": owner.uid},
+    }))
 }
 
 #[cfg(test)]
