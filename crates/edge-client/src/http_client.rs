@@ -190,6 +190,7 @@ impl Client {
         let slow = || Error::Timeout { operation: call.operation(), seconds: limit.as_secs() };
         let sent = tokio::time::timeout(limit, self.send(call.request()?)).await;
         let Open { response, server, mut sender } = sent.map_err(|_| slow())??;
+        self.judge(server, response.status());
         let (head, mut incoming) = response.into_parts();
         let mut body = BytesMut::new();
         loop {
@@ -226,7 +227,8 @@ impl Client {
         let limit = self.inner.patience.answer;
         let slow = || Error::Timeout { operation: call.operation(), seconds: limit.as_secs() };
         let sent = tokio::time::timeout(limit, self.send(call.request()?)).await;
-        let response = sent.map_err(|_| slow())??.response;
+        let Open { response, server, .. } = sent.map_err(|_| slow())??;
+        self.judge(server, response.status());
         if response.status() < StatusCode::BAD_REQUEST {
             return Ok(response);
         }
@@ -236,6 +238,14 @@ impl Client {
     /// The error in an answer to [`Client::request`] whose code is a failure.
     pub async fn refused(&self, call: &Call, response: Response<Incoming>) -> Error {
         read_failure(call, response, self.inner.patience.answer).await
+    }
+
+    /// A server that cannot help right now is left for the next one.
+    fn judge(&self, server: usize, status: StatusCode) {
+        if (502..=504).contains(&status.as_u16()) {
+            let next = (server + 1) % self.inner.servers.len();
+            self.inner.current.store(next, Ordering::Relaxed);
+        }
     }
 
     /// Sends over an idle connection or a new one, to the first server that takes it.

@@ -20,7 +20,7 @@ mod writing;
 pub use io::Io;
 
 use args::{Args, Command};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use commands::labels::Field;
 use fault::Fault;
 use session::Session;
@@ -52,6 +52,7 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
+    let args = plain_flags(args.into_iter().map(Into::into).collect());
     let args = match Args::try_parse_from(args) {
         Ok(args) => args,
         Err(error) => return usage(&error, &mut io),
@@ -69,6 +70,33 @@ where
             fault.code()
         }
     }
+}
+
+/// `--watch=true` is `--watch`, and `--watch=false` is nothing, as people know it from `kubectl`.
+fn plain_flags(args: Vec<OsString>) -> Vec<OsString> {
+    let root = Args::command();
+    let mut command = &root;
+    for word in args.iter().skip(1).filter_map(|arg| arg.to_str()) {
+        command = command.find_subcommand(word).unwrap_or(command);
+    }
+    let is_switch = |name: &str| {
+        let mut all = root.get_arguments().chain(command.get_arguments());
+        all.any(|argument| {
+            argument.get_long() == Some(name)
+                && matches!(argument.get_action(), clap::ArgAction::SetTrue)
+        })
+    };
+    let mut done = false;
+    let plain = |arg: OsString| {
+        done |= arg == "--";
+        let pair = arg.to_str().and_then(|text| text.strip_prefix("--")?.split_once('='));
+        match pair.filter(|(name, _)| !done && is_switch(name)) {
+            Some((name, "true")) => Some(format!("--{name}").into()),
+            Some((_, "false")) => None,
+            _ => Some(arg),
+        }
+    };
+    args.into_iter().filter_map(plain).collect()
 }
 
 /// Help goes to the output, mistakes beside it.
@@ -109,5 +137,34 @@ async fn dispatch(command: Command, session: &mut Session) -> Result<(), Fault> 
         Command::ApiVersions => commands::info::api_versions(session).await,
         Command::Config(args) => commands::info::config(args, session),
         Command::Completion(args) => commands::completion::run(&args, session),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn switches_take_true_and_false() {
+        let plain = |line: &str| {
+            let args = line.split(' ').map(OsString::from).collect();
+            let words = plain_flags(args);
+            words.iter().map(|word| word.to_str().unwrap()).collect::<Vec<_>>().join(" ")
+        };
+        let table = [
+            ("x get pods --watch=false -A", "x get pods -A"),
+            ("x get pods --watch=true", "x get pods --watch"),
+            ("x rollout status d --watch=false", "x rollout status d --watch=false"),
+            ("x exec p -- a --watch=false", "x exec p -- a --watch=false"),
+            ("x get --no-headers=no", "x get --no-headers=no"),
+        ];
+        for (line, wanted) in table {
+            assert_eq!(plain(line), wanted);
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod age;
 pub(crate) mod columns;
 pub(crate) mod jsonpath;
 pub(crate) mod tabs;
+pub(crate) mod yaml;
 
 use crate::fault::Fault;
 use crate::resource::Resource;
@@ -67,18 +68,13 @@ impl Format {
     pub(crate) fn render(&self, object: &Object) -> Result<String, Fault> {
         match self {
             Format::Table { .. } => Ok(String::new()),
-            Format::Yaml => yaml(object),
+            Format::Yaml => Ok(yaml::write(object)),
             Format::Json => json(object),
             Format::Name => Ok(names(object)),
             Format::Template(template) => template.render(object),
             Format::Columns(columns) => columns.render(object),
         }
     }
-}
-
-/// YAML as `kubectl` writes it.
-pub(crate) fn yaml(object: &Object) -> Result<String, Fault> {
-    serde_yaml::to_string(object).map_err(|error| Fault::text(format!("write YAML: {error}")))
 }
 
 /// JSON, indented by four as `kubectl` does.

@@ -65,6 +65,17 @@ async fn the_next_server_takes_over_and_is_remembered() {
 }
 
 #[tokio::test]
+async fn a_server_that_cannot_help_is_left() {
+    let busy =
+        serve(|_, _| Some(answer(503, &status(503, "ServiceUnavailable", "no leader")))).await;
+    let good = serve(|_, _| Some(answer(200, &json!({})))).await;
+    let client = client(&[busy.url.clone(), good.url.clone()]);
+    client.get(kinds::NODE, "", "board").await.unwrap();
+    client.get(kinds::NODE, "", "board").await.unwrap();
+    assert_eq!((busy.seen().len(), good.seen().len()), (1, 2));
+}
+
+#[tokio::test]
 async fn refusals_are_statuses_in_the_servers_words() {
     let fake = serve(|number, _| match number {
         0 => Some(answer(404, &status(404, "NotFound", "pods \"x\" not found"))),

@@ -36,7 +36,9 @@ pub(crate) struct Apply {
 
 pub(crate) async fn run(args: Apply, session: &mut Session) -> Result<(), Fault> {
     if args.files.filename.is_empty() {
-        return Err(Fault::text("must specify one of -f and -k: name the files with -f"));
+        return Err(Fault::text(
+            "must specify one of -f: a file, a directory, or - for standard input",
+        ));
     }
     let format = Format::parse(args.writing.output.as_deref())?;
     let selector = match &args.selector {

@@ -107,7 +107,7 @@ async fn one(
     let created = writing::create(session, &resource, &namespace, &object, &params).await;
     let created = created.map_err(|error| match source {
         Some(source) => Fault::when(error, format!("error when creating {source:?}")),
-        None => Fault::when(error, format!("failed to create {}", resource.singular)),
+        None => Fault::from(error),
     })?;
     writing.report(session, &resource, &created, "created")
 }

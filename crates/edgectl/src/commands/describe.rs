@@ -165,7 +165,7 @@ async fn subject(
         }
         _ => {}
     }
-    let speaks = !matches!(target.resource.kind.as_str(), "ConfigMap" | "Secret" | "Event");
+    let speaks = !matches!(target.resource.kind.as_str(), "Namespace" | "Secret" | "Event");
     if with_events && speaks {
         subject.events = Some(events(session, &subject.object).await);
     }

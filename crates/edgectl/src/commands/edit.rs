@@ -43,7 +43,7 @@ pub(crate) async fn run(args: Edit, session: &mut Session) -> Result<(), Fault> 
     let target = one(session, &args.words).await?;
     let mut object = target.read(session).await?;
     output::tidy(&mut object);
-    let original = format!("{HINT}{}", output::yaml(&object)?);
+    let original = format!("{HINT}{}", output::yaml::write(&object));
     let mut draft = write(&target, &original)?;
     session.io.flush()?;
     open_editor(&draft.path)?;

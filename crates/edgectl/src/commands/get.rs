@@ -57,6 +57,9 @@ pub(crate) struct Get {
     /// Sort by a field, as in `.metadata.creationTimestamp`
     #[arg(long, value_name = "PATH")]
     sort_by: Option<String>,
+    /// Show what the server answers to this path, as it is
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["words", "watch", "output"])]
+    raw: Option<String>,
     /// Keep metadata.managedFields in YAML and JSON
     #[arg(long)]
     show_managed_fields: bool,
@@ -73,6 +76,10 @@ struct Ask {
 }
 
 pub(crate) async fn run(args: Get, session: &mut Session) -> Result<(), Fault> {
+    if let Some(path) = &args.raw {
+        let text = session.client()?.text(&Call::get(path.as_str()).accept("*/*")).await?;
+        return session.io.print(&text);
+    }
     let format = Format::parse(args.output.as_deref())?;
     let asks = asks(&args, session).await?;
     if args.watch || args.watch_only {

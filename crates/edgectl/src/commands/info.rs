@@ -182,7 +182,7 @@ pub(crate) fn config(args: ConfigArgs, session: &mut Session) -> Result<(), Faul
                 "namespace": config.namespace.as_deref().unwrap_or("default"),
                 "context": file.current_context(),
             });
-            let text = output::yaml(&view)?;
+            let text = output::yaml::write(&view);
             session.io.print(&text)
         }
     }

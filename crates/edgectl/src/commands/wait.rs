@@ -103,8 +103,7 @@ pub(crate) async fn run(args: Wait, session: &mut Session) -> Result<(), Fault> 
         let result = waited.unwrap_or_else(|_| {
             Err(Fault::text(format!(
                 "timed out waiting for the condition on {}/{}",
-                target.resource.plural_name(),
-                target.name
+                target.resource.plural, target.name
             )))
         });
         match result {

@@ -84,14 +84,17 @@ fn conditions(status: &Object, paper: &mut Paper) {
     let rows: Vec<Vec<String>> = all
         .iter()
         .map(|one| {
-            vec![
+            let cells = [
                 text(&one["type"]),
                 text(&one["status"]),
                 paper.moment(&one["lastHeartbeatTime"]),
                 paper.moment(&one["lastTransitionTime"]),
                 text(&one["reason"]),
-                text(&one["message"]),
-            ]
+            ];
+            // `kubectl` ends all cells but the last with a space.
+            let mut row: Vec<String> = cells.into_iter().map(|cell| cell + " ").collect();
+            row.push(text(&one["message"]));
+            row
         })
         .collect();
     let header = ["Type", "Status", "LastHeartbeatTime", "LastTransitionTime", "Reason", "Message"];
@@ -116,7 +119,10 @@ fn system(info: &Object, paper: &mut Paper) {
     }
 }
 
-const RESOURCES: [&str; 2] = ["cpu", "memory"];
+const RESOURCES: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
+
+/// How many of them each pod's line shows.
+const SHOWN: usize = 2;
 
 fn pods(pods: &[Object], allocatable: &Object, paper: &mut Paper) {
     let living: Vec<&Object> = pods
@@ -124,15 +130,17 @@ fn pods(pods: &[Object], allocatable: &Object, paper: &mut Paper) {
         .filter(|pod| !matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed")))
         .collect();
     paper.line(0, format!("Non-terminated Pods:\t({} in total)", living.len()));
-    let mut totals = [[0i64; 2]; 2];
+    let mut totals = [[0i64; 2]; 3];
     let mut rows = Vec::new();
     for pod in living {
-        let mut row = vec![meta::namespace(pod).to_string(), meta::name(pod).to_string()];
+        let mut row = [meta::namespace(pod), meta::name(pod), ""].map(str::to_string).to_vec();
         for (n, resource) in RESOURCES.iter().enumerate() {
             for (m, field) in ["requests", "limits"].iter().enumerate() {
                 let amount = sum(pod, field, resource);
                 totals[n][m] += amount;
-                row.push(share(amount, resource, allocatable));
+                if n < SHOWN {
+                    row.push(share(amount, resource, allocatable));
+                }
             }
         }
         row.push(paper.age(&pod["metadata"]["creationTimestamp"]));
@@ -141,6 +149,7 @@ fn pods(pods: &[Object], allocatable: &Object, paper: &mut Paper) {
     let header = [
         "Namespace",
         "Name",
+        "",
         "CPU Requests",
         "CPU Limits",
         "Memory Requests",
@@ -172,7 +181,7 @@ fn share(milli: i64, resource: &str, allocatable: &Object) -> String {
     let whole = Quantity::milli_of(&allocatable[resource]);
     let percent = if whole > 0 { i128::from(milli) * 100 / i128::from(whole) } else { 0 };
     let amount = match resource {
-        "memory" => Quantity::from_bytes(milli / 1000).to_string(),
+        "memory" | "ephemeral-storage" => Quantity::from_bytes(milli / 1000).to_string(),
         _ => Quantity::from_milli(milli).to_string(),
     };
     format!("{amount} ({percent}%)")

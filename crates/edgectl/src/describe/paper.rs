@@ -112,8 +112,12 @@ impl Paper {
             return;
         }
         self.line(0, "Events:");
-        let rows: Vec<Vec<String>> = events.iter().map(|event| self.event(event)).collect();
-        self.table(1, &["Type", "Reason", "Age", "From", "Message"], &rows);
+        self.line(1, "Type\tReason\tAge\tFrom\tMessage");
+        self.line(1, "----\t------\t----\t----\t-------");
+        for event in events {
+            let row = self.event(event).join("\t");
+            self.line(1, row);
+        }
     }
 
     fn event(&self, event: &Object) -> Vec<String> {

@@ -58,7 +58,8 @@ fn conditions(status: &Object, paper: &mut Paper) {
         return;
     }
     paper.line(0, "Conditions:");
-    let row = |one: &Object| vec![text(&one["type"]), text(&one["status"]), text(&one["reason"])];
+    let row =
+        |one: &Object| vec![text(&one["type"]) + " ", text(&one["status"]), text(&one["reason"])];
     let rows: Vec<Vec<String>> = all.iter().map(row).collect();
     paper.table(1, &["Type", "Status", "Reason"], &rows);
 }

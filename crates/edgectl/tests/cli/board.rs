@@ -160,7 +160,9 @@ async fn one(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infall
             format!("{status}\n{}\n", json!({"loaded": ["docker.io/library/web:1"]}))
         }
         (_, "/images") => {
-            json!([{"id": "sha256:0123456789abcdef", "tags": ["web:1"], "bytes": 2048}]).to_string()
+            let image = json!({"id": "sha256:0123456789abcdef", "repoTags": ["web:1"],
+                               "repoDigests": [], "sizeBytes": 2048});
+            json!({"images": [image]}).to_string()
         }
         (_, path) if path.starts_with("/containerLogs/") => {
             format!("{path}\n{query}\nlast line\n")

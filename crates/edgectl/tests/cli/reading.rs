@@ -48,6 +48,10 @@ async fn tables_and_other_formats() {
     assert_eq!(columns.ok(), "N     R\nweb   2\n");
     let field = world.run("get pods --field-selector status.phase=Pending").await;
     assert_eq!(field.err, "No resources found in default namespace.\n");
+    let raw = world.run("get --raw /readyz").await.ok();
+    assert!(raw.starts_with("ok"), "{raw}");
+    let flags = world.run("get deploy --watch=false --no-headers=true -o name").await.ok();
+    assert_eq!(flags, "deployment.apps/web\n");
     let sorted = world.run("get ns --sort-by=.metadata.name -o name").await.ok();
     let mut in_order: Vec<&str> = sorted.lines().collect();
     in_order.sort_unstable();

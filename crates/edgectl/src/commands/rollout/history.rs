@@ -58,8 +58,9 @@ pub(super) async fn history(args: History, session: &mut Session) -> Result<(), 
             return session.io.print(&text);
         }
         session.io.line(format!("{reference} with revision #{}", args.revision))?;
+        session.io.line("Pod Template:")?;
         let text = describe::template(&set["spec"]["template"]);
-        return session.io.print(&text);
+        return session.io.line(text);
     }
     session.io.line(format!("{reference} "))?;
     let mut text = "REVISION\tCHANGE-CAUSE\n".to_string();
