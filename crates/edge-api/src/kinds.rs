@@ -231,4 +231,6 @@ fn source(event: &Object) -> Option<String> {
 }
 
 #[cfg(test)]
+mod garbage_tests;
+#[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::Object;
 use crate::kinds::Kind;
-use crate::status::{Cause, Details, Reason, Status};
+use crate::status::{Reason, Status};
 
 mod strategic;
 mod three_way;
@@ -93,12 +93,8 @@ fn not_a_map(patch: &Value) -> Status {
 
 /// A patch that is well formed but cannot be applied to this object.
 fn unprocessable(why: impl std::fmt::Display) -> Status {
-    let why = why.to_string();
-    let message = format!("the server rejected our request due to an error in our request: {why}");
-    let cause =
-        Cause { reason: "UnexpectedServerResponse".into(), message: why, field: String::new() };
-    let details = Details { causes: vec![cause], ..Details::default() };
-    Status { details: Some(Box::new(details)), ..Status::new(Reason::Invalid, message) }
+    let message = "the server rejected our request due to an error in our request";
+    Status::new(Reason::Invalid, format!("{message}: {why}"))
 }
 
 /// Applies a JSON patch (RFC 6902), all of it or nothing.

@@ -38,11 +38,9 @@ pub(super) fn selectors(
 ) -> Result<(LabelSelector, FieldSelector), Status> {
     let labels = match query.get("labelSelector") {
         None => LabelSelector::everything(),
-        Some(text) => LabelSelector::parse(text).map_err(|error| {
-            Status::bad_request(format!(
-                "unable to parse requirement: {error} (labelSelector {text:?})"
-            ))
-        })?,
+        Some(text) => {
+            LabelSelector::parse(text).map_err(|error| Status::bad_request(error.to_string()))?
+        }
     };
     let fields = match query.get("fieldSelector") {
         None => FieldSelector::default(),
