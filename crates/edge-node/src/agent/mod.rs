@@ -108,6 +108,7 @@ pub async fn run(
     )
     .await
     .map_err(AgentError::Serve)?;
+    tracing::info!("agent {} listens on {}", config.name, config.listen);
     let mut tasks = JoinSet::new();
     tasks.spawn(server.run(board.clone()));
     tasks.spawn(services::run(board.clone()));

@@ -264,7 +264,7 @@ pub(crate) fn status(
         "nodeInfo": {
             "architecture": architecture(),
             "bootID": facts.boot_id,
-            "containerRuntimeVersion": format!("edged://{}", identity.version),
+            "containerRuntimeVersion": format!("edged://{}", own_version(&identity.version)),
             "kernelVersion": facts.kernel,
             "kubeProxyVersion": "",
             "kubeletVersion": kubelet_version(&identity.version),
@@ -279,6 +279,11 @@ pub(crate) fn status(
 /// The Kubernetes release whose kubelet this is like, and ours.
 fn kubelet_version(version: &str) -> String {
     if version.starts_with('v') { version.to_owned() } else { format!("v1.33.0+edged-{version}") }
+}
+
+/// Our own part of `v1.33.0+edged.0.1.0`.
+fn own_version(version: &str) -> &str {
+    version.rsplit_once("edged.").map_or(version, |(_, own)| own)
 }
 
 #[cfg(test)]

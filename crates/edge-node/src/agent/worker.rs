@@ -9,7 +9,6 @@ use std::time::Duration;
 use edge_api::k8s::api::core::v1::Pod;
 use edge_api::{Object, meta};
 use edge_core::pod::{Action, Desired, Observation, ObservedPod, RunState, plan, status};
-use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -113,11 +112,12 @@ impl Worker {
             if plan.done {
                 break;
             }
+            // What has begun changes what comes next, and when.
             rounds = if busy { rounds + 1 } else { 0 };
             if rounds > ROUNDS {
                 tracing::warn!("pod {} changes too fast; slowed down", self.pod.label());
                 tokio::time::sleep(ROUND_PAUSE).await;
-            } else if busy && self.instant() {
+            } else if busy {
                 continue;
             }
             self.wait(plan.wake_at_ms).await;
@@ -137,15 +137,6 @@ impl Worker {
         let logs = self.board.log_dir(self.pod.namespace(), self.pod.name(), &uid);
         let _ = tokio::fs::remove_dir_all(&logs).await;
         self.board.routes().retain(|_, pod| *pod != uid);
-    }
-
-    /// True when an action has just changed the plan without any work beside us.
-    fn instant(&self) -> bool {
-        self.observed.containers.values().any(|seen| {
-            seen.stopping
-                .as_ref()
-                .is_some_and(|s| s.signalled_ms.is_none() && s.killed_ms.is_none())
-        })
     }
 
     async fn wait(&mut self, wake_at_ms: Option<i64>) {

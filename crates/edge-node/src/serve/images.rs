@@ -25,11 +25,11 @@ pub(super) fn list(board: &Board) -> Reply {
         .list()
         .into_iter()
         .map(|image| {
-            json!({ "id": image.id, "repoTags": image.tags, "repoDigests": image.digests,
-                "sizeBytes": image.bytes })
+            json!({ "id": image.id, "tags": image.tags, "digests": image.digests,
+                "bytes": image.bytes })
         })
         .collect();
-    reply::json(200, &json!({ "images": images }))
+    reply::json(200, &Value::Array(images))
 }
 
 /// Takes an archive in, and tells how it goes in lines of JSON.
