@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use edge_api::kinds::POD;
 use edge_api::{Object, meta};
@@ -15,6 +16,9 @@ use super::board::Board;
 use super::sources;
 use super::worker::{INBOX, Message, Worker, desired};
 use crate::seams::Exit;
+
+/// How long the API may take for its first answer, before the ledger stands in for it.
+const API_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What comes in from outside the API.
 pub(crate) struct Feeds {
@@ -47,8 +51,16 @@ pub(crate) async fn run(board: Arc<Board>, mut feeds: Feeds) {
         running: JoinSet::new(),
         again: BTreeMap::new(),
     };
-    for pod in board.ledger.pods() {
-        pods.apply(pod).await;
+    // The API knows more than the ledger (what was reported, restart counts), so it is asked first.
+    tokio::select! {
+        event = watcher.next() => pods.event(event).await,
+        () = tokio::time::sleep(API_PATIENCE) => {
+            tracing::info!("no server answers: pods are started as the ledger has them");
+            for pod in board.ledger.pods() {
+                pods.apply(pod).await;
+            }
+        }
+        _ = feeds.shutdown.changed() => return,
     }
     loop {
         tokio::select! {

@@ -19,6 +19,8 @@ const RETRY_LAST_MS: i64 = 30_000;
 pub(crate) struct Reporter {
     /// The status that the API has, as far as is known.
     acked: Value,
+    /// False as long as the API has not been heard.
+    known: bool,
     /// The report under way.
     sending: Option<Value>,
     failures: u32,
@@ -26,9 +28,19 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
-    /// `acked` is the status that the API has.
-    pub(crate) fn new(acked: Value) -> Reporter {
-        Reporter { acked, sending: None, failures: 0, retry_at_ms: None }
+    /// `acked` is the status that the API has; `None` when only the ledger has been read.
+    pub(crate) fn new(acked: Option<Value>) -> Reporter {
+        let known = acked.is_some();
+        let acked = acked.unwrap_or_default();
+        Reporter { acked, known, sending: None, failures: 0, retry_at_ms: None }
+    }
+
+    /// The pod has been seen in the API, with this status.
+    pub(crate) fn meet(&mut self, status: &Value) {
+        if !self.known {
+            self.acked = status.clone();
+            self.known = true;
+        }
     }
 
     /// True while a report is under way.
@@ -54,7 +66,7 @@ impl Reporter {
         status: &Value,
         now_ms: i64,
     ) -> Option<impl Future<Output = Done> + Send + 'static> {
-        if self.busy() || self.retry_at_ms.is_some_and(|at| now_ms < at) {
+        if !self.known || self.busy() || self.retry_at_ms.is_some_and(|at| now_ms < at) {
             return None;
         }
         let patch = status_patch(pod.uid(), &self.acked, status);

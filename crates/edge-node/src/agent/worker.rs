@@ -74,7 +74,8 @@ impl Worker {
         inbox: mpsc::Receiver<Message>,
     ) -> Worker {
         let (observed, network) = gather::observe(&board, &pod, &raw);
-        let reporter = Reporter::new(raw["status"].clone());
+        let from_api = !meta::resource_version(&raw).is_empty();
+        let reporter = Reporter::new(from_api.then(|| raw["status"].clone()));
         let worker = Worker {
             board,
             raw: Arc::new(raw),
@@ -200,6 +201,7 @@ impl Worker {
         let meta_changed = ["labels", "annotations"]
             .iter()
             .any(|key| self.raw["metadata"].get(key) != object["metadata"].get(key));
+        self.reporter.meet(&object["status"]);
         gather::adopt_foreign_conditions(&mut self.observed.reported, &object["status"]);
         gather::adopt_foreign_conditions(self.reporter.acked(), &object["status"]);
         self.raw = Arc::new(object);
