@@ -32,6 +32,8 @@ pub(crate) enum Done {
     Volumes(BTreeMap<String, PathBuf>),
     /// A status was reported, or could not be; with whether trying again makes sense.
     Reported(Result<(), bool>),
+    /// The pod has been written into the ledger.
+    Recorded,
     /// Nothing to tell.
     Nothing,
 }

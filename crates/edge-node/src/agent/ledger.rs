@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use edge_api::{Object, meta};
@@ -31,7 +32,9 @@ impl Ledger {
     /// Opens the ledger in `dir`, made if missing.
     pub(crate) fn open(dir: &Path) -> io::Result<Ledger> {
         for sub in ["pods", "objects"] {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(dir.join(sub))?;
+            let dir = dir.join(sub);
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+            sweep_fresh(&dir)?;
         }
         Ok(Ledger { dir: dir.to_owned(), written: Mutex::default() })
     }
@@ -129,12 +132,11 @@ impl Ledger {
     fn put(&self, path: &Path, object: &Object) -> io::Result<()> {
         let bytes = object.to_string().into_bytes();
         let hash = hash(&bytes);
-        let known = {
+        {
             let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-            written.get(path) == Some(&hash)
-        };
-        if known {
-            return Ok(());
+            if written.get(path) == Some(&hash) {
+                return Ok(());
+            }
         }
         write_atomic(path, &bytes)?;
         self.remember(path, hash);
@@ -150,15 +152,31 @@ impl Ledger {
     }
 }
 
+/// Removes fresh copies that a crash left unfinished.
+fn sweep_fresh(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|e| e == "new") {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
 fn hash(bytes: &[u8]) -> Hash {
     let mut out = [0; 32];
     out.copy_from_slice(digest(&SHA256, bytes).as_ref());
     out
 }
 
+/// Tells fresh copies apart.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
 /// A file that is there whole, or as it was before.
 pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let fresh = path.with_extension("new");
+    // Writers of the same file don't share their fresh copies; the last one to finish wins.
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let fresh = path.with_extension(format!("{number}.new"));
     let mut file =
         fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
     file.write_all(bytes)?;

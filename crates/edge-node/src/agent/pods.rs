@@ -123,9 +123,6 @@ impl Pods {
             Ok(pod) => pod,
             Err(error) => return tracing::warn!("{error}"),
         };
-        if let Err(error) = self.board.ledger.put_pod(&object) {
-            tracing::warn!("record pod {} in the ledger: {error}", pod.label());
-        }
         let (inbox, messages) = mpsc::channel(INBOX);
         let worker = Worker::new(self.board.clone(), object, pod, messages);
         self.workers.insert(uid.clone(), inbox);

@@ -1,6 +1,8 @@
 //! One pod's worker: gather, plan, do, report, wait. Each pod has its own, so that a slow one holds up
 //! nobody; all that takes time runs beside the worker and comes back as a [`Done`].
 
+mod act;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,7 +10,7 @@ use std::time::Duration;
 
 use edge_api::k8s::api::core::v1::Pod;
 use edge_api::{Object, meta};
-use edge_core::pod::{Action, Desired, Observation, ObservedPod, RunState, plan, status};
+use edge_core::pod::{Desired, Observation, ObservedPod, RunState, plan, status};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -17,7 +19,6 @@ use super::clock::now_ms;
 use super::effects::{Done, Job};
 use super::gather;
 use super::report::Reporter;
-use super::signals::signal_number;
 use super::telling;
 use crate::seams::{Exit, PodNetwork};
 
@@ -42,6 +43,15 @@ pub(crate) enum Message {
     ImagesChanged,
 }
 
+/// How the ledger stands with the pod.
+#[derive(Debug, PartialEq, Eq)]
+enum Recording {
+    Idle,
+    Busy,
+    /// The pod has changed since the write under way began.
+    Again,
+}
+
 /// A worker's state.
 pub(crate) struct Worker {
     board: Arc<Board>,
@@ -52,6 +62,10 @@ pub(crate) struct Worker {
     volumes: Arc<BTreeMap<String, PathBuf>>,
     inbox: mpsc::Receiver<Message>,
     jobs: JoinSet<Done>,
+    /// Removals that nothing waits for until the pod is gone.
+    removals: JoinSet<Done>,
+    /// The write of the pod into the ledger that is under way, and whether another is due.
+    recording: Recording,
     reporter: Reporter,
     /// Ends that were told before their starts.
     early: Vec<Exit>,
@@ -76,7 +90,7 @@ impl Worker {
         let (observed, network) = gather::observe(&board, &pod, &raw);
         let from_api = !meta::resource_version(&raw).is_empty();
         let reporter = Reporter::new(from_api.then(|| raw["status"].clone()));
-        let worker = Worker {
+        let mut worker = Worker {
             board,
             raw: Arc::new(raw),
             pod: Arc::new(pod),
@@ -85,10 +99,13 @@ impl Worker {
             volumes: Arc::default(),
             inbox,
             jobs: JoinSet::new(),
+            removals: JoinSet::new(),
+            recording: Recording::Idle,
             reporter,
             early: Vec::new(),
         };
         worker.show();
+        worker.record();
         worker
     }
 
@@ -105,9 +122,9 @@ impl Worker {
         loop {
             let now = now_ms();
             let plan = plan(&self.pod, &self.observed, now);
-            let busy = !plan.actions.is_empty();
+            let mut busy = false;
             for action in plan.actions {
-                self.begin(action, now);
+                busy |= self.begin(action, now);
             }
             self.report(now);
             if plan.done {
@@ -122,6 +139,13 @@ impl Worker {
                 continue;
             }
             self.wait(plan.wake_at_ms).await;
+        }
+        while self.removals.join_next().await.is_some() {}
+        while self.recording != Recording::Idle {
+            match self.jobs.join_next().await {
+                Some(done) => self.take(done),
+                None => break,
+            }
         }
         self.jobs.shutdown().await;
         self.clear_away().await;
@@ -158,6 +182,7 @@ impl Worker {
                 None => std::future::pending().await,
             },
             Some(done) = self.jobs.join_next() => self.take(done),
+            Some(_) = self.removals.join_next() => {}
             () = alarm => {}
         }
         // Whatever else is there by now, so that one plan answers it all.
@@ -217,11 +242,21 @@ impl Worker {
         }
     }
 
-    /// Writes the pod into the ledger, if that has news.
-    fn record(&self) {
-        if let Err(error) = self.board.ledger.put_pod(&self.raw) {
-            tracing::warn!("record pod {} in the ledger: {error}", self.pod.label());
+    /// Writes the pod into the ledger, if that has news. One write at a time, so that the last one wins.
+    fn record(&mut self) {
+        if self.recording != Recording::Idle {
+            self.recording = Recording::Again;
+            return;
         }
+        self.recording = Recording::Busy;
+        let (ledger, raw) = (self.board.ledger.clone(), self.raw.clone());
+        self.jobs.spawn_blocking(move || {
+            if let Err(error) = ledger.put_pod(&raw) {
+                let name = meta::name(&raw);
+                tracing::warn!("record pod {name} in the ledger: {error}");
+            }
+            Done::Recorded
+        });
     }
 
     fn job(&self) -> Job {
@@ -232,64 +267,6 @@ impl Worker {
             network: self.network.clone(),
             volumes: self.volumes.clone(),
         }
-    }
-
-    fn begin(&mut self, action: Action, now: i64) {
-        if action == Action::DeleteFromApi && self.reporter.busy() {
-            return; // When the report has come back.
-        }
-        self.observed.begin(&action, now);
-        let job = self.job();
-        match action {
-            Action::CreateSandbox => drop(self.jobs.spawn(job.create_sandbox())),
-            Action::MountVolumes => drop(self.jobs.spawn(job.mount_volumes())),
-            Action::EnsureImage { container, image, policy } => {
-                self.jobs.spawn(job.ensure_image(container, image, policy));
-            }
-            Action::Start { container, attempt, spec_hash } => {
-                self.jobs.spawn(job.start(container, attempt, spec_hash));
-            }
-            Action::PostStart { container, id } => {
-                self.jobs.spawn(job.post_start(container, id));
-            }
-            Action::Stop { container, reason, .. } => {
-                telling::stop(&self.board, &self.pod, &container, reason);
-            }
-            Action::PreStop { container, id, timeout_ms } => {
-                self.jobs.spawn(job.pre_stop(container, id, timeout_ms));
-            }
-            Action::Terminate { container, id } => self.terminate(&container, &id),
-            Action::Kill { id, .. } => drop(self.jobs.spawn(job.kill(id))),
-            Action::Probe { container, id, probe } => {
-                self.jobs.spawn(job.probe(container, id, probe));
-            }
-            Action::Forget { id, .. } => drop(self.jobs.spawn(job.forget(id))),
-            Action::RemoveSandbox => drop(self.jobs.spawn(job.remove_sandbox())),
-            Action::UnmountVolumes => drop(self.jobs.spawn(job.unmount_volumes())),
-            Action::DeleteFromApi => self.delete_from_api(now),
-        }
-    }
-
-    /// Sends the stop signal: the pod's, else the image's, else SIGTERM.
-    fn terminate(&self, container: &str, id: &str) {
-        let lifecycle = self.pod.container(container).and_then(|c| c.lifecycle.as_ref());
-        let own = lifecycle.and_then(|l| l.stop_signal.clone());
-        let image = self.pod.container(container).and_then(|c| c.image.as_deref());
-        let of_image = || {
-            let image = image.and_then(|image| self.board.images.find(image));
-            image.and_then(|image| image.config.stop_signal)
-        };
-        let name = own.or_else(of_image);
-        let signal = name.as_deref().and_then(signal_number).unwrap_or(nix::libc::SIGTERM);
-        if let Err(error) = self.board.runtime.signal(id, signal) {
-            tracing::debug!("stop container {container} of {}: {error}", self.pod.label());
-        }
-    }
-
-    fn delete_from_api(&mut self, now: i64) {
-        let status = status(&self.pod, &self.observed, now);
-        let delete = self.reporter.last_words(self.board.clone(), self.pod.clone(), status);
-        self.jobs.spawn(delete);
     }
 
     fn report(&mut self, now: i64) {
@@ -359,6 +336,13 @@ impl Worker {
                 self.observed.apply(Observation::VolumesReady, now);
             }
             Ok(Done::Reported(result)) => self.reporter.reported(result, now),
+            Ok(Done::Recorded) => {
+                let again = self.recording == Recording::Again;
+                self.recording = Recording::Idle;
+                if again {
+                    self.record();
+                }
+            }
             Ok(Done::Nothing) => {}
             Err(error) => tracing::error!("a job of pod {} broke off: {error}", self.pod.label()),
         }
