@@ -9,7 +9,7 @@ use edge_api::kinds::{ENDPOINT_SLICE, SERVICE};
 use edge_api::{Object, meta};
 use edge_client::watcher::Event;
 use edge_client::{WatchParams, Watcher};
-use edge_core::proxy::Tables;
+use edge_core::proxy::{Front, Tables};
 
 use super::board::Board;
 
@@ -17,6 +17,12 @@ use super::board::Board;
 const SETTLE: Duration = Duration::from_millis(10);
 /// Tables that could not be applied are tried again after this long.
 const RETRY: Duration = Duration::from_secs(5);
+/// Somebody may have flushed the board's rules: so often we look. It costs next to nothing when
+/// nobody has.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// A front that two Services claim: see [`Tables::clashes`].
+type Clash = (Front, String, String);
 
 /// All Services and EndpointSlices, by namespace and name.
 #[derive(Debug, Default)]
@@ -86,6 +92,7 @@ pub(crate) async fn run(board: Arc<Board>) {
     let watch = |kind| Watcher::new(board.client.clone(), kind, "", WatchParams::default());
     let (mut services, mut slices) = (watch(SERVICE), watch(ENDPOINT_SLICE));
     let (mut heard_services, mut heard_slices) = (false, false);
+    let mut told = Vec::new();
     let mut apply_at: Option<tokio::time::Instant> = None;
     loop {
         let due = async {
@@ -106,23 +113,30 @@ pub(crate) async fn run(board: Arc<Board>) {
                 take(&mut table.slices, event);
             }
             () = due => {
-                apply_at = apply(&board).await.then(|| tokio::time::Instant::now() + RETRY);
+                let again = if apply(&board, &mut told).await { RETRY } else { LOOK };
+                apply_at = Some(tokio::time::Instant::now() + again);
                 continue;
             }
         }
         // What stands in the kernel stays until both lists are known.
-        if heard_services && heard_slices && apply_at.is_none() {
-            apply_at = Some(tokio::time::Instant::now() + SETTLE);
+        if heard_services && heard_slices {
+            let soon = tokio::time::Instant::now() + SETTLE;
+            apply_at = Some(apply_at.map_or(soon, |at| at.min(soon)));
         }
     }
 }
 
 /// Applies the tables; true when that has to be tried again.
-async fn apply(board: &Board) -> bool {
+async fn apply(board: &Board, told: &mut Vec<Clash>) -> bool {
     let tables = {
         let table = board.services.read().unwrap_or_else(PoisonError::into_inner);
         Tables::gather(table.services.values(), table.slices.values(), &board.name)
     };
+    for clash in tables.clashes.iter().filter(|clash| !told.contains(clash)) {
+        let (front, holder, other) = clash;
+        tracing::warn!("Service {other} doesn't get {front}: {holder} has it; choose another");
+    }
+    told.clone_from(&tables.clashes);
     match board.net.apply_proxy(&tables).await {
         Ok(()) => false,
         Err(error) => {

@@ -2,6 +2,8 @@
 //! servers and clients that run inside pods.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
+pub mod objects;
+
 use edge_node::net::{Net, NetConfig};
 use edge_node::seams::SandboxPaths;
 use nix::sched::{CloneFlags, setns, unshare};
