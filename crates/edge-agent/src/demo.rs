@@ -15,7 +15,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::{Config, File, Settings};
-use crate::webserver::{IMAGE, archive};
 use crate::wire::{self, WireError, failed};
 use crate::{cleanup, telemetry};
 use show::Show;
@@ -135,8 +134,8 @@ async fn tell(config: &Config, board: &wire::Board, show: &mut Show) -> Result<(
     show.done(&format!("API at https://{}, board {} is Ready", board.address(), config.name));
 
     show.begin("Loading the example image");
-    let size = load_image(&client, &config.name).await?;
-    show.done(&format!("{IMAGE}, {:.1} MB, made by edged itself", size as f64 / 1e6));
+    let (name, size) = load_image(&client, &config.name).await?;
+    show.done(&format!("{name}, {:.1} MB, made by edged itself", size as f64 / 1e6));
 
     show.begin("Applying docs/examples/web.yaml");
     for document in documents()? {
@@ -198,10 +197,12 @@ async fn node_ready(client: &Client, name: &str) -> bool {
     conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True")
 }
 
-/// Makes the example image and loads it as `edgectl image load` would. Returns its size.
-async fn load_image(client: &Client, node: &str) -> Result<u64, WireError> {
-    let archive = archive::webserver(IMAGE).map_err(|e| failed("make the example image", e))?;
-    let size = archive.len() as u64;
+/// Makes the example image and loads it as `edgectl image load` would. Returns its name and size.
+async fn load_image(client: &Client, node: &str) -> Result<(String, usize), WireError> {
+    let mut archive = Vec::new();
+    let name = edge_node::images::build::webserver(&mut archive)
+        .map_err(|e| failed("make the example image", e))?;
+    let size = archive.len();
     let request = http::Request::post(format!("/api/v1/nodes/{node}/proxy/images/load"))
         .header("content-type", "application/x-tar")
         .body(edge_client::body::full(archive))
@@ -211,7 +212,7 @@ async fn load_image(client: &Client, node: &str) -> Result<u64, WireError> {
     let body = body.map_err(|e| failed("load the example image", e))?.to_bytes();
     let last = body.split(|b| *b == b'\n').rfind(|line| !line.is_empty()).unwrap_or_default();
     let last: Object = serde_json::from_slice(last).map_err(|e| failed("load the image", e))?;
-    if last["loaded"].is_array() { Ok(size) } else { Err(failed("load the image", last)) }
+    if last["loaded"].is_array() { Ok((name, size)) } else { Err(failed("load the image", last)) }
 }
 
 /// The example's documents.

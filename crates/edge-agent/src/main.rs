@@ -5,10 +5,10 @@ mod cleanup;
 mod cli;
 mod config;
 mod demo;
+mod example;
 mod identity;
 mod notify;
 mod telemetry;
-mod webserver;
 mod wire;
 
 use std::ffi::OsString;
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     match args.get(1).and_then(|word| word.to_str()) {
         Some("shim") => return status(edge_node::shim::main(&args[2..])),
         Some("runtime") => return status(edge_node::runtime::main(&args[2..])),
-        Some("webserver") => return status(webserver::main(&args[2..])),
+        Some("webserver") => return status(example::main(&args[2..])),
         Some("ctl") => return status(edgectl::run(&args[1..])),
         _ => {}
     }
