@@ -93,6 +93,8 @@ struct Inner {
     exits: mpsc::Sender<Exit>,
     starts: Semaphore,
     containers: Mutex<BTreeMap<String, Entry>>,
+    /// Held while the end of a container is found out.
+    ending: Mutex<()>,
 }
 
 /// A container as this process knows it.
@@ -137,6 +139,7 @@ impl Runtime {
             exits,
             starts: Semaphore::new(STARTS),
             containers: Mutex::new(BTreeMap::new()),
+            ending: Mutex::new(()),
         };
         let runtime = Runtime { inner: Arc::new(inner) };
         runtime.restore()?;

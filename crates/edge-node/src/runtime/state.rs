@@ -51,7 +51,11 @@ impl Runtime {
     /// The end of a container whose shim has gone. A shim that was killed recorded none: then its
     /// container cannot be kept, having lost its streams, and its end is unknown.
     pub(super) fn end_of(&self, id: &str) -> Result<Option<Exit>, RuntimeError> {
+        let _one = self.inner.ending.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let Ok(entry) = self.entry(id) else { return Ok(None) };
+        if let Some(ContainerState::Exited(exit)) = entry.record.as_ref().map(|r| &r.state) {
+            return Ok(Some(exit.clone()));
+        }
         let home = self.home(id);
         let exit = match home.read_exit(id) {
             Some(exit) => exit,
@@ -83,6 +87,8 @@ impl Runtime {
         let inner = &self.inner;
         cgroup::kill_all(&inner.layout, &entry.cgroup)?;
         wait_for_shim(&home);
+        // Whoever else sees the end from now on finds it noted, and looks for no file.
+        self.end_of(id)?;
         // The helper of a failed start may have made a process since.
         cgroup::kill_all(&inner.layout, &entry.cgroup)?;
         cgroup::remove(&inner.layout, &entry.cgroup)?;

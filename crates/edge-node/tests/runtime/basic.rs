@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use edge_node::runtime::RuntimeError;
 use edge_node::seams::{ContainerState, Mount};
 
-use crate::board::{Board, within};
+use crate::board::{Board, is_running, within};
 
 pub(crate) async fn a_container_runs_and_its_end_is_told() {
     let mut board = Board::new();
@@ -108,8 +108,7 @@ pub(crate) async fn init_that_ends_on_the_boards_pids_takes_its_children_along()
     spec.host_pid = true;
     let (exit, lines) = board.run(&spec).await;
     assert_eq!((exit.code, lines), (4, vec!["started".into()]));
-    let left = std::process::Command::new("pgrep").args(["-f", "sleep 1234.5"]).output().unwrap();
-    assert!(left.stdout.is_empty(), "orphans");
+    assert!(!is_running("sleep\01234.5"), "orphans");
     board.close().await;
 }
 

@@ -183,3 +183,10 @@ pub(crate) async fn within(so: impl Fn() -> bool) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
+
+/// True when a process has this in its command line, whose arguments are NUL-terminated.
+pub(crate) fn is_running(words: &str) -> bool {
+    let lines = fs::read_dir("/proc").unwrap().flatten().map(|e| e.path().join("cmdline"));
+    let mut texts = lines.filter_map(|p| fs::read(p).ok());
+    texts.any(|t| String::from_utf8_lossy(&t).contains(words))
+}

@@ -3,7 +3,7 @@
 use edge_node::runtime::{ExecSession, ExecSpec, RuntimeError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::board::{Board, within};
+use crate::board::{Board, is_running, within};
 
 fn command(args: &[&str]) -> ExecSpec {
     let args = args.iter().map(|a| (*a).to_owned()).collect();
@@ -110,10 +110,7 @@ pub(crate) async fn a_command_dies_with_its_caller() {
     let board = Board::new();
     sleeper(&board).await;
     let session = board.runtime.exec("one", &command(&["sleep", "4321.5"])).await.unwrap();
-    let running = || {
-        let found = std::process::Command::new("pgrep").args(["-f", "sleep 4321.5"]).output();
-        !found.unwrap().stdout.is_empty()
-    };
+    let running = || is_running("sleep\04321.5");
     within(&running).await;
     drop(session);
     within(|| !running()).await;
