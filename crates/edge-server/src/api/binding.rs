@@ -26,7 +26,7 @@ impl Api {
         if node.is_empty() || !matches!(kind, "" | "Node") {
             return Err(Status::bad_request("target must be a Node, with its name"));
         }
-        let place = Place::new(kinds::POD, namespace, name).sub("binding");
+        let place = Place::new(kinds::POD, namespace, name).subresource("binding");
         self.change(who, place, options, |old| {
             check(old, name, binding)?;
             let mut pod = old.clone();

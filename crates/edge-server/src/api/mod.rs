@@ -95,7 +95,7 @@ impl<'a> Place<'a> {
     }
 
     /// One of its subresources.
-    pub fn sub(self, sub: &'a str) -> Place<'a> {
+    pub fn subresource(self, sub: &'a str) -> Place<'a> {
         Place { sub, ..self }
     }
 

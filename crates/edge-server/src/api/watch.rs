@@ -244,11 +244,11 @@ mod tests {
         };
         let told = |before, after| judge(&choice, &event(before, after));
         assert!(matches!(told(None, Some("web")), Some(WatchItem::Added(_))));
-        assert!(matches!(told(None, Some("db")), None));
+        assert!(told(None, Some("db")).is_none());
         assert!(matches!(told(Some("db"), Some("web")), Some(WatchItem::Added(_))));
         assert!(matches!(told(Some("web"), Some("web")), Some(WatchItem::Modified(_))));
         assert!(matches!(told(Some("web"), None), Some(WatchItem::Deleted(_))));
-        assert!(matches!(told(Some("db"), None), None));
+        assert!(told(Some("db"), None).is_none());
         let Some(WatchItem::Deleted(last)) = told(Some("web"), Some("db")) else {
             panic!("a label change deletes")
         };

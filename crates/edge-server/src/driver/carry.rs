@@ -108,7 +108,7 @@ async fn update(
     sub: &'static str,
 ) -> Result<String, Status> {
     let (namespace, name) = (meta::namespace(&object).to_owned(), meta::name(&object).to_owned());
-    let place = Place::new(kind, &namespace, &name).sub(sub);
+    let place = Place::new(kind, &namespace, &name).subresource(sub);
     let object = if is_partial(kind) { completed(api, place, object)? } else { object };
     let written = api.update(who, place, object, &WriteOptions::default()).await?;
     Ok(meta::resource_version(&written.object).to_owned())

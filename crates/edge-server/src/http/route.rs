@@ -128,3 +128,65 @@ pub(crate) fn verb(method: &Method, target: &Target, query: &Query) -> Option<&'
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(path: &str) -> Option<(String, String)> {
+        match route(path) {
+            Route::Resource(t) => {
+                let kind = t.kind.kind;
+                Some((kind.to_owned(), [t.namespace, t.name, t.sub, t.rest].join("|")))
+            }
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn paths_name_resources() {
+        for (path, kind, parts) in [
+            ("/api/v1/pods", "Pod", "|||"),
+            ("/api/v1/namespaces/a/pods", "Pod", "a|||"),
+            ("/api/v1/namespaces/a/pods/b/log", "Pod", "a|b|log|"),
+            ("/api/v1/namespaces", "Namespace", "|||"),
+            ("/api/v1/namespaces/a", "Namespace", "|a||"),
+            ("/api/v1/namespaces/a/status", "Namespace", "|a|status|"),
+            ("/api/v1/namespaces/a/finalize", "Namespace", "|a|finalize|"),
+            ("/api/v1/nodes/n/proxy/logs/a%20b/", "Node", "|n|proxy|logs/a%20b"),
+            ("/apis/apps/v1/namespaces/a/deployments/b/scale", "Deployment", "a|b|scale|"),
+        ] {
+            assert_eq!(target(path), Some((kind.to_owned(), parts.to_owned())), "{path}");
+        }
+        for path in [
+            "/api/v1/namespaces/a/nodes",
+            "/api/v1/pods/b",
+            "/api/v1/namespaces/a/pods/b/scale",
+            "/api/v1/namespaces/a/pods/b/log/c",
+            "/apis/apps/v2/deployments",
+            "/apis/apps/v1/pods",
+        ] {
+            assert_eq!(target(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn verbs_follow_methods() {
+        let verb_of = |method: &str, path: &str, query: &str| {
+            let Route::Resource(target) = route(path) else { panic!("{path}") };
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            verb(&method, &target, &Query::parse(query))
+        };
+        let pods = "/api/v1/namespaces/a/pods";
+        assert_eq!(verb_of("GET", pods, ""), Some("list"));
+        assert_eq!(verb_of("GET", pods, "watch=1"), Some("watch"));
+        assert_eq!(verb_of("DELETE", pods, ""), Some("deletecollection"));
+        assert_eq!(verb_of("POST", pods, ""), Some("create"));
+        assert_eq!(verb_of("PUT", pods, ""), None);
+        assert_eq!(verb_of("GET", &format!("{pods}/b"), ""), Some("get"));
+        assert_eq!(verb_of("POST", &format!("{pods}/b"), ""), None);
+        assert_eq!(verb_of("POST", &format!("{pods}/b/exec"), ""), Some("create"));
+        assert_eq!(verb_of("DELETE", &format!("{pods}/b/status"), ""), None);
+        assert_eq!(verb_of("DELETE", "/api/v1/nodes/n/proxy/x", ""), Some("delete"));
+    }
+}

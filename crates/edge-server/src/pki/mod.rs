@@ -47,3 +47,6 @@ fn usable_name(name: &str) -> bool {
         || (!name.is_empty()
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)))
 }
+
+#[cfg(test)]
+mod tests;

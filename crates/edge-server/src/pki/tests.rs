@@ -1,0 +1,103 @@
+//! Keys and certificates across restarts, changes of address, and damage.
+
+use super::authority::Authority;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Dir {
+        let path = std::env::temp_dir().join(format!("edge-pki-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Dir(path)
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn names(list: &[&str]) -> BTreeSet<String> {
+    list.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[test]
+fn leaves_are_kept_until_something_changes() {
+    let dir = Dir::new("kept");
+    let authority = Authority::open(&dir.0).unwrap();
+    let leaf = |authority: &Authority, list: &[&str]| {
+        authority.kept_leaf("server", "kube-apiserver", None, &names(list)).unwrap().cert_pem
+    };
+    let first = leaf(&authority, &["localhost", "10.0.0.5"]);
+    let again = Authority::open(&dir.0).unwrap();
+    assert_eq!(again.ca_pem(), authority.ca_pem());
+    assert_eq!(leaf(&again, &["localhost", "10.0.0.5"]), first);
+    assert_eq!(leaf(&again, &["localhost"]), first, "fewer names need no new certificate");
+    let moved = leaf(&again, &["localhost", "10.0.0.6"]);
+    assert_ne!(moved, first, "a new address needs one");
+    // Another's key beside our certificate is no good.
+    std::fs::copy(dir.0.join("pki/ca.key"), dir.0.join("pki/server.key")).unwrap();
+    assert_ne!(leaf(&again, &["localhost", "10.0.0.6"]), moved);
+}
+
+#[test]
+fn leaves_of_another_authority_are_replaced() {
+    let (ours, theirs) = (Dir::new("ours"), Dir::new("theirs"));
+    let none = BTreeSet::new();
+    let first = Authority::open(&ours.0).unwrap();
+    let leaf = first.kept_leaf("admin", "a", Some("g"), &none).unwrap();
+    Authority::open(&theirs.0).unwrap();
+    for file in ["ca.crt", "ca.key"] {
+        let (from, to) = (theirs.0.join("pki").join(file), ours.0.join("pki").join(file));
+        std::fs::copy(from, to).unwrap();
+    }
+    let second = Authority::open(&ours.0).unwrap();
+    let next = second.kept_leaf("admin", "a", Some("g"), &none).unwrap();
+    assert_ne!(leaf.cert_pem, next.cert_pem);
+    let other = second.kept_leaf("admin", "a", Some("h"), &none).unwrap();
+    assert_ne!(next.cert_pem, other.cert_pem, "another group is another certificate");
+}
+
+#[test]
+fn damage_is_named_and_nothing_is_overwritten() {
+    let dir = Dir::new("damaged");
+    Authority::open(&dir.0).unwrap();
+    let (cert, key) = (dir.0.join("pki/ca.crt"), dir.0.join("pki/ca.key"));
+    let (good_cert, good_key) = (std::fs::read(&cert).unwrap(), std::fs::read(&key).unwrap());
+    let words = |expected: &str| {
+        let error = Authority::open(&dir.0).err().expect("refused").to_string();
+        assert!(error.contains(expected) && error.contains("is damaged"), "{error}");
+    };
+    std::fs::write(&cert, "torn").unwrap();
+    words("ca.crt");
+    std::fs::write(&cert, &good_cert).unwrap();
+    std::fs::write(&key, "torn").unwrap();
+    words("ca.key");
+    std::fs::remove_file(&key).unwrap();
+    words("the authority's key is missing");
+    let other = Dir::new("damaged-other");
+    Authority::open(&other.0).unwrap();
+    std::fs::copy(other.0.join("pki/ca.key"), &key).unwrap();
+    words("it does not belong to ca.crt");
+    std::fs::write(&key, &good_key).unwrap();
+    Authority::open(&dir.0).unwrap();
+}
+
+#[test]
+fn agents_get_names_and_addresses() {
+    let dir = Dir::new("agent");
+    let authority = Authority::open(&dir.0).unwrap();
+    let ips = ["10.0.0.5".parse().unwrap()];
+    let first = authority.agent("board-1", &ips).unwrap();
+    let again = authority.agent("board-1", &ips).unwrap();
+    assert_eq!(first.client_cert_pem, again.client_cert_pem);
+    assert_eq!(first.serving_cert_pem, again.serving_cert_pem);
+    let der = rustls_pki_types::pem::PemObject::from_pem_slice(first.client_cert_pem.as_bytes());
+    let der: rustls_pki_types::CertificateDer<'_> = der.unwrap();
+    let identity = crate::auth::Identity::from_certificate(&der).unwrap();
+    assert_eq!(identity.node(), Some("board-1"));
+    assert!(!identity.in_group("system:masters"));
+}
