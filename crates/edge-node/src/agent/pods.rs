@@ -85,14 +85,10 @@ impl Pods {
                         self.tell(&uid, Message::Gone).await;
                     }
                 }
-                let mut used = BTreeSet::new();
                 for pod in list {
-                    used.extend(sources::used_by(&pod));
                     self.apply(pod).await;
                 }
-                self.board.ledger.retain_objects(|kind, namespace, name| {
-                    used.contains(&(kind.into(), namespace.into(), name.into()))
-                });
+                self.forget_objects();
                 super::collect::sweep(&self.board, |uid| self.workers.contains_key(uid)).await;
             }
             Event::Applied(pod) => self.apply(pod).await,
@@ -104,6 +100,15 @@ impl Pods {
                 self.tell(&uid, Message::Gone).await;
             }
         }
+    }
+
+    /// Drops ConfigMaps and Secrets from the ledger that no pod here uses any more.
+    fn forget_objects(&self) {
+        let pods = self.board.pod_views();
+        let used: BTreeSet<_> = pods.iter().flat_map(|pod| sources::used_by(&pod.object)).collect();
+        self.board.ledger.retain_objects(|kind, namespace, name| {
+            used.contains(&(kind.into(), namespace.into(), name.into()))
+        });
     }
 
     async fn apply(&mut self, object: Object) {
@@ -160,6 +165,7 @@ impl Pods {
             Err(error) => return tracing::error!("the worker of a pod broke off: {error}"),
         };
         self.workers.remove(&uid);
+        self.forget_objects();
         if let Some(pod) = self.again.remove(&uid) {
             self.apply(pod).await;
         }
