@@ -140,7 +140,7 @@ impl ImageStore {
             self.replace(&mut state, index)?;
         }
         let name = candidate.names.first().cloned().unwrap_or_else(|| id.to_string());
-        self.image(&state, &name, &target).ok_or(ImageError::Absent { reference: name })
+        self.image(&state, &name, &target).ok_or_else(|| super::unknown(&name))
     }
 }
 

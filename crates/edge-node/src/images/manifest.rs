@@ -260,7 +260,8 @@ mod tests {
 
     fn descriptor(architecture: &str, variant: &str) -> serde_json::Value {
         let digest = Digest::of(format!("{architecture}{variant}").as_bytes());
-        json!({"digest": digest, "size": 1, "platform": {"os": "linux", "architecture": architecture, "variant": variant}})
+        let platform = json!({"os": "linux", "architecture": architecture, "variant": variant});
+        json!({"digest": digest, "size": 1, "platform": platform})
     }
 
     fn index(entries: Vec<serde_json::Value>) -> Vec<Descriptor> {

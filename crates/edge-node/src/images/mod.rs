@@ -208,9 +208,7 @@ impl ImageStore {
             return Err(ImageError::InvalidName { name: new.to_string(), why });
         }
         let mut state = self.state();
-        let (_, target) = state
-            .lookup(existing)
-            .ok_or_else(|| ImageError::Absent { reference: existing.to_string() })?;
+        let (_, target) = state.lookup(existing).ok_or_else(|| unknown(existing))?;
         let mut index = state.index.clone();
         index.names.insert(new.canonical(), Target { id: target.id, digest: None });
         self.replace(&mut state, index)
@@ -221,9 +219,7 @@ impl ImageStore {
     pub fn remove(&self, reference: &str) -> Result<(), ImageError> {
         let gone = {
             let mut state = self.state();
-            let (name, target) = state
-                .lookup(reference)
-                .ok_or_else(|| ImageError::Absent { reference: reference.to_string() })?;
+            let (name, target) = state.lookup(reference).ok_or_else(|| unknown(reference))?;
             let mut index = state.index.clone();
             index.names.remove(&name);
             let tagged = index.names_of(&target.id).any(|other| !other.contains('@'));
@@ -268,6 +264,11 @@ impl ImageStore {
         }
         Ok(gone)
     }
+}
+
+fn unknown(reference: &str) -> ImageError {
+    let detail = "this board doesn't have it".to_string();
+    ImageError::NotFound { reference: reference.to_string(), detail }
 }
 
 /// Fewer hex digits of an id than this name no image.

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod crash;
+mod full;
 mod registry;
 mod tools;
 mod tree;

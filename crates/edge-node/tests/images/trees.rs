@@ -28,7 +28,8 @@ const STEPS: [&str; 4] = [
     "rm gone; rm -rf gone-dir; rm -rf opaque; mkdir opaque; echo two > opaque/two
      echo changed >> etc/hosts; chmod 0711 home/user; chown 5:6 usr/lib/prog3
      rm dangling; mkdir dangling; echo in > dangling/in
-     rm -rf merged/dir; echo 'now a file' > merged/dir; rm usr/bin/prog2; mv etc/shadow etc/gshadow",
+     rm -rf merged/dir; echo 'now a file' > merged/dir; rm usr/bin/prog2
+     mv etc/shadow etc/gshadow",
     // What was hidden comes back; a hard link is added to a file of a lower layer.
     "mkdir -p gone-dir/sub; echo y > gone-dir/sub/y; echo back > gone; ln usr/bin/ping usr/bin/ping6
      rm merged/dir; mkdir merged/dir; echo new > merged/dir/new; ln -s x empty-link; rm empty",

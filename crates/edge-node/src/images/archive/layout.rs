@@ -1,5 +1,5 @@
-//! Finds the images in an archive's files: by `index.json` (OCI) or `manifest.json` (Docker). Recent
-//! Docker writes both; whichever knows names is taken.
+//! Finds the images in an archive's files: by `index.json` (OCI) or `manifest.json` (Docker).
+//! Recent Docker writes both; whichever knows names is taken.
 
 use super::super::digest::Digest;
 use super::super::disk::Blob;

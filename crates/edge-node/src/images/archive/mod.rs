@@ -27,6 +27,8 @@ const PIPE_CAPACITY: usize = 8;
 const PIPE_CHUNK: usize = 64 * 1024;
 /// An archive with more files is none of images.
 const FILES_MAX: usize = 20_000;
+/// No more than this is read after the end of the archive.
+const TRAILER_MAX: u64 = 16 << 20;
 /// Progress is told each time so many bytes have come.
 const TELL_EVERY: u64 = 8 << 20;
 
@@ -94,12 +96,9 @@ impl ImageStore {
         let failed = loop {
             match reader.read(&mut buffer).await {
                 Ok(0) => break None,
-                // The other end stops early only with an error or a complete archive.
-                Ok(n) => {
-                    if sender.send(Ok(Bytes::copy_from_slice(&buffer[..n]))).await.is_err() {
-                        break None;
-                    }
-                }
+                // When the other end has stopped, with an error or at the archive's end, the rest
+                // is read all the same: who sends it would miss the answer otherwise.
+                Ok(n) => drop(sender.send(Ok(Bytes::copy_from_slice(&buffer[..n]))).await),
                 Err(error) => break Some(error),
             }
         };
@@ -173,8 +172,8 @@ fn collect(source: impl Read, ingest: &Ingest) -> Result<Contents, ImageError> {
             _ => {}
         }
     }
-    // What follows the end of the archive is padding, of tar or of the compression.
-    io::copy(&mut tar.into_inner(), &mut io::sink()).map_err(stream)?;
+    // What follows is padding, or the checksum of the compression.
+    io::copy(&mut tar.into_inner().take(TRAILER_MAX), &mut io::sink()).map_err(stream)?;
     Ok(contents)
 }
 

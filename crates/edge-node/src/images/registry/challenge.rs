@@ -93,7 +93,10 @@ mod tests {
 
     #[test]
     fn real_headers_parse() {
-        let hub = r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a/b:pull,push""#;
+        let hub = concat!(
+            r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io","#,
+            r#"scope="repository:a/b:pull,push""#
+        );
         let Some(Challenge::Bearer { realm, service, scope }) = best(hub) else { panic!() };
         assert_eq!(realm, "https://auth.docker.io/token");
         assert_eq!(service.as_deref(), Some("registry.docker.io"));

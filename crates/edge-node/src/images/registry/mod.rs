@@ -104,7 +104,7 @@ impl ImageStore {
                 return Err(error);
             }
         }
-        Err(last.unwrap_or(ImageError::Absent { reference: name }))
+        Err(last.unwrap_or_else(|| super::unknown(&name)))
     }
 
     async fn pull_from(

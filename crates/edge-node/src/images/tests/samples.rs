@@ -198,7 +198,10 @@ impl Sample {
         change(&mut config);
         let config = config.to_string().into_bytes();
         let packed: Vec<Vec<u8>> = layers.iter().map(|layer| pack(layer)).collect();
-        let entry = |kind: &str, bytes: &[u8]| json!({"mediaType": kind, "digest": Digest::of(bytes), "size": bytes.len()});
+        let entry = |kind: &str, bytes: &[u8]| {
+            let digest = Digest::of(bytes);
+            json!({"mediaType": kind, "digest": digest, "size": bytes.len()})
+        };
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
