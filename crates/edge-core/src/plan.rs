@@ -37,6 +37,8 @@ pub enum Action {
         name: String,
         /// Its uid.
         uid: String,
+        /// True keeps it until what it owns is gone.
+        foreground: bool,
     },
     /// Delete all objects of a kind in a namespace that is on its way out.
     DeleteAll {
@@ -79,6 +81,7 @@ impl Action {
             namespace: meta::namespace(object).to_owned(),
             name: meta::name(object).to_owned(),
             uid: meta::uid(object).to_owned(),
+            foreground: false,
         }
     }
 

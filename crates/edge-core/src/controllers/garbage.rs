@@ -78,7 +78,7 @@ fn foreground(
         if others {
             plan.push(Action::update(kind, disowned(dependent, uid)));
         } else {
-            plan.push(Action::delete(kind, dependent));
+            plan.push(in_foreground(kind, dependent, uid));
         }
     }
     let blocked = owned.iter().any(|(_, dependent)| {
@@ -89,6 +89,16 @@ fn foreground(
         meta::remove_finalizer(&mut object, FOREGROUND);
         plan.push(Action::update(kind, object));
     }
+}
+
+/// Deletes a dependent of an owner that waits: what blocks the owner waits for its own in turn.
+fn in_foreground(kind: &'static Kind, dependent: &Object, owner: &str) -> Action {
+    let blocks = meta::owner_references(dependent).any(|o| o.uid == owner && o.block_deletion);
+    let mut action = Action::delete(kind, dependent);
+    if let Action::Delete { foreground, .. } = &mut action {
+        *foreground = blocks;
+    }
+    action
 }
 
 fn orphan(
@@ -177,7 +187,10 @@ mod tests {
     fn foreground_waits_for_what_blocks() {
         let rs = owner(&[FOREGROUND], true);
         let first = plan(&view(&[(kinds::REPLICA_SET, rs.clone()), (kinds::POD, pod())]), &ROUND);
-        assert!(matches!(&first.actions[..], [Action::Delete { name, .. }] if name == "p"));
+        let [Action::Delete { name, foreground: true, .. }] = &first.actions[..] else {
+            panic!("{first:?}")
+        };
+        assert_eq!(name, "p");
         let last = plan(&view(&[(kinds::REPLICA_SET, rs)]), &ROUND);
         let [Action::Update { object, .. }] = &last.actions[..] else { panic!("{last:?}") };
         assert!(!meta::has_finalizer(object, FOREGROUND));

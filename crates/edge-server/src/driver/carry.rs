@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::feed::is_partial;
 use super::record::Recorder;
-use crate::api::{Api, DeleteOptions, ListOptions, Place, WriteOptions};
+use crate::api::{Api, DeleteOptions, ListOptions, Place, Propagation, WriteOptions};
 use crate::auth::Identity;
 
 /// Writes under way at once. The log flushes whatever has gathered, so more costs little.
@@ -134,9 +134,10 @@ fn completed(api: &Api, place: Place<'_>, planned: Object) -> Result<Object, Sta
 async fn act(api: &Api, who: &Identity, action: Action) -> Result<(), Status> {
     let options = WriteOptions::default();
     match action {
-        Action::Delete { kind, namespace, name, uid } => {
+        Action::Delete { kind, namespace, name, uid, foreground } => {
             let place = Place::new(kind, &namespace, &name);
-            let options = DeleteOptions { uid: Some(uid), ..DeleteOptions::default() };
+            let propagation = foreground.then_some(Propagation::Foreground);
+            let options = DeleteOptions { uid: Some(uid), propagation, ..DeleteOptions::default() };
             api.delete(who, place, &options).await.map(drop)
         }
         Action::DeleteAll { kind, namespace } => {
@@ -207,6 +208,7 @@ mod tests {
             namespace: "a".into(),
             name: "x".into(),
             uid: "u1".into(),
+            foreground: false,
         };
         let actions = vec![update_of("u1"), create.clone(), update_of("u2"), delete, create];
         let lanes = lanes(actions);

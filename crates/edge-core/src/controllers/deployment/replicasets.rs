@@ -137,8 +137,8 @@ impl Sets {
         }
         let number = revision(set);
         if revision(deployment) != number {
+            // It goes out with the status: an update of the object would be a new generation.
             meta::set_annotation(deployment, REVISION, &number.to_string());
-            plan.push(Action::update(kinds::DEPLOYMENT, deployment.clone()));
         }
     }
 
@@ -169,11 +169,6 @@ impl Sets {
         let condition = Condition { kind, status: "True", reason, message: &message };
         set_condition(&mut deployment["status"], condition, round.now_ms, true);
         meta::set_annotation(deployment, REVISION, &next.to_string());
-        let mut named = deployment.clone();
-        if let Some(fields) = named.as_object_mut() {
-            fields.remove("status");
-        }
-        plan.push(Action::update(kinds::DEPLOYMENT, named));
         false
     }
 

@@ -82,7 +82,7 @@ pub(super) fn report(
     }
     available_condition(deployment, available, &mut new, round);
     progressing_condition(deployment, sets, &mut new, round, plan);
-    if known["status"] == new {
+    if known["status"] == new && meta::annotations(known) == meta::annotations(deployment) {
         return;
     }
     let mut changed = deployment.clone();

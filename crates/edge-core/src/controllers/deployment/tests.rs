@@ -86,6 +86,9 @@ impl Model {
                     let Some(known) = self.view.get(kind, ns, name) else { continue };
                     let mut next =
                         if sub == "status" { known.as_ref().clone() } else { object.clone() };
+                    if sub == "status" {
+                        next["metadata"]["annotations"] = object["metadata"]["annotations"].clone();
+                    }
                     next["status"] = match sub {
                         "status" => object["status"].clone(),
                         _ => known["status"].clone(),
