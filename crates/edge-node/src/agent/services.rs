@@ -1,5 +1,5 @@
-//! Services and their endpoints as this board sees them: followed from the API, turned into the kernel's
-//! tables, and into the variables that containers get about them.
+//! Services and their endpoints as this board sees them: followed from the API, turned into
+//! the kernel's tables, and into the variables that containers get about them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};

@@ -128,10 +128,8 @@ impl Board {
         // A socket of its own: the kernel takes long over this, and pods in the making go first.
         let mut links = Links::open()?;
         links.remove(&pair_name(uid))?;
-        if let Some(ip) = ip {
-            if let Some(bridge) = links.find(super::board::BRIDGE)? {
-                links.remove_neighbour(bridge.index, ip)?;
-            }
+        if let (Some(ip), Some(bridge)) = (ip, links.find(super::board::BRIDGE)?) {
+            links.remove_neighbour(bridge.index, ip)?;
         }
         sandbox::unpin(&directory)?;
         self.records.remove(uid)?;
