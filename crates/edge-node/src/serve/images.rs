@@ -41,8 +41,8 @@ pub(super) fn load(board: &Arc<Board>, body: Incoming) -> Reply {
         let progress = Progress::new(move |step| {
             let _ = steps.try_send(line(&json!({ "status": step.to_string() })));
         });
-        let reader = Reader { body, left: Bytes::new() };
-        let mut work = std::pin::pin!(board.images.load(reader, &progress));
+        let mut reader = Reader { body, left: Bytes::new() };
+        let mut work = Box::pin(board.images.load(&mut reader, &progress));
         let result = loop {
             tokio::select! {
                 result = &mut work => break result,
@@ -53,6 +53,7 @@ pub(super) fn load(board: &Arc<Board>, body: Incoming) -> Reply {
                 }
             }
         };
+        drop(work);
         while let Ok(step) = told.try_recv() {
             let _ = out.send(step).await;
         }
@@ -64,6 +65,8 @@ pub(super) fn load(board: &Arc<Board>, body: Incoming) -> Reply {
             Err(error) => json!({ "error": error.to_string() }),
         };
         let _ = out.send(line(&last)).await;
+        // The sender hears of a fault only if what it still sends is taken in.
+        let _ = tokio::io::copy(&mut reader, &mut tokio::io::sink()).await;
     });
     reply
 }

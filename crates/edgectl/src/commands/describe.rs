@@ -209,7 +209,8 @@ async fn events(session: &mut Session, object: &Object) -> Vec<Object> {
     let moment = |event: &Object| {
         let fields = ["lastTimestamp", "eventTime", "firstTimestamp"];
         let found = fields.iter().find_map(|field| event[*field].as_str());
-        found.unwrap_or("").to_string()
+        // Within a second, the store's order is the order of what happened.
+        (found.unwrap_or("").to_string(), meta::revision(event))
     };
     found.sort_by_key(moment);
     found
