@@ -163,10 +163,21 @@ impl Drop for World {
 
 /// A Deployment with one container.
 pub(crate) fn deployment(name: &str, replicas: u32, image: &str) -> String {
+    let container = format!("{{name: web, image: \"{image}\", ports: [{{containerPort: 80}}]}}");
     format!(
-        "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: {name}\nspec:\n  replicas: \
-         {replicas}\n  selector:\n    matchLabels: {{app: {name}}}\n  template:\n    metadata:\n      \
-         labels: {{app: {name}}}\n    spec:\n      containers:\n      - name: web\n        image: \
-         {image}\n        ports:\n        - containerPort: 80\n"
+        "apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {name}
+spec:
+  replicas: {replicas}
+  selector:
+    matchLabels: {{app: {name}}}
+  template:
+    metadata:
+      labels: {{app: {name}}}
+    spec:
+      containers: [{container}]
+"
     )
 }
