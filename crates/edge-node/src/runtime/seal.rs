@@ -50,6 +50,8 @@ fn mount_copy(path: &Path) -> io::Result<OwnedFd> {
     }
     // SAFETY: the kernel has just made this descriptor for us.
     let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+    // A C `long` is narrower on 32-bit boards.
+    #[allow(clippy::unnecessary_cast)]
     let attributes = libc::mount_attr {
         attr_set: libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV,
         attr_clr: 0,

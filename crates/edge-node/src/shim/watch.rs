@@ -239,8 +239,8 @@ fn record_end(task: &Task, started_ms: i64, status: WaitStatus) {
         WaitStatus::Signaled(_, signal, _) => (128 + signal as i32, signal as i32),
         _ => (255, 0),
     };
-    let finished = nix::time::clock_gettime(nix::time::ClockId::CLOCK_REALTIME)
-        .map_or(0, |t| t.tv_sec() as i64 * 1_000 + t.tv_nsec() as i64 / 1_000_000);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let finished = now.map_or(0, |d| d.as_millis() as i64);
     let oom = i32::from(task.oom.as_deref().is_some_and(oom_killed));
     let line = format!("{code} {signal} {started_ms} {finished} {oom}\n");
     let temporary = task.exit.with_extension("tmp");

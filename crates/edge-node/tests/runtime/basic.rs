@@ -108,7 +108,7 @@ pub(crate) async fn init_that_ends_on_the_boards_pids_takes_its_children_along()
     spec.host_pid = true;
     let (exit, lines) = board.run(&spec).await;
     assert_eq!((exit.code, lines), (4, vec!["started".into()]));
-    assert!(!is_running("sleep\01234.5"), "orphans");
+    assert!(!is_running("sleep\x001234.5"), "orphans");
     board.close().await;
 }
 

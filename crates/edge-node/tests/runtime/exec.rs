@@ -46,7 +46,7 @@ pub(crate) async fn a_command_has_the_containers_user_environment_and_confinemen
     assert!(lines[0].starts_with("uid=33(web) gid=34(www)"), "{out}");
     assert_eq!(lines[1..3], ["/tmp", "hello more /data"]);
     assert_eq!(lines[3], "CapEff:\t0000000000000000", "{out}");
-    assert_eq!(lines[4], "CapBnd:\t00000000a80405fb".replace("a804", "a804"), "{out}");
+    assert_eq!(lines[4], "CapBnd:\t00000000a80405fb", "{out}");
     assert_eq!(lines[5], "Seccomp:\t2");
     assert!(lines[6].parse::<u32>().unwrap() >= 1);
     assert_eq!(lines[7], "pod");
@@ -110,7 +110,7 @@ pub(crate) async fn a_command_dies_with_its_caller() {
     let board = Board::new();
     sleeper(&board).await;
     let session = board.runtime.exec("one", &command(&["sleep", "4321.5"])).await.unwrap();
-    let running = || is_running("sleep\04321.5");
+    let running = || is_running("sleep\x004321.5");
     within(&running).await;
     drop(session);
     within(|| !running()).await;

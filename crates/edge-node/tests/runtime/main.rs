@@ -2,6 +2,9 @@
 //! It has a main of its own, because the runtime under test starts this executable again as
 //! `shim` and as `runtime`.
 
+// A harness of its own is a program, not a test, as far as clippy can see.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod basic;
 mod bench;
 mod board;

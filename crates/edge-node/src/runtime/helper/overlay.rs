@@ -30,7 +30,7 @@ pub(super) fn mount(request: &Request, layers: Vec<OwnedFd>) -> Result<(), Failu
         layers.iter().rev().map(|fd| format!("/proc/self/fd/{}", fd.as_raw_fd())).collect();
     if names.is_empty() {
         let empty = request.data.join("empty");
-        fs::create_dir_all(&empty).map_err(|e| explain(e.into(), request))?;
+        fs::create_dir_all(&empty).map_err(|e| explain(e, request))?;
         names.push(empty.display().to_string());
     }
     let mounted = classic(&names, &upper, &work, &request.rootfs, true)

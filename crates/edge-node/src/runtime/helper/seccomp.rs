@@ -55,17 +55,23 @@ pub(super) fn programs(security: &Security, device_filter: bool) -> Result<Vec<P
     Ok(vec![allow, refuse])
 }
 
+/// A call's number as seccompiler takes it: a C `long` is narrower on 32-bit boards.
+#[allow(clippy::unnecessary_cast)]
+fn number(call: libc::c_long) -> i64 {
+    call as i64
+}
+
 fn refusals(capabilities: u64) -> Result<BTreeMap<i64, Vec<SeccompRule>>, Failed> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         syscalls::refused(capabilities).into_iter().map(|n| (n, Vec::new())).collect();
     let argument = |op, value| SeccompCondition::new(0, SeccompCmpArgLen::Dword, op, value);
     let vsock = SeccompRule::new(vec![argument(SeccompCmpOp::Eq, AF_VSOCK)?])?;
-    rules.insert(libc::SYS_socket as i64, vec![vsock]);
+    rules.insert(number(libc::SYS_socket), vec![vsock]);
     let strange = PERSONALITIES
         .iter()
         .map(|p| argument(SeccompCmpOp::Ne, *p))
         .collect::<Result<Vec<_>, _>>()?;
-    rules.insert(libc::SYS_personality as i64, vec![SeccompRule::new(strange)?]);
+    rules.insert(number(libc::SYS_personality), vec![SeccompRule::new(strange)?]);
     let admin = caps::bit("SYS_ADMIN").unwrap_or(0);
     if capabilities & admin == 0 {
         let namespaces = NEW_NAMESPACE
@@ -75,7 +81,7 @@ fn refusals(capabilities: u64) -> Result<BTreeMap<i64, Vec<SeccompRule>>, Failed
                 SeccompRule::new(vec![argument(SeccompCmpOp::MaskedEq(flag), flag)?])
             })
             .collect::<Result<Vec<_>, _>>()?;
-        rules.insert(libc::SYS_clone as i64, namespaces);
+        rules.insert(number(libc::SYS_clone), namespaces);
     }
     Ok(rules)
 }
