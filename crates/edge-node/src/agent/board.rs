@@ -45,6 +45,8 @@ pub(crate) struct Board {
     pub(crate) pods: Mutex<BTreeMap<String, PodView>>,
     /// Counts ends of containers, for those who wait for one.
     pub(crate) exits: watch::Sender<u64>,
+    /// Ports of pods on the board's own address may have changed.
+    pub(crate) ports_changed: Notify,
     /// The Node in the API may be out of date.
     pub(crate) node_changed: Notify,
 }
@@ -82,6 +84,11 @@ impl Board {
             made(a).cmp(&made(b))
         });
         views
+    }
+
+    /// True for a pod that has a worker.
+    pub(crate) fn shows(&self, uid: &str) -> bool {
+        self.pods().contains_key(uid)
     }
 
     /// Shows a pod to those who ask, or no longer.

@@ -13,8 +13,10 @@ use crate::volumes;
 /// How often the disk is looked at; nothing is written unless it is too full.
 const IMAGES_EVERY: Duration = Duration::from_secs(300);
 
-/// Removes containers, networks, volumes and logs of pods that `wanted` does not know.
-pub(crate) async fn sweep(board: &Arc<Board>, wanted: impl Fn(&str) -> bool) {
+/// Removes containers, networks, volumes and logs of pods that have no worker. Whether one has is asked
+/// just before each removal, for pods come while this goes on.
+pub(crate) async fn sweep(board: Arc<Board>) {
+    let wanted = |uid: &str| board.shows(uid);
     let records = board.runtime.list().unwrap_or_default();
     for record in records.iter().filter(|record| !wanted(&record.pod_uid)) {
         tracing::info!("container {} belongs to no pod of this board; removed", record.id);
@@ -25,7 +27,7 @@ pub(crate) async fn sweep(board: &Arc<Board>, wanted: impl Fn(&str) -> bool) {
             tracing::warn!("remove container {}: {error}", record.id);
         }
     }
-    for uid in board.net.list_pods().into_iter().filter(|uid| !wanted(uid)) {
+    for uid in board.net.list_pods().into_iter().filter(|uid| !wanted(uid.as_str())) {
         if let Err(error) = board.net.remove_pod(&uid).await {
             tracing::warn!("remove the network of pod {uid}: {error}");
         }

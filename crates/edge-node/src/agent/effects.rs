@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -202,11 +202,16 @@ impl Job {
         self.board.routes().insert(id.clone(), self.pod.uid().to_owned());
         match self.try_start(&container, &mut run).await {
             Ok(()) => {
+                self.say(&container, Normal, "Created", format!("Created container: {container}"));
                 self.say(&container, Normal, "Started", format!("Started container {container}"));
                 Done::Seen(Observation::Started { container, run })
             }
             Err((how, message)) => {
                 self.board.routes().remove(&id);
+                if how == StartFailure::Run {
+                    let text = format!("Created container: {container}");
+                    self.say(&container, Normal, "Created", text);
+                }
                 self.say(&container, Warning, "Failed", format!("Error: {message}"));
                 run.kept = false;
                 Done::Seen(Observation::StartFailed { container, how, message, run })
@@ -256,7 +261,6 @@ impl Job {
             memory_bytes: self.board.facts.memory,
         });
         let spec = spec.map_err(config)?;
-        self.say(name, Normal, "Created", format!("Created container: {name}"));
         let started = self.board.runtime.start(&spec).await.map_err(|error| {
             let how = match &error {
                 RuntimeError::Config { .. } => StartFailure::Config,
@@ -336,10 +340,19 @@ impl Job {
     }
 
     pub(crate) async fn forget(self, id: String) -> Done {
+        let all = self.board.runtime.list().unwrap_or_default();
         if let Err(error) = self.board.runtime.remove(&id).await {
             tracing::warn!("remove a container of {}: {error}", self.pod.label());
         }
         self.board.routes().remove(&id);
+        if let Some(record) = all.into_iter().find(|record| record.id == id) {
+            let pod_dir = self.board.pod_dir(self.pod.uid()).join("containers");
+            let (ns, name, uid) = (self.pod.namespace(), self.pod.name(), self.pod.uid());
+            let logs = self.board.log_dir(ns, name, uid);
+            for dir in [logs.join(&record.name), pod_dir.join(&record.name)] {
+                remove_attempts(&dir, record.attempt);
+            }
+        }
         Done::Nothing
     }
 
@@ -348,6 +361,17 @@ impl Job {
             tracing::warn!("kill a container of {}: {error}", self.pod.label());
         }
         Done::Nothing
+    }
+}
+
+/// Removes the files of runs up to `last`: `3.log`, `3.log.20250101-000000`, `3.message`.
+fn remove_attempts(dir: &Path, last: u32) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let number = name.to_string_lossy().split('.').next().and_then(|n| n.parse::<u32>().ok());
+        if number.is_some_and(|number| number <= last) {
+            let _ = std::fs::remove_file(entry.path());
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod error;
 mod events;
 mod files;
 mod gather;
+mod host_ports;
 mod ledger;
 mod node;
 mod pods;
@@ -186,6 +187,7 @@ fn assemble(
         services: RwLock::default(),
         routes: Mutex::default(),
         images_changed: Notify::new(),
+        ports_changed: Notify::new(),
         pods: Mutex::default(),
         exits: watch::channel(0).0,
         node_changed: Notify::new(),

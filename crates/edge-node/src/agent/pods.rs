@@ -10,7 +10,7 @@ use edge_api::{Object, meta};
 use edge_client::watcher::Event;
 use edge_client::{WatchParams, Watcher};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::board::Board;
 use super::sources;
@@ -36,6 +36,8 @@ struct Pods {
     running: JoinSet<String>,
     /// Pods that came while their worker was ending.
     again: BTreeMap<String, Object>,
+    /// The clearing away of what belongs to no pod.
+    sweeping: AbortHandle,
 }
 
 /// Runs the board's pods until shutdown; they keep running after it.
@@ -50,6 +52,7 @@ pub(crate) async fn run(board: Arc<Board>, mut feeds: Feeds) {
         workers: BTreeMap::new(),
         running: JoinSet::new(),
         again: BTreeMap::new(),
+        sweeping: tokio::spawn(async {}).abort_handle(),
     };
     // The API knows more than the ledger (what was reported, restart counts), so it is asked first.
     tokio::select! {
@@ -72,6 +75,7 @@ pub(crate) async fn run(board: Arc<Board>, mut feeds: Feeds) {
             _ = feeds.shutdown.changed() => break,
         }
     }
+    pods.sweeping.abort();
     pods.running.abort_all();
 }
 
@@ -89,7 +93,9 @@ impl Pods {
                     self.apply(pod).await;
                 }
                 self.forget_objects();
-                super::collect::sweep(&self.board, |uid| self.workers.contains_key(uid)).await;
+                self.sweeping.abort();
+                self.sweeping =
+                    tokio::spawn(super::collect::sweep(self.board.clone())).abort_handle();
             }
             Event::Applied(pod) => self.apply(pod).await,
             Event::Deleted(pod) => {

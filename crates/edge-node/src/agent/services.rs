@@ -12,6 +12,7 @@ use edge_client::{WatchParams, Watcher};
 use edge_core::proxy::{Front, Tables};
 
 use super::board::Board;
+use super::host_ports;
 
 /// Changes that come within this time of each other are applied together.
 const SETTLE: Duration = Duration::from_millis(10);
@@ -112,6 +113,7 @@ pub(crate) async fn run(board: Arc<Board>) {
                 let mut table = board.services.write().unwrap_or_else(PoisonError::into_inner);
                 take(&mut table.slices, event);
             }
+            () = board.ports_changed.notified() => {}
             () = due => {
                 let again = if apply(&board, &mut told).await { RETRY } else { LOOK };
                 apply_at = Some(tokio::time::Instant::now() + again);
@@ -128,10 +130,11 @@ pub(crate) async fn run(board: Arc<Board>) {
 
 /// Applies the tables; true when that has to be tried again.
 async fn apply(board: &Board, told: &mut Vec<Clash>) -> bool {
-    let tables = {
+    let mut tables = {
         let table = board.services.read().unwrap_or_else(PoisonError::into_inner);
         Tables::gather(table.services.values(), table.slices.values(), &board.name)
     };
+    host_ports::add(&mut tables, &board.pod_views());
     for clash in tables.clashes.iter().filter(|clash| !told.contains(clash)) {
         let (front, holder, other) = clash;
         tracing::warn!("Service {other} doesn't get {front}: {holder} has it; choose another");

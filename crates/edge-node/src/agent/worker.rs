@@ -17,9 +17,9 @@ use tokio::task::JoinSet;
 use super::board::{Board, PodView};
 use super::clock::now_ms;
 use super::effects::{Done, Job};
-use super::gather;
 use super::report::Reporter;
 use super::telling;
+use super::{gather, host_ports};
 use crate::seams::{Exit, PodNetwork};
 
 /// Messages that may wait for a worker.
@@ -155,6 +155,9 @@ impl Worker {
     async fn clear_away(self) {
         self.board.sources.release(self.pod.uid());
         self.board.show(self.pod.uid(), None);
+        if host_ports::wants(&self.pod) {
+            self.board.ports_changed.notify_one();
+        }
         let uid = self.pod.uid().to_owned();
         if let Err(error) = self.board.ledger.remove_pod(&uid) {
             tracing::warn!("drop pod {} from the ledger: {error}", self.pod.label());
@@ -277,6 +280,7 @@ impl Worker {
         if status != self.observed.reported {
             let before = &self.observed.reported;
             telling::waiting(&self.board, &self.pod, before, &status);
+            let moved = ["podIP", "phase"].iter().any(|key| before[*key] != status[*key]);
             let finished = matches!(status["phase"].as_str(), Some("Succeeded" | "Failed"));
             if finished && self.raw["status"]["phase"] != status["phase"] {
                 Arc::make_mut(&mut self.raw)["status"] = status.clone();
@@ -284,6 +288,9 @@ impl Worker {
             }
             self.observed.reported = status;
             self.show();
+            if moved && host_ports::wants(&self.pod) {
+                self.board.ports_changed.notify_one();
+            }
         }
         let status = &self.observed.reported;
         if let Some(patch) = self.reporter.report(&self.board, &self.pod, status, now) {

@@ -80,7 +80,7 @@ pub async fn ask(target: &Target<'_>, ask: Ask<'_>, timeout: Duration) -> Outcom
             Ok(address) => tcp::ask(&address, timeout).await,
             Err(message) => Outcome::Unknown(message),
         },
-        Ask::Grpc(_) => Outcome::Failure(
+        Ask::Grpc(_) => Outcome::Unknown(
             "gRPC probes are not supported on this board; use httpGet, tcpSocket or exec".into(),
         ),
     }
