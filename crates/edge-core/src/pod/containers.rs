@@ -1,4 +1,5 @@
-//! What the containers of a pod that shall run need next: whose turn it is, images, starts and restarts.
+//! What the containers of a pod that shall run need next: whose turn it is, images, starts and
+//! restarts.
 
 use edge_api::k8s::api::core::v1::Container;
 

@@ -174,8 +174,8 @@ pub fn post_start(container: &Container) -> Option<&LifecycleHandler> {
     hook(container, |l| l.post_start.as_ref())
 }
 
-/// What makes a running container outdated when it changes: its name and its image, as in Kubernetes,
-/// so that a new default in the API never restarts anybody's pods.
+/// What makes a running container outdated when it changes: its name and its image, as in
+/// Kubernetes, so that a new default in the API never restarts anybody's pods.
 pub fn container_hash(container: &Container) -> String {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     let image = container.image.as_deref().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Environment of a container: `$(NAME)` references and the order in which sources override each other.
-//! What ConfigMaps, Secrets and fields hold comes in through [`Lookup`].
+//! Environment of a container: `$(NAME)` references and the order in which sources override each
+//! other. What ConfigMaps, Secrets and fields hold comes in through [`Lookup`].
 
 use std::collections::BTreeMap;
 
@@ -26,8 +26,8 @@ pub trait Lookup {
     ) -> Result<String, String>;
 }
 
-/// The environment in order, later entries overriding earlier ones: `services` first, then `envFrom`,
-/// then `env`. An error is the message of a `CreateContainerConfigError`.
+/// The environment in order, later entries overriding earlier ones: `services` first, then
+/// `envFrom`, then `env`. An error is the message of a `CreateContainerConfigError`.
 pub fn environment(
     container: &Container,
     services: &BTreeMap<String, String>,

@@ -1,8 +1,10 @@
-//! The kubelet's decisions for one pod, as pure functions: [`plan`] says what to do next and when to
-//! look again, [`status`] says what to report. The agent carries actions out and feeds what happened
-//! back through [`ObservedPod::begin`] and [`ObservedPod::apply`]; nothing here reads a clock.
+//! The kubelet's decisions for one pod, as pure functions: [`plan`] says what to do next and when
+//! to look again, [`status`] says what to report. The agent carries actions out and feeds what
+//! happened back through [`ObservedPod::begin`] and [`ObservedPod::apply`]; nothing here reads a
+//! clock.
 //!
-//! A plan whose actions have all begun is never given twice, and a realised plan gives an empty one.
+//! A plan whose actions have all begun is never given twice, and a realised plan gives an empty
+//! one.
 
 mod back_off;
 mod conditions;

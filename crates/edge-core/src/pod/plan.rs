@@ -1,5 +1,5 @@
-//! The plan for one pod: what to do next and when to look again. Three lives are told apart here: a pod
-//! that shall run, one that has finished, and one that the API wants gone.
+//! The plan for one pod: what to do next and when to look again. Three lives are told apart here: a
+//! pod that shall run, one that has finished, and one that the API wants gone.
 
 use super::back_off::{sandbox_delay_ms, volume_delay_ms};
 use super::containers::plan_running;

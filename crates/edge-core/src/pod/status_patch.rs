@@ -39,7 +39,8 @@ const OWNED: [&str; 4] = ["message", "reason", "podIP", "podIPs"];
 /// Lists that a merge by key would only add to.
 const LISTS: [&str; 2] = ["podIPs", "hostIPs"];
 
-/// Changed conditions only; what one no longer says is set to null, since a merge keeps it otherwise.
+/// Changed conditions only; what one no longer says is set to null, since a merge keeps it
+/// otherwise.
 fn conditions(old: &Value, new: &Value) -> Value {
     let none = Vec::new();
     let old = old.as_array().unwrap_or(&none);

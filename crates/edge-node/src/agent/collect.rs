@@ -13,8 +13,8 @@ use crate::volumes;
 /// How often the disk is looked at; nothing is written unless it is too full.
 const IMAGES_EVERY: Duration = Duration::from_secs(300);
 
-/// Removes containers, networks, volumes and logs of pods that have no worker. Whether one has is asked
-/// just before each removal, for pods come while this goes on.
+/// Removes containers, networks, volumes and logs of pods that have no worker. Whether one has is
+/// asked just before each removal, for pods come while this goes on.
 pub(crate) async fn sweep(board: Arc<Board>) {
     let wanted = |uid: &str| board.shows(uid);
     let records = board.runtime.list().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Carries out what a plan asks for. Each effect takes what it needs by value, so that it runs beside
-//! the worker; what came of it goes back as a [`Done`].
+//! Carries out what a plan asks for. Each effect takes what it needs by value, so that it runs
+//! beside the worker; what came of it goes back as a [`Done`].
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -233,7 +233,8 @@ mod tests {
         assert!(first.starts_with("search ns.svc.cluster.local svc.cluster.local cluster.local"));
         assert!(first.contains("nameserver 10.43.0.10\noptions ndots:5\n"), "{first}");
         let none = json!({ "dnsPolicy": "None", "dnsConfig": { "nameservers": ["9.9.9.9"],
-            "searches": ["x"], "options": [{ "name": "ndots", "value": "2" }, { "name": "edns0" }] } });
+            "searches": ["x"],
+            "options": [{ "name": "ndots", "value": "2" }, { "name": "edns0" }] } });
         assert_eq!(
             resolver(&pod(none), Some(&dns)).text(),
             "search x\nnameserver 9.9.9.9\noptions ndots:2 edns0\n"

@@ -1,5 +1,5 @@
-//! What a board knows about a pod when its worker begins: containers that an earlier agent left running,
-//! or that a power cut ended; and what is read from a container's remains later.
+//! What a board knows about a pod when its worker begins: containers that an earlier agent left
+//! running, or that a power cut ended; and what is read from a container's remains later.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -101,8 +101,8 @@ fn run_of(board: &Board, pod: &Desired, record: &ContainerRecord) -> Run {
     }
 }
 
-/// Takes over what an earlier agent reported and nothing else remembers: restart counts, and whether
-/// containers that still run had started and were ready.
+/// Takes over what an earlier agent reported and nothing else remembers: restart counts, and
+/// whether containers that still run had started and were ready.
 fn remember(observed: &mut ObservedPod, status: &Value) {
     for key in ["initContainerStatuses", "containerStatuses"] {
         for old in status[key].as_array().into_iter().flatten() {
@@ -139,7 +139,8 @@ pub(crate) fn adopt_foreign_conditions(ours: &mut Value, status: &Value) {
     }
 }
 
-/// A container's last words: its termination message file, or the end of its log if it asks for that.
+/// A container's last words: its termination message file, or the end of its log if it asks for
+/// that.
 pub(crate) fn termination_message(
     board: &Board,
     pod: &Desired,

@@ -1,4 +1,5 @@
-//! `hostPort`: a port of the board that leads to a container, as one more route beside those of Services.
+//! `hostPort`: a port of the board that leads to a container, as one more route beside those of
+//! Services.
 
 use std::net::Ipv4Addr;
 

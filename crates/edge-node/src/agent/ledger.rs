@@ -1,5 +1,5 @@
-//! What this board was last told to run, on disk, so that it starts its pods with no server in reach.
-//! Written when a pod's desired state changes, and never because time passed.
+//! What this board was last told to run, on disk, so that it starts its pods with no server in
+//! reach. Written when a pod's desired state changes, and never because time passed.
 
 use std::collections::BTreeMap;
 use std::fs;

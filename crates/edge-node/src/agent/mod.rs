@@ -1,5 +1,6 @@
-//! The kubelet of one board: follows the pods that the API gives it, makes the board run exactly those, and
-//! reports what it sees. It talks to the API over HTTPS alone, also when the server is in this process.
+//! The kubelet of one board: follows the pods that the API gives it, makes the board run exactly
+//! those, and reports what it sees. It talks to the API over HTTPS alone, also when the server is
+//! in this process.
 //!
 //! Nothing here is written because time passed: statuses, the Node and the ledger change when what
 //! they say has changed.
@@ -49,6 +50,7 @@ pub(crate) fn time_now() -> String {
 use crate::images::{ImageStore, ImagesConfig, RegistriesConfig};
 use crate::net::{Net, NetConfig};
 use crate::runtime::{Runtime, RuntimeConfig};
+use crate::seams::Exit;
 use crate::serve;
 
 /// Pods whose objects have changed, waiting to be told to their workers.
@@ -135,17 +137,8 @@ fn assemble(
     shutdown: watch::Receiver<bool>,
 ) -> Result<(Arc<Board>, pods::Feeds, node::Identity), AgentError> {
     let client = Client::new(config.api.clone()).map_err(AgentError::Client)?;
-    let ledger_dir = config.data_dir.join("ledger");
-    let ledger = ledger::Ledger::open(&ledger_dir)
-        .map_err(|source| AgentError::Ledger { path: ledger_dir, source })?;
-    let ledger = Arc::new(ledger);
-    let (runtime, exits) = Runtime::new(RuntimeConfig {
-        run_dir: config.run_dir.clone(),
-        data_dir: config.data_dir.clone(),
-        cgroup_parent: config.cgroup_parent.clone(),
-        exe: None,
-    })
-    .map_err(AgentError::Runtime)?;
+    let ledger = Arc::new(open_ledger(config)?);
+    let (runtime, exits) = open_runtime(config)?;
     let images = ImagesConfig { registries: config.registries.clone(), ..ImagesConfig::default() };
     let images = ImageStore::open(&config.data_dir.join("images"), images);
     let net = Net::open(NetConfig {
@@ -202,4 +195,19 @@ fn assemble(
         memory_problem,
     };
     Ok((Arc::new(board), pods::Feeds { exits, changed, shutdown }, identity))
+}
+
+fn open_ledger(config: &AgentConfig) -> Result<ledger::Ledger, AgentError> {
+    let path = config.data_dir.join("ledger");
+    ledger::Ledger::open(&path).map_err(|source| AgentError::Ledger { path, source })
+}
+
+fn open_runtime(config: &AgentConfig) -> Result<(Runtime, mpsc::Receiver<Exit>), AgentError> {
+    let config = RuntimeConfig {
+        run_dir: config.run_dir.clone(),
+        data_dir: config.data_dir.clone(),
+        cgroup_parent: config.cgroup_parent.clone(),
+        exe: None,
+    };
+    Runtime::new(config).map_err(AgentError::Runtime)
 }

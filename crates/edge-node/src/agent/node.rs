@@ -1,5 +1,5 @@
-//! This board as a Node: what it is, what it can give, how it feels. Written when that changes only;
-//! whether the board lives is not told here.
+//! This board as a Node: what it is, what it can give, how it feels. Written when that changes
+//! only; whether the board lives is not told here.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -63,6 +63,7 @@ fn line(path: &str) -> String {
     fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
 }
 
+#[allow(clippy::useless_conversion, reason = "the fields are narrower on 32-bit boards")]
 fn disk_size(dir: &Path) -> Option<(u64, u64)> {
     let stat = nix::sys::statvfs::statvfs(dir).ok()?;
     let unit = u64::from(stat.fragment_size());

@@ -65,7 +65,8 @@ impl Job {
         }
     }
 
-    /// Credentials from the pod's `imagePullSecrets`. One that can't be read is passed over, with an event.
+    /// Credentials from the pod's `imagePullSecrets`. One that can't be read is passed over, with
+    /// an event.
     async fn pull_secrets(&self) -> Vec<RegistryAuth> {
         let mut out = Vec::new();
         for wanted in self.pod.spec().image_pull_secrets.iter().flatten() {

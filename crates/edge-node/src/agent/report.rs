@@ -1,4 +1,5 @@
-//! Reports a pod's status to the API: on change only, one report at a time, again when no server answered.
+//! Reports a pod's status to the API: on change only, one report at a time, again when no server
+//! answered.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! ConfigMaps and Secrets that pods of this board use: fetched when needed, followed while a volume shows
-//! them, and kept in the ledger for a board that boots with no server in reach.
+//! ConfigMaps and Secrets that pods of this board use: fetched when needed, followed while a volume
+//! shows them, and kept in the ledger for a board that boots with no server in reach.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -74,7 +74,8 @@ impl Sources {
         self.0.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The object as it is now, or as it last was when no server answers. `Ok(None)`: there is none.
+    /// The object as it is now, or as it last was when no server answers. `Ok(None)`: there is
+    /// none.
     pub(crate) async fn fetch(
         &self,
         namespace: &str,

@@ -1,5 +1,5 @@
-//! One pod's worker: gather, plan, do, report, wait. Each pod has its own, so that a slow one holds up
-//! nobody; all that takes time runs beside the worker and comes back as a [`Done`].
+//! One pod's worker: gather, plan, do, report, wait. Each pod has its own, so that a slow one holds
+//! up nobody; all that takes time runs beside the worker and comes back as a [`Done`].
 
 mod act;
 
@@ -245,7 +245,8 @@ impl Worker {
         }
     }
 
-    /// Writes the pod into the ledger, if that has news. One write at a time, so that the last one wins.
+    /// Writes the pod into the ledger, if that has news. One write at a time, so that the last one
+    /// wins.
     fn record(&mut self) {
         if self.recording != Recording::Idle {
             self.recording = Recording::Again;

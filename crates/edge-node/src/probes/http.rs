@@ -1,5 +1,5 @@
-//! HTTP probes: a container is well when a page answers with a status from 200 to 399. Certificates are
-//! not checked and redirects to other hosts count as success, as in Kubernetes.
+//! HTTP probes: a container is well when a page answers with a status from 200 to 399. Certificates
+//! are not checked and redirects to other hosts count as success, as in Kubernetes.
 
 use std::io;
 use std::sync::Arc;
@@ -96,7 +96,8 @@ pub(super) async fn ask(page: &Page, limit: Duration) -> Outcome {
         }
         Ok(Err(message)) => Outcome::Failure(format!("Get \"{}\": {message}", page.url())),
         Err(_) => Outcome::Failure(format!(
-            "Get \"{}\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)",
+            "Get \"{}\": context deadline exceeded \
+             (Client.Timeout exceeded while awaiting headers)",
             page.url()
         )),
     }

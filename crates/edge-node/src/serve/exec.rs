@@ -1,4 +1,5 @@
-//! `/exec` and `/attach`: a client's streams to a command in a container, or to the container itself.
+//! `/exec` and `/attach`: a client's streams to a command in a container, or to the container
+//! itself.
 
 use std::sync::Arc;
 

@@ -15,6 +15,7 @@ mod spdy;
 mod stats;
 mod websocket;
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,7 +98,7 @@ async fn serve(tls: TlsAcceptor, stream: TcpStream, board: Arc<Board>) {
     let allowed = peer::may_call(stream.get_ref().1.peer_certificates());
     let service = service_fn(move |request| {
         let board = board.clone();
-        async move { Ok::<_, std::convert::Infallible>(route::answer(&board, allowed, request).await) }
+        async move { Ok::<_, Infallible>(route::answer(&board, allowed, request).await) }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE);

@@ -1,5 +1,6 @@
-//! Who may call: a certificate signed by the cluster's authority is not enough, since every board and every
-//! user has one. Only those who may do everything in the cluster, the API server first, may call an agent.
+//! Who may call: a certificate signed by the cluster's authority is not enough, since every board
+//! and every user has one. Only those who may do everything in the cluster, the API server first,
+//! may call an agent.
 
 use rustls_pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};

@@ -1,5 +1,5 @@
-//! Reads a container's log (CRI format, rotated): from where to begin, which lines count, and what of
-//! each line a client is shown.
+//! Reads a container's log (CRI format, rotated): from where to begin, which lines count, and what
+//! of each line a client is shown.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -162,8 +162,8 @@ impl Log {
         self.next_file()
     }
 
-    /// The next piece for the client: `Some` bytes (perhaps none, when all that was read is not wanted),
-    /// or `None` at the log's present end.
+    /// The next piece for the client: `Some` bytes (perhaps none, when all that was read is not
+    /// wanted), or `None` at the log's present end.
     pub(super) fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
             let count = match self.file.as_mut() {

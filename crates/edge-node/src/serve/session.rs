@@ -1,5 +1,5 @@
-//! A command in a container, joined to a client's streams. How the streams travel (WebSocket, SPDY) is
-//! not known here.
+//! A command in a container, joined to a client's streams. How the streams travel (WebSocket, SPDY)
+//! is not known here.
 
 use bytes::Bytes;
 use serde_json::{Value, json};

@@ -1,5 +1,5 @@
-//! The server's side of RFC 6455, as little of it as `kubectl exec` needs, and Kubernetes' channels on
-//! top: the first byte of each message says which stream it belongs to.
+//! The server's side of RFC 6455, as little of it as `kubectl exec` needs, and Kubernetes' channels
+//! on top: the first byte of each message says which stream it belongs to.
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{

@@ -1,5 +1,6 @@
-//! Files that change all at once. As in Kubernetes, the files live in a time-stamped directory, `..data`
-//! points at it, and each visible name points through `..data`; an update swaps that one link.
+//! Files that change all at once. As in Kubernetes, the files live in a time-stamped directory,
+//! `..data` points at it, and each visible name points through `..data`; an update swaps that one
+//! link.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,5 +1,6 @@
-//! Volumes of pods on this board: directories, tmpfs mounts and trees of files made from ConfigMaps,
-//! Secrets and the pod itself. All is under `<data-dir>/pods/<uid>/volumes`, and goes with the pod.
+//! Volumes of pods on this board: directories, tmpfs mounts and trees of files made from
+//! ConfigMaps, Secrets and the pod itself. All is under `<data-dir>/pods/<uid>/volumes`, and goes
+//! with the pod.
 //!
 //! Nothing here talks to the API: what a volume needs is handed in as [`Material`].
 

@@ -37,8 +37,8 @@ fn open_or_make(root: &File, sub: &Path) -> io::Result<OwnedFd> {
     Ok(at)
 }
 
-/// Binds `sub` of the volume at `root` to a path of ours under `<pod dir>/subpaths`, which the runtime
-/// may then mount without following anything that a container controls.
+/// Binds `sub` of the volume at `root` to a path of ours under `<pod dir>/subpaths`, which the
+/// runtime may then mount without following anything that a container controls.
 pub fn bind_sub_path(
     pod_dir: &Path,
     root: &Path,

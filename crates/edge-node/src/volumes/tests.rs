@@ -82,7 +82,8 @@ fn config_map_files_swap_at_once() {
 fn items_modes_and_paths() {
     let place = Place::new("items");
     let spec = volume(json!({ "name": "v", "configMap": { "name": "cm", "defaultMode": 256,
-        "items": [{ "key": "a", "path": "sub/dir/x" }, { "key": "a", "path": "y", "mode": 493 }] }}));
+        "items": [{ "key": "a", "path": "sub/dir/x" },
+            { "key": "a", "path": "y", "mode": 493 }] }}));
     let found = with_scene(&place.0, spec, &maps(json!({ "a": "1" })), set_up).unwrap();
     let dir = &found["v"];
     assert_eq!(fs::read_to_string(dir.join("sub/dir/x")).unwrap(), "1");

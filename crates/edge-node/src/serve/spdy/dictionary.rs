@@ -1,5 +1,5 @@
-//! The words that both ends of SPDY/3 know before they begin, as its specification lists them: first common
-//! header names, each with its length, then text.
+//! The words that both ends of SPDY/3 know before they begin, as its specification lists them:
+//! first common header names, each with its length, then text.
 
 const WORDS: &str = "options,head,post,put,delete,trace,accept,accept-charset,accept-encoding,\
     accept-language,accept-ranges,age,allow,authorization,cache-control,connection,content-base,\

@@ -1,6 +1,6 @@
-//! Header blocks of SPDY/3: names and values, compressed in one zlib stream per direction with a preset
-//! dictionary. Inward we inflate with a window that holds the dictionary already; outward we send stored
-//! blocks, which every inflater takes, without a dictionary.
+//! Header blocks of SPDY/3: names and values, compressed in one zlib stream per direction with a
+//! preset dictionary. Inward we inflate with a window that holds the dictionary already; outward we
+//! send stored blocks, which every inflater takes, without a dictionary.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! SPDY/3.1, as much of it as `kubectl` before 1.31 needs for exec and attach: the client opens one stream
-//! for each of error, stdin, stdout, stderr and resize; data flows in frames.
+//! SPDY/3.1, as much of it as `kubectl` before 1.31 needs for exec and attach: the client opens one
+//! stream for each of error, stdin, stdout, stderr and resize; data flows in frames.
 
 mod dictionary;
 mod headers;
