@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::cgroup::Layout;
 use super::error::RuntimeError;
 use crate::seams::{ContainerSpec, Exit};
-use crate::shim::{CONSOLE_SOCKET, INIT_FILE, SHIM_PID};
+use crate::shim::{CONSOLE_SOCKET, EXIT_FILE, INIT_FILE, SHIM_PID};
 
 /// Exit status of a container whose end nobody saw, as containerd has it.
 pub(super) const UNKNOWN: i32 = 255;
@@ -67,7 +67,7 @@ impl Home {
     }
 
     pub(super) fn exit(&self) -> PathBuf {
-        self.data.join("exit")
+        self.data.join(EXIT_FILE)
     }
 
     pub(super) fn record(&self) -> PathBuf {
@@ -107,7 +107,9 @@ impl Home {
 
     /// The end as the shim recorded it.
     pub(super) fn read_exit(&self, id: &str) -> Option<Exit> {
-        parse_exit(id, &fs::read_to_string(self.exit()).ok()?)
+        [self.exit(), self.run.join(EXIT_FILE)]
+            .iter()
+            .find_map(|path| parse_exit(id, &fs::read_to_string(path).ok()?))
     }
 
     pub(super) fn write_exit(&self, exit: &Exit) -> Result<(), RuntimeError> {

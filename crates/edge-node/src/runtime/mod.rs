@@ -102,6 +102,7 @@ struct Inner {
 struct Entry {
     /// `None` while it is being started.
     record: Option<ContainerRecord>,
+    pod_uid: String,
     cgroup: PathBuf,
 }
 

@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use super::error::RuntimeError;
 use super::files::{self, Home, Record};
 use super::spawn::{Child, open_pidfd};
-use super::state::{drop_shm, shim_lives, unknown_end};
+use super::state::{shim_lives, unknown_end};
 use super::{Entry, Runtime};
 use crate::seams::{ContainerRecord, ContainerState};
 
@@ -29,7 +29,7 @@ impl Runtime {
             self.restore_one(&id)?;
         }
         for pod in names(&self.inner.run_dir.join("shm")) {
-            drop_shm(&self.inner.run_dir, &self.inner.data_dir, &pod)?;
+            self.drop_shm(&self.containers(), &pod)?;
         }
         Ok(())
     }
@@ -38,7 +38,8 @@ impl Runtime {
         let home = self.home(id);
         let record = home.read_record();
         let cgroup = record.as_ref().map_or_else(|| self.inner.pods.join(id), |r| r.cgroup.clone());
-        let entry = Entry { record: None, cgroup };
+        let pod_uid = record.as_ref().map(|r| r.pod_uid.clone()).unwrap_or_default();
+        let entry = Entry { record: None, pod_uid, cgroup };
         self.containers().insert(id.to_owned(), entry.clone());
         settle(&home);
         let Some(record) = record else { return self.remove_now(id, &entry) };

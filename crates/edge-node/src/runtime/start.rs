@@ -43,7 +43,8 @@ impl Runtime {
             true => &self.inner.privileged,
             false => &self.inner.pods,
         };
-        let entry = Entry { record: None, cgroup: group.join(&spec.id) };
+        let entry =
+            Entry { record: None, pod_uid: spec.pod_uid.clone(), cgroup: group.join(&spec.id) };
         self.reserve(&spec.id, &entry)?;
         let outcome = self.start_reserved(&spec, &entry).await;
         if outcome.is_err() {

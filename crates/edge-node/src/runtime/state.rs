@@ -1,9 +1,9 @@
 //! A container's states: the watch for its end, and taking it away.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::mount::{MntFlags, umount2};
@@ -21,6 +21,8 @@ use crate::seams::{ContainerRecord, ContainerState, Exit};
 /// How long a killed container's shim may take to write the rest of the log and the end.
 const SHIM_END: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(2);
+/// How often to look at a shim that the kernel can't tell of, for want of descriptors.
+const LOOK: Duration = Duration::from_secs(1);
 
 impl Runtime {
     /// Waits for the end of a container's shim on a task of its own, and tells of it.
@@ -32,8 +34,10 @@ impl Runtime {
             match unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) } {
                 Ok(fd) => drop(fd.readable().await.map(drop)),
                 Err(e) => {
-                    tracing::error!(id, "watch a container: {e}; its end will be seen late");
-                    return;
+                    tracing::warn!(id, "watch a container: {e}; looking every second instead");
+                    while shim_lives(&runtime.home(&id)) {
+                        tokio::time::sleep(LOOK).await;
+                    }
                 }
             }
             // A shim of an earlier process is not our child: then there is nothing to reap.
@@ -63,7 +67,9 @@ impl Runtime {
             None => {
                 cgroup::kill_all(&self.inner.layout, &entry.cgroup)?;
                 let exit = unknown_end(id, &home, files::now_ms());
-                home.write_exit(&exit)?;
+                if let Err(e) = home.write_exit(&exit) {
+                    tracing::warn!(id, "{e}; the end is known until the next restart only");
+                }
                 exit
             }
         };
@@ -83,7 +89,6 @@ impl Runtime {
     /// [`Runtime::remove`], blocking.
     pub(super) fn remove_now(&self, id: &str, entry: &Entry) -> Result<(), RuntimeError> {
         let home = self.home(id);
-        let pod_uid = home.read_record().map(|r| r.pod_uid);
         let inner = &self.inner;
         cgroup::kill_all(&inner.layout, &entry.cgroup)?;
         wait_for_shim(&home);
@@ -95,11 +100,21 @@ impl Runtime {
         home.delete()?;
         let mut containers = self.containers();
         containers.remove(id);
-        if let Some(pod) = pod_uid {
-            drop_shm(&inner.run_dir, &inner.data_dir, &pod)?;
+        self.drop_shm(&containers, &entry.pod_uid)
+    }
+
+    /// Unmounts a pod's shared memory when no container of the pod is left.
+    pub(super) fn drop_shm(
+        &self,
+        containers: &BTreeMap<String, Entry>,
+        pod: &str,
+    ) -> Result<(), RuntimeError> {
+        let dir = self.inner.run_dir.join("shm").join(pod);
+        if pod.is_empty() || containers.values().any(|e| e.pod_uid == pod) || !dir.exists() {
+            return Ok(());
         }
-        drop(containers);
-        Ok(())
+        let _ = umount2(&dir, MntFlags::MNT_DETACH);
+        fs::remove_dir(&dir).map_err(|e| RuntimeError::io("remove", &dir, e))
     }
 }
 
@@ -139,18 +154,4 @@ fn wait_for_shim(home: &Home) {
             nix::sys::signal::Signal::SIGKILL,
         );
     }
-}
-
-/// Unmounts a pod's shared memory when no container of the pod is left.
-pub(super) fn drop_shm(run_dir: &Path, data_dir: &Path, pod: &str) -> Result<(), RuntimeError> {
-    let used = fs::read_dir(data_dir.join("containers")).into_iter().flatten().flatten().any(|e| {
-        let home = Home::new(run_dir, data_dir, &e.file_name().to_string_lossy());
-        home.read_record().is_some_and(|r| r.pod_uid == pod)
-    });
-    let dir = run_dir.join("shm").join(pod);
-    if used || !dir.exists() {
-        return Ok(());
-    }
-    let _ = umount2(&dir, MntFlags::MNT_DETACH);
-    fs::remove_dir(&dir).map_err(|e| RuntimeError::io("remove", &dir, e))
 }

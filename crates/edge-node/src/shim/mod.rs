@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 pub(crate) use start::{CONSOLE_SOCKET, SHIM_PID};
-pub(crate) use watch::INIT_FILE;
+pub(crate) use watch::{EXIT_FILE, INIT_FILE, close_from};
 
 /// Where the sealed executable stands, for the shim to start `edged runtime` from.
 pub(crate) const EXE_FD: RawFd = 3;

@@ -21,6 +21,8 @@ use super::{EXE_FD, LOCK_FD, REPORT_FD, Task};
 
 /// Name of the file in which `edged runtime create` leaves init's pid and start time.
 pub(crate) const INIT_FILE: &str = "init";
+/// Name of the file that records the end.
+pub(crate) const EXIT_FILE: &str = "exit";
 /// Rounds of killing what is left in the cgroup after init's end.
 const KILL_ROUNDS: u32 = 50;
 
@@ -243,9 +245,14 @@ fn record_end(task: &Task, started_ms: i64, status: WaitStatus) {
     let finished = now.map_or(0, |d| d.as_millis() as i64);
     let oom = i32::from(task.oom.as_deref().is_some_and(oom_killed));
     let line = format!("{code} {signal} {started_ms} {finished} {oom}\n");
-    let temporary = task.exit.with_extension("tmp");
-    if std::fs::write(&temporary, line).is_ok() {
-        let _ = std::fs::rename(&temporary, &task.exit);
+    // The run directory is another file system: it still has room when the disk is full.
+    for place in [&task.exit, &task.run.join(EXIT_FILE)] {
+        let temporary = place.with_extension("tmp");
+        let written = std::fs::write(&temporary, &line);
+        if written.and_then(|()| std::fs::rename(&temporary, place)).is_ok() {
+            return;
+        }
+        let _ = std::fs::remove_file(&temporary);
     }
 }
 
@@ -276,6 +283,14 @@ fn receive_terminal(listener: &OwnedFd) -> Option<OwnedFd> {
     None
 }
 
+/// Closes what a library of `edged` may have left open across exec: a socket that a shim
+/// inherited would stay open for as long as its container lives.
+pub(crate) fn close_from(first: RawFd) {
+    // SAFETY: no memory is passed, and nothing in this process uses descriptors from there on.
+    // Kernels before 5.9 have no such call, and only lack the precaution.
+    unsafe { libc::syscall(libc::SYS_close_range, first, RawFd::MAX, 0) };
+}
+
 /// The helper gets what it needs by name; nothing else may leak into the container.
 fn close_on_exec() {
     for fd in [EXE_FD, REPORT_FD, LOCK_FD] {
@@ -283,4 +298,5 @@ fn close_on_exec() {
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
         let _ = fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
     }
+    close_from(LOCK_FD + 1);
 }

@@ -85,7 +85,10 @@ fn bundle(board: &Board) -> std::path::PathBuf {
     );
     let target = bundle.join("rootfs");
     mount(Some("overlay"), &target, Some("overlay"), MsFlags::empty(), Some(&*options)).unwrap();
-    let ns = |kind: &str, file: &str| serde_json::json!({ "type": kind, "path": board.dir.join("ns").join(file) });
+    let ns = |kind: &str, file: &str| {
+        let path = board.dir.join("ns").join(file);
+        serde_json::json!({ "type": kind, "path": path })
+    };
     let fs_mount = |target: &str, kind: &str, options: &[&str]| {
         serde_json::json!({
             "destination": target, "type": kind, "source": kind, "options": options

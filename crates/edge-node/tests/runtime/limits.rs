@@ -2,9 +2,11 @@
 
 use std::fs;
 
-use edge_node::seams::Limits;
+use edge_node::runtime::Runtime;
+use edge_node::seams::{ContainerState, Limits};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use crate::board::{Board, within};
+use crate::board::{Board, config, within};
 
 fn read(board: &Board, controller: &str, group: &str, file: &str) -> String {
     let tree = if is_v1(board) { controller } else { "" };
@@ -87,5 +89,27 @@ pub(crate) async fn a_container_sees_its_own_limits_and_cannot_write_them() {
     let (_, lines) = board.run(&spec).await;
     assert_eq!(lines[0], (64 << 20).to_string());
     assert!(lines.iter().any(|l| l == "refused"), "{lines:?}");
+    board.close().await;
+}
+
+pub(crate) async fn a_full_disk_loses_no_end() {
+    let mut board = Board::new();
+    let data = board.dir.join("data/containers");
+    let options = Some("size=300k");
+    mount(Some("tmpfs"), &data, Some("tmpfs"), MsFlags::empty(), options).unwrap();
+    let spec = board.script("one", "dd if=/dev/zero of=/fill bs=4k 2>/dev/null; exit 7");
+    board.runtime.start(&spec).await.unwrap();
+    assert_eq!(board.exit().await.code, 7);
+    let error = board.runtime.start(&board.script("two", "true")).await.unwrap_err();
+    assert!(error.to_string().contains("No space left on device"), "{error}");
+    let config = config(&board.dir, &board.cgroup);
+    (board.runtime, board.exits) = Runtime::new(config).unwrap();
+    let listed = board.runtime.list().unwrap();
+    assert!(
+        matches!(&listed[0].state, ContainerState::Exited(exit) if exit.code == 7),
+        "{listed:?}"
+    );
+    board.runtime.remove("one").await.unwrap();
+    umount2(&data, MntFlags::MNT_DETACH).unwrap();
     board.close().await;
 }

@@ -49,6 +49,7 @@ const CASES: &[Case] = cases![
     limits::limits_are_what_the_kernel_has,
     limits::a_fork_bomb_stays_within_its_limit_and_can_be_killed,
     limits::a_container_sees_its_own_limits_and_cannot_write_them,
+    limits::a_full_disk_loses_no_end,
     hostile::an_ordinary_container_is_confined,
     hostile::a_privileged_container_has_the_boards_devices,
     hostile::the_runtimes_own_executable_cannot_be_overwritten,

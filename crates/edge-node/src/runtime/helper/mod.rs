@@ -23,7 +23,7 @@ use std::path::Path;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::error::RuntimeError;
-use crate::shim::REPORT_FD;
+use crate::shim::{REPORT_FD, close_from};
 
 /// Exit status for a wrong command line (`EX_USAGE`).
 const USAGE: i32 = 64;
@@ -99,6 +99,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// `main`, before there are threads. Returns the exit status.
 pub fn main(args: &[OsString]) -> i32 {
     let [verb, run] = args else { return USAGE };
+    close_from(LIFE_FD + 1);
     // SAFETY: whoever starts this program gives it this descriptor for its own.
     let mut report = Report(unsafe { std::fs::File::from_raw_fd(REPORT_FD) });
     if fcntl(report.0.as_fd(), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).is_err() {
