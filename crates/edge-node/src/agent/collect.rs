@@ -10,6 +10,9 @@ use edge_core::image_gc::Policy;
 use super::board::Board;
 use crate::volumes;
 
+/// With so much free nothing is removed, however large the disk is: what is gone must be pulled
+/// again.
+const PLENTY: u64 = 4 << 30;
 /// How often the disk is looked at; nothing is written unless it is too full.
 const IMAGES_EVERY: Duration = Duration::from_secs(300);
 
@@ -58,6 +61,9 @@ fn names(dir: &std::path::Path) -> Vec<String> {
 pub(crate) async fn images(board: Arc<Board>) {
     loop {
         tokio::time::sleep(IMAGES_EVERY).await;
+        if super::node::disk_size(&board.data_dir).is_none_or(|(_, free)| free > PLENTY) {
+            continue;
+        }
         let used: BTreeSet<String> = board
             .runtime
             .list()

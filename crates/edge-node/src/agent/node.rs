@@ -18,8 +18,10 @@ const PODS: u32 = 110;
 const RESERVED_MEMORY: u64 = 100 << 20;
 /// The board is short of memory below this.
 const MEMORY_LOW: u64 = 100 << 20;
-/// The board is short of disk when less than this part of it, in hundredths, is free.
+/// The board is short of disk when less than this part of it, in hundredths, is free …
 const DISK_LOW: u64 = 10;
+/// … and less than this. A tenth of a large disk is plenty for a board.
+const DISK_PLENTY: u64 = 2 << 30;
 /// The board is short of process ids when less than this part of them, in hundredths, is free.
 const PIDS_LOW: u64 = 5;
 /// Images that a Node lists, the largest ones.
@@ -64,7 +66,7 @@ fn line(path: &str) -> String {
 }
 
 #[allow(clippy::useless_conversion, reason = "the fields are narrower on 32-bit boards")]
-fn disk_size(dir: &Path) -> Option<(u64, u64)> {
+pub(crate) fn disk_size(dir: &Path) -> Option<(u64, u64)> {
     let stat = nix::sys::statvfs::statvfs(dir).ok()?;
     let unit = u64::from(stat.fragment_size());
     Some((u64::from(stat.blocks()) * unit, u64::from(stat.blocks_available()) * unit))
@@ -124,7 +126,8 @@ impl Pressure {
         let most = line("/proc/sys/kernel/pid_max").parse::<u64>().ok();
         Pressure {
             memory: kib.is_some_and(|kib| kib << 10 < MEMORY_LOW),
-            disk: disk_size(data_dir).is_some_and(|(size, free)| free < size / 100 * DISK_LOW),
+            disk: disk_size(data_dir)
+                .is_some_and(|(size, free)| free < DISK_PLENTY.min(size / 100 * DISK_LOW)),
             pids: match (tasks, most) {
                 (Some(tasks), Some(most)) => most.saturating_sub(tasks) < most * PIDS_LOW / 100,
                 _ => false,
