@@ -43,6 +43,7 @@ pub(crate) async fn sweep(board: Arc<Board>) {
             tracing::warn!("remove the volumes of pod {uid}: {error}");
         }
     }
+    board.ledger.retain_pods(wanted);
     let logs = board.data_dir.join("log/pods");
     for name in names(&logs) {
         let uid = name.rsplit('_').next().unwrap_or_default();

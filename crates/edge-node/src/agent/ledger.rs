@@ -115,6 +115,17 @@ impl Ledger {
         self.remove(&self.object_path(kind, namespace, name))
     }
 
+    /// Drops all pods that `keep` does not name by uid: they went while no agent was looking.
+    pub(crate) fn retain_pods(&self, keep: impl Fn(&str) -> bool) {
+        for entry in fs::read_dir(self.dir.join("pods")).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.strip_suffix(".json").is_some_and(|uid| !keep(uid)) {
+                let _ = self.remove(&entry.path());
+            }
+        }
+    }
+
     /// Drops all ConfigMaps and Secrets that `keep` does not name as (kind, namespace, name).
     pub(crate) fn retain_objects(&self, keep: impl Fn(&str, &str, &str) -> bool) {
         for entry in fs::read_dir(self.dir.join("objects")).into_iter().flatten().flatten() {
@@ -247,6 +258,8 @@ mod tests {
         fs::remove_file(&path).unwrap();
         again.put_pod(&pods[0]).unwrap();
         assert!(!path.exists(), "what was read need not be written");
+        again.retain_pods(|uid| uid == "u");
+        assert!(!dir.join("pods/broken.json").exists());
         let map = json!({ "metadata": { "name": "m", "namespace": "n" }, "data": { "k": "v" } });
         again.put_object("ConfigMap", &map).unwrap();
         assert_eq!(again.object("ConfigMap", "n", "m").unwrap()["data"]["k"], "v");
