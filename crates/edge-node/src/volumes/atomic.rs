@@ -28,6 +28,11 @@ pub(super) fn is_safe(path: &str) -> bool {
     plain && !path.is_empty() && !path.starts_with("..")
 }
 
+/// True when `dir` has been written before.
+pub(super) fn stands(dir: &Path) -> bool {
+    fs::symlink_metadata(dir.join(DATA)).is_ok()
+}
+
 /// Makes `dir` show exactly `files`. True when anything had to change.
 pub(super) fn write(dir: &Path, files: &Files, group: Option<u32>) -> io::Result<bool> {
     if let Some(bad) = files.keys().find(|path| !is_safe(path)) {

@@ -86,13 +86,17 @@ pub fn set_up(scene: &Scene<'_>) -> Result<BTreeMap<String, PathBuf>, VolumeErro
     Ok(out)
 }
 
-/// Brings the files of volumes that are made from objects up to date. True when any has changed.
+/// Brings the files of volumes that are made from objects up to date. True when any has changed. What
+/// is not set up yet is left to `set_up`.
 pub fn refresh(scene: &Scene<'_>) -> Result<bool, VolumeError> {
     let mut changed = false;
     for volume in scene.spec.volumes.iter().flatten() {
         let error = |message| VolumeError { volume: volume.name.clone(), message };
         let Some(files) = payload::payload(volume, scene).map_err(error)? else { continue };
         let dir = volume_dir(scene.pod_dir, &volume.name);
+        if !atomic::stands(&dir) {
+            continue;
+        }
         changed |= atomic::write(&dir, &files, scene.fs_group())
             .map_err(|e| error(format!("write files to {}: {e}", dir.display())))?;
     }

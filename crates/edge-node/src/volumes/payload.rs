@@ -7,7 +7,7 @@ use edge_api::k8s::api::core::v1::{
     DownwardAPIVolumeFile, KeyToPath, PodSpec, Volume, VolumeProjection,
 };
 use edge_api::{Object, k8s};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Scene;
 use super::atomic::{File, Files, is_safe};
@@ -253,11 +253,14 @@ fn divisor(q: Option<&k8s::apimachinery::pkg::api::resource::Quantity>) -> &str 
     q.map_or("1", |q| q.0.as_str())
 }
 
-/// The data of an object as text, for environment variables.
+/// The data of an object as text, for environment variables; they never come from `binaryData`.
 pub(crate) fn text_content(
     from: &Reference,
     object: &Value,
 ) -> Result<BTreeMap<String, String>, String> {
-    let all = content(from, object)?;
+    let all = match from {
+        Reference::ConfigMap(_) => content(from, &json!({ "data": object["data"] }))?,
+        Reference::Secret(_) => content(from, object)?,
+    };
     Ok(all.into_iter().map(|(k, v)| (k, String::from_utf8_lossy(&v).into_owned())).collect())
 }

@@ -58,10 +58,24 @@ fn volume(volume: Value) -> Value {
 }
 
 #[test]
+fn binary_data_is_for_files_and_not_for_variables() {
+    let name = Reference::ConfigMap("cm".into());
+    let map = json!({ "data": { "a": "1" }, "binaryData": { "b": "AAEC" } });
+    let found: Vec<_> = text_content(&name, &map).unwrap().into_keys().collect();
+    assert_eq!(found, ["a"]);
+    let place = Place::new("binary");
+    let spec = volume(json!({ "name": "v", "configMap": { "name": "cm" } }));
+    let material = BTreeMap::from([(name, Some(map))]);
+    let found = with_scene(&place.0, spec, &material, set_up).unwrap();
+    assert_eq!(fs::read(found["v"].join("b")).unwrap(), [0, 1, 2]);
+}
+
+#[test]
 fn config_map_files_swap_at_once() {
     let place = Place::new("cm");
     let spec = volume(json!({ "name": "v", "configMap": { "name": "cm" } }));
     let one = maps(json!({ "a": "1", "b": "2" }));
+    assert_eq!(with_scene(&place.0, spec.clone(), &one, refresh), Ok(false), "not set up yet");
     let found = with_scene(&place.0, spec.clone(), &one, set_up).unwrap();
     let dir = &found["v"];
     assert_eq!(fs::read_to_string(dir.join("a")).unwrap(), "1");

@@ -159,14 +159,14 @@ async fn list(args: List, session: &mut Session) -> Result<(), Fault> {
 fn lines(node: &str, image: &Object) -> Vec<Vec<String>> {
     let id = image["id"].as_str().unwrap_or("");
     let short: String = id.strip_prefix("sha256:").unwrap_or(id).chars().take(12).collect();
-    let bytes = ["sizeBytes", "bytes"].iter().find_map(|field| image[*field].as_u64()).unwrap_or(0);
+    let bytes = image["bytes"].as_u64().unwrap_or(0);
     let names = |field: &str| -> Vec<String> {
         let list = image[field].as_array().into_iter().flatten();
         list.filter_map(|name| name.as_str().map(str::to_string)).collect()
     };
-    let mut named = names("repoTags");
+    let mut named = names("tags");
     if named.is_empty() {
-        named = names("repoDigests");
+        named = names("digests");
     }
     if named.is_empty() {
         named.push("<none>".to_string());
@@ -193,8 +193,8 @@ mod tests {
 
     #[test]
     fn rows_of_an_image() {
-        let image = json!({"id": "sha256:0123456789abcdef", "repoTags": ["a:1", "a:2"],
-                           "sizeBytes": 1_572_864});
+        let image = json!({"id": "sha256:0123456789abcdef", "tags": ["a:1", "a:2"],
+                           "bytes": 1_572_864});
         let rows = lines("n", &image);
         assert_eq!(rows.len(), 2);
         assert_eq!(rows[1], ["n", "a:2", "0123456789ab", "1.5MiB"]);

@@ -160,8 +160,8 @@ async fn one(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infall
             format!("{status}\n{}\n", json!({"loaded": ["docker.io/library/web:1"]}))
         }
         (_, "/images") => {
-            let image = json!({"id": "sha256:0123456789abcdef", "repoTags": ["web:1"],
-                               "repoDigests": [], "sizeBytes": 2048});
+            let image = json!({"id": "sha256:0123456789abcdef", "tags": ["web:1"],
+                               "digests": [], "bytes": 2048});
             json!({"images": [image]}).to_string()
         }
         (_, path) if path.starts_with("/containerLogs/") => {
