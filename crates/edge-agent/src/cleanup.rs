@@ -1,9 +1,13 @@
 //! `edged cleanup`: stops what runs on this board and takes away what edged made outside its
 //! data directory: containers, namespaces, links, rules, mounts, cgroups.
 
+use std::fs::File;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use edge_node::cleanup;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 
 use crate::config::Config;
 use crate::wire::{self, WireError, failed};
@@ -13,9 +17,6 @@ use crate::wire::{self, WireError, failed};
 /// # Errors
 /// Names what could not be removed; the rest has been tried all the same.
 pub(crate) fn run(config: &Config, data: bool) -> Result<(), WireError> {
-    if !nix::unistd::geteuid().is_root() {
-        return Err(failed("cleanup", "needs root: use sudo"));
-    }
     let cleaned = wire::runtime()?.block_on(cleanup::board(&cleanup::CleanupConfig {
         data_dir: config.data_dir.clone(),
         run_dir: config.run_dir.clone(),
@@ -32,11 +33,89 @@ pub(crate) fn run(config: &Config, data: bool) -> Result<(), WireError> {
     remove(&config.run_dir)
 }
 
+/// Refuses without root, and refuses directories on which an edged runs, and those that are not edged's: nobody is asked before
+/// they are emptied, and a slip in `--data-dir` must not cost a board its files.
+///
+/// # Errors
+/// Names the directory and what to do.
+pub(crate) fn check(config: &Config) -> Result<(), WireError> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(failed("cleanup", "needs root: use sudo"));
+    }
+    let (data, run) = (&config.data_dir, &config.run_dir);
+    ours(data, &["store/log", "ledger"])?;
+    ours(run, &["net.lock", "rootfs"])?;
+    idle(data, "store/lock")?;
+    idle(run, "net.lock")
+}
+
+fn ours(dir: &Path, signs: &[&str]) -> Result<(), WireError> {
+    let empty = match std::fs::read_dir(dir) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) if error.kind() == ErrorKind::NotFound => true,
+        Err(error) => return Err(failed(&format!("cleanup: read {}", dir.display()), error)),
+    };
+    if empty || signs.iter().any(|sign| dir.join(sign).exists()) {
+        return Ok(());
+    }
+    let what = format!("{} has none of edged's files ({})", dir.display(), signs.join(", "));
+    Err(failed("cleanup", format!("{what}: is it the right directory? Nothing was removed")))
+}
+
+/// An edged that runs holds a lock in each of its directories.
+fn idle(dir: &Path, lock: &str) -> Result<(), WireError> {
+    let Ok(file) = File::open(dir.join(lock)) else { return Ok(()) };
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Err((_, Errno::EWOULDBLOCK)) => {
+            let what = format!("an edged runs on {}: stop it first", dir.display());
+            Err(failed("cleanup", what))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes a directory; one that is a mount point stays, empty.
 fn remove(dir: &Path) -> Result<(), WireError> {
-    match std::fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+    match empty(dir).and_then(|()| std::fs::remove_dir(dir)) {
+        Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ResourceBusy) => {
             Err(failed(&format!("remove {}", dir.display()), error))
         }
         _ => Ok(()),
+    }
+}
+
+fn empty(dir: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            std::fs::remove_dir_all(entry.path())?;
+        } else {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_directories_of_ours_that_nobody_uses() {
+        let dir = std::env::temp_dir().join(format!("edged-cleanup-{}", std::process::id()));
+        assert!(ours(&dir, &["net.lock"]).is_ok(), "not there");
+        std::fs::create_dir_all(dir.join("sub")).unwrap();
+        let told = ours(&dir, &["net.lock"]).unwrap_err().to_string();
+        assert!(told.contains("Nothing was removed"), "{told}");
+        std::fs::write(dir.join("net.lock"), "").unwrap();
+        assert!(ours(&dir, &["net.lock"]).is_ok());
+        assert!(idle(&dir, "net.lock").is_ok());
+        let held =
+            Flock::lock(File::open(dir.join("net.lock")).unwrap(), FlockArg::LockExclusiveNonblock);
+        let told = idle(&dir, "net.lock").unwrap_err().to_string();
+        assert!(told.contains("stop it first"), "{told}");
+        drop(held);
+        remove(&dir).unwrap();
+        assert!(!dir.exists());
     }
 }

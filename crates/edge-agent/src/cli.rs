@@ -70,9 +70,9 @@ pub(crate) fn run(args: &[OsString]) -> i32 {
             with_config(&settings, |config| finish(wire::serve(config, !no_agent)))
         }
         Command::Demo => finish(demo::run()),
-        Command::Cleanup { settings, data } => {
-            with_config(&settings, |config| finish(cleanup::run(&config, data)))
-        }
+        Command::Cleanup { settings, data } => with_config(&settings, |config| {
+            finish(cleanup::check(&config).and_then(|()| cleanup::run(&config, data)))
+        }),
         // The word is taken before it comes here; it stands in the list for the help.
         Command::Ctl => edgectl::run(["edgectl"]),
         Command::Version => {

@@ -64,7 +64,8 @@ impl std::error::Error for CleanupError {}
 pub async fn board(config: &CleanupConfig) -> Result<(), CleanupError> {
     let containers = containers(config).await;
     let network = network(config).await;
-    let mounts = mounts(&[&config.data_dir, &config.run_dir]);
+    let [pods, containers_data] = ["pods", "containers"].map(|name| config.data_dir.join(name));
+    let mounts = mounts(&[&pods, &containers_data, &config.run_dir]);
     containers.map_err(CleanupError::Runtime)?;
     network.map_err(CleanupError::Net)?;
     mounts
@@ -112,10 +113,12 @@ fn mounts(dirs: &[&Path]) -> Result<(), CleanupError> {
     result
 }
 
-/// Mount points beneath `dirs`, in the order in which they were mounted.
+/// Mount points beneath `dirs`, in the order in which they were mounted. Never one of `dirs` itself:
+/// that is a disk or a tmpfs of the board's owner.
 fn beneath(mountinfo: &str, dirs: &[&Path]) -> Vec<PathBuf> {
     let points = mountinfo.lines().filter_map(|line| line.split(' ').nth(4)).map(unescaped);
-    points.filter(|point| dirs.iter().any(|dir| point.starts_with(dir))).collect()
+    let inside = |point: &Path| dirs.iter().any(|dir| point != *dir && point.starts_with(dir));
+    points.filter(|point| inside(point)).collect()
 }
 
 /// `mountinfo` writes space, tab, newline and backslash as three octal digits.
@@ -131,6 +134,7 @@ mod tests {
     #[test]
     fn only_what_is_beneath_our_directories_is_ours() {
         let table = "22 1 0:20 / / rw - ext4 x rw\n\
+                     29 22 0:9 / /run/edged rw - tmpfs t rw\n\
                      30 22 0:3 / /run/edged/pods/u/net rw - nsfs nsfs rw\n\
                      31 22 0:3 / /run/edged2 rw - tmpfs t rw\n\
                      32 22 0:3 / /run/edged/a\\040b rw - tmpfs t rw\n";
