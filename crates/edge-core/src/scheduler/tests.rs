@@ -8,7 +8,8 @@ const ROUND: Round = Round { now_ms: 1_800_000_000_000, seed: 7 };
 
 fn node(name: &str, cpu: &str, memory: &str) -> Object {
     json!({"apiVersion": "v1", "kind": "Node",
-        "metadata": {"name": name, "uid": name, "labels": {"disk": "ssd", "kubernetes.io/hostname": name}},
+        "metadata": {"name": name, "uid": name,
+                     "labels": {"disk": "ssd", "kubernetes.io/hostname": name}},
         "spec": {}, "status": {
             "allocatable": {"cpu": cpu, "memory": memory, "pods": "110"},
             "conditions": [{"type": "Ready", "status": "True"}]}})
@@ -58,7 +59,8 @@ fn the_emptier_board_wins() {
 
 #[test]
 fn replicas_are_spread() {
-    let owner = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": "r", "uid": "r"}});
+    let owner = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet",
+                       "metadata": {"name": "r", "uid": "r"}});
     let pods: Vec<Object> = (0..4)
         .map(|n| {
             let mut pod = pod(&format!("p{n}"), "10m", "8Mi");
@@ -118,8 +120,10 @@ fn tolerations_selectors_and_affinity_are_honoured() {
     tolerant["spec"]["tolerations"] = json!([{"key": "gpu", "operator": "Exists"}]);
     tolerant["spec"]["nodeSelector"] = json!({"kubernetes.io/hostname": "n1"});
     let mut picky = pod("picky", "1m", "1Mi");
-    picky["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"] = json!([{"matchExpressions": [
-            {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": ["n1"]}]}]);
+    picky["spec"]["affinity"] = json!({"nodeAffinity": {
+        "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+            {"matchExpressions": [
+                {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": ["n1"]}]}]}}});
     let plan = plan(&view(&[tainted, other], &[tolerant, picky]), &ROUND);
     let mut got = binds(&plan);
     got.sort();

@@ -22,7 +22,8 @@ fn pod(name: &str) -> Object {
                      "creationTimestamp": time::format(ROUND.now_ms - 60_000),
                      "ownerReferences": [meta::controller_reference(&set(1))]},
         "spec": {"nodeName": "n1"}, "status": {"phase": "Running", "conditions": [
-            {"type": "Ready", "status": "True", "lastTransitionTime": time::format(ROUND.now_ms - 50_000)}]}})
+            {"type": "Ready", "status": "True",
+             "lastTransitionTime": time::format(ROUND.now_ms - 50_000)}]}})
 }
 
 fn view(set: Object, pods: Vec<Object>) -> View {
