@@ -2,6 +2,7 @@
 //! network namespace and directories of its own, so that tests run beside each other and beside
 //! whatever the machine runs.
 
+mod bad_input;
 mod board;
 mod command;
 mod demo;

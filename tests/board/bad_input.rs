@@ -1,0 +1,124 @@
+//! What people get wrong: each gets one clear line and a failing exit status, and the board goes
+//! on as if nothing had been asked.
+
+use super::board::{Board, built};
+use super::command::run;
+
+/// (file name, content, words that must be in the complaint).
+const MANIFESTS: &[(&str, &str, &[&str])] = &[
+    ("tabs.yaml", "apiVersion: v1\nkind: Pod\n\tmetadata: x\n", &["tabs.yaml", "line 3"]),
+    ("open.yaml", "apiVersion: v1\nkind: [Pod\n", &["open.yaml", "line"]),
+    ("kind.yaml", "apiVersion: v1\nkind: Gadget\nmetadata: {name: x}\n", &["Gadget"]),
+    (
+        "name.yaml",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: Not_A_Name}\n",
+        &["metadata.name", "Invalid value", "Not_A_Name"],
+    ),
+    (
+        "empty.yaml",
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: {containers: []}\n",
+        &["spec.containers", "Required value"],
+    ),
+    (
+        "type.yaml",
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\nspec: {replicas: many}\n",
+        &["replicas"],
+    ),
+    (
+        "selector.yaml",
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\nspec:\n  selector: \
+         {matchLabels: {a: b}}\n  template: {metadata: {labels: {a: c}}, spec: {containers: \
+         [{name: c, image: i}]}}\n",
+        &["spec.template.metadata.labels", "Invalid value"],
+    ),
+];
+
+#[test]
+fn manifests_that_are_wrong_are_refused_in_words() {
+    if !super::can_run() {
+        return;
+    }
+    let board = Board::start("manifests");
+    for (name, content, words) in MANIFESTS {
+        let file = board.file(name, content);
+        let why = board.ctl(&["apply", "-f", &file]).fails();
+        for word in *words {
+            assert!(why.contains(word), "{name}: {word:?} is not in {why:?}");
+        }
+    }
+    let file = board.file(
+        "unknown.yaml",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: odd}\ndata: {a: b}\ncolour: red\n",
+    );
+    let why = board.ctl(&["apply", "--validate=strict", "-f", &file]).fails();
+    assert!(why.contains("unknown field \"colour\""), "{why}");
+    let warned = board.ctl(&["apply", "--validate=warn", "-f", &file]);
+    assert!(warned.stderr.contains("unknown field \"colour\""), "{warned:?}");
+    assert_eq!(warned.status, 0);
+    let large = "x".repeat(3 << 20);
+    let file = board.file(
+        "large.yaml",
+        format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: l}}\ndata: {{a: {large}}}\n"),
+    );
+    let why = board.ctl(&["apply", "-f", &file]).fails();
+    assert!(why.len() < 2000 && why.to_lowercase().contains("too large"), "{:.300}", why);
+    let names = board.ctl(&["get", "configmaps", "-o", "name"]).ok();
+    assert_eq!(names, "configmap/odd\n");
+}
+
+#[test]
+fn an_update_of_an_old_copy_conflicts() {
+    if !super::can_run() {
+        return;
+    }
+    let board = Board::start("conflict");
+    board.ctl(&["create", "configmap", "a", "--from-literal=n=1"]).ok();
+    let old = board.kubectl(&["get", "configmap", "a", "-o", "json"]).ok();
+    board.ctl(&["annotate", "configmap", "a", "touched=yes"]).ok();
+    let file = board.file("old.json", old);
+    let why = board.kubectl(&["replace", "-f", &file]).fails();
+    assert!(why.contains("the object has been modified"), "{why}");
+}
+
+#[test]
+fn a_second_edged_and_a_taken_port_are_told_apart() {
+    if !super::can_run() {
+        return;
+    }
+    let board = Board::start("second");
+    let mut second = board.inside(built("edged"));
+    second.args(["server", "--listen", "127.0.0.1:7000"]).args(board.flags());
+    let why = run(second).fails();
+    assert!(why.contains("data") && why.contains("in use"), "{why}");
+    let other = board.dir.join("other").display().to_string();
+    let mut taken = board.inside(built("edged"));
+    taken.args(["server", "--no-agent", "--name", "x", "--node-ip", "127.0.0.1"]);
+    taken.args(["--data-dir", &other, "--run-dir", &other]);
+    let why = run(taken).fails();
+    assert!(why.contains("6443") && why.to_lowercase().contains("in use"), "{why}");
+    board.ctl(&["get", "nodes"]).ok();
+}
+
+#[test]
+fn settings_that_are_wrong_end_with_64_and_their_name() {
+    let dir = std::env::temp_dir().join(format!("edt-settings-{}", std::process::id()));
+    std::fs::create_dir(&dir).expect("a fresh directory");
+    let file = dir.join("config.yaml");
+    std::fs::write(&file, "listen: 127.0.0.1:1\nlissten: x\n").expect("written");
+    let file = file.display().to_string();
+    for (args, word) in [
+        (&["server", "--lissten", "x"][..], "--lissten"),
+        (&["server", "--listen", "6443"], "listen"),
+        (&["server", "--cluster-cidr", "10.42.0.0/99"], "cluster-cidr"),
+        (&["server", "--config", &file], "lissten"),
+        (&["server", "--config", "/no/such/file"], "/no/such/file"),
+        (&["serve"], "serve"),
+    ] {
+        let mut command = std::process::Command::new(built("edged"));
+        command.args(args);
+        let outcome = run(command);
+        assert_eq!(outcome.status, 64, "{args:?}: {outcome:?}");
+        assert!(outcome.stderr.contains(word), "{args:?}: {}", outcome.stderr);
+    }
+    let _ = std::fs::remove_dir_all(&dir);
+}
