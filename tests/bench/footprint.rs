@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::Effort;
-use super::board::{Board, built};
+use super::machine::{Board, built};
 use super::table::Table;
 
 const MIB: f64 = 1024.0 * 1024.0;

@@ -4,18 +4,18 @@
 //! `cargo run --release -p edge-tests --bin edge-bench -- [--quick] [--out NAME]`; as root.
 //! EDGED_BIN_DIR names the directory of the binaries to measure.
 
-#[path = "../board/board.rs"]
-#[allow(dead_code)]
-mod board;
 #[path = "../board/command.rs"]
 #[allow(dead_code)]
 mod command;
 mod footprint;
+#[path = "../board/machine.rs"]
+#[allow(dead_code)]
+mod machine;
 mod peers;
 mod starts;
 mod table;
 
-use board::{Board, built};
+use machine::{Board, built};
 use table::Table;
 
 /// How much is measured.

@@ -9,8 +9,8 @@ use std::time::Instant;
 use edge_node::runtime::{Runtime, RuntimeConfig};
 use edge_node::seams::{ContainerSpec, Limits, SandboxPaths, Security};
 
-use super::board::built;
 use super::command::{has, must};
+use super::machine::built;
 
 /// A root file system with a static busybox in it.
 pub(crate) fn rootfs(dir: &Path) -> PathBuf {
@@ -157,7 +157,10 @@ impl Podman {
 
     fn command(&self, name: &str) -> Command {
         let mut command = Command::new("podman");
-        command.args(["run", "--detach", "--network=none", "--cgroups=disabled", "--ulimit=host"]);
+        // runc and plain cgroups, because Debian's crun refuses hybrid ones; limits that any
+        // machine grants, because raising them needs a capability that not every root has.
+        command.args(["--runtime=runc", "--cgroup-manager=cgroupfs", "run", "--detach"]);
+        command.args(["--network=none", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"]);
         command.args(["--name", name, "--rootfs"]).arg(&self.rootfs);
         command.args(["/bin/busybox", "sleep", "1000"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -166,7 +169,7 @@ impl Podman {
 
     fn remove(&self, name: &str) {
         let mut command = Command::new("podman");
-        command.args(["rm", "--force", "--time", "0", name]);
+        command.args(["rm", "--force", "--time=0", name]);
         let _ = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
     }
 

@@ -8,7 +8,7 @@ use edge_api::{Object, kinds, meta};
 use edge_client::{Client, Config, DeleteParams, WatchEvent, WatchParams, WriteParams};
 use serde_json::json;
 
-use super::board::Board;
+use super::machine::Board;
 use super::peers::{Bare, Podman, Runc};
 use super::table::{Table, percentile};
 

@@ -1,8 +1,8 @@
 //! What people get wrong: each gets one clear line and a failing exit status, and the board goes
 //! on as if nothing had been asked.
 
-use super::board::{Board, built};
 use super::command::run;
+use super::machine::{Board, built};
 
 /// (file name, content, words that must be in the complaint).
 const MANIFESTS: &[(&str, &str, &[&str])] = &[

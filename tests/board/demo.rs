@@ -3,8 +3,8 @@
 
 use std::process::{Command, Stdio};
 
-use super::board::built;
 use super::command::{must, run, until};
+use super::machine::built;
 
 #[test]
 fn comes_up_answers_and_leaves_nothing() {

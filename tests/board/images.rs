@@ -2,8 +2,8 @@
 
 use std::process::{Child, Command, Stdio};
 
-use super::board::{Board, built};
 use super::command::{has, must, run, until};
+use super::machine::{Board, built};
 
 /// Debian's registry on the board's loopback; ends with the test.
 struct Registry(Child);

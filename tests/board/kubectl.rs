@@ -1,8 +1,8 @@
 //! The main job with the program people have: a Deployment and a Service by real `kubectl`, from
 //! apply to delete.
 
-use super::board::Board;
 use super::command::{has, run, until};
+use super::machine::Board;
 
 /// The example that the README shows.
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/web.yaml");

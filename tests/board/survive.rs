@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use super::board::Board;
 use super::command::{must, until};
+use super::machine::Board;
 
 /// Kills of one run. Each is at another moment of the work that goes on.
 const KILLS: u64 = 20;

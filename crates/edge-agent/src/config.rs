@@ -205,7 +205,8 @@ mod tests {
 
     #[test]
     fn a_bad_value_names_its_key() {
-        let cases: &[(fn(&mut Settings), &str)] = &[
+        type Change = fn(&mut Settings);
+        let cases: &[(Change, &str)] = &[
             (|s| s.listen = Some("6443".into()), "listen: \"6443\""),
             (|s| s.node_ip = Some("here".into()), "node-ip: \"here\""),
             (|s| s.cluster_cidr = Some("10.42.0.0".into()), "cluster-cidr: \"10.42.0.0\""),

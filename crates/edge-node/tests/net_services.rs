@@ -253,7 +253,7 @@ fn stale_udp_ways_are_forgotten() {
         });
         for (pod, server) in &servers {
             let slices = [slice("dns", 53, "UDP", &[(ip(pod), "here")])];
-            let tables = Tables::gather(&[service.clone()], &slices, "here");
+            let tables = Tables::gather(std::slice::from_ref(&service), &slices, "here");
             net.apply_proxy(&tables).await.expect("rules");
             socket.send(b"question").expect("send");
             let mut buffer = [0; 16];

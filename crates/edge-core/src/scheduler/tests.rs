@@ -34,11 +34,11 @@ fn view(nodes: &[Object], pods: &[Object]) -> View {
 }
 
 fn binds(plan: &Plan) -> Vec<(&str, &str)> {
-    let one = |action| match action {
-        &Action::Bind { ref name, ref node, .. } => Some((name.as_str(), node.as_str())),
+    let found = plan.actions.iter().filter_map(|action| match action {
+        Action::Bind { name, node, .. } => Some((name.as_str(), node.as_str())),
         _ => None,
-    };
-    plan.actions.iter().filter_map(one).collect()
+    });
+    found.collect()
 }
 
 fn why(plan: &Plan) -> Option<&str> {

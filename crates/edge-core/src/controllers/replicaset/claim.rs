@@ -24,11 +24,10 @@ pub(super) fn claim<'a>(
         match meta::controller(pod) {
             Some(owner) if owner.uid != meta::uid(set) => {}
             Some(_) if fits => ours.push(pod),
-            Some(_) => {
-                if !meta::is_deleting(set) {
-                    plan.push(Action::update(kinds::POD, released(pod, meta::uid(set))));
-                }
+            Some(_) if !meta::is_deleting(set) => {
+                plan.push(Action::update(kinds::POD, released(pod, meta::uid(set))));
             }
+            Some(_) => {}
             None if fits && adoptable(pod) && !meta::is_deleting(set) => {
                 plan.push(Action::update(kinds::POD, adopted(pod, set)));
                 ours.push(pod);

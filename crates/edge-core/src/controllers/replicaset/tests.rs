@@ -36,19 +36,19 @@ fn view(set: Object, pods: Vec<Object>) -> View {
 }
 
 fn created(plan: &Plan) -> Vec<&Object> {
-    let one = |action| match action {
-        &Action::Create { ref object, .. } => Some(object),
+    let found = plan.actions.iter().filter_map(|action| match action {
+        Action::Create { object, .. } => Some(object),
         _ => None,
-    };
-    plan.actions.iter().filter_map(one).collect()
+    });
+    found.collect()
 }
 
 fn deleted(plan: &Plan) -> Vec<&str> {
-    let one = |action| match action {
-        &Action::Delete { ref name, .. } => Some(name.as_str()),
+    let found = plan.actions.iter().filter_map(|action| match action {
+        Action::Delete { name, .. } => Some(name.as_str()),
         _ => None,
-    };
-    plan.actions.iter().filter_map(one).collect()
+    });
+    found.collect()
 }
 
 fn status_of(plan: &Plan) -> Option<&Object> {
