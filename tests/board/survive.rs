@@ -26,16 +26,28 @@ spec:
       - name: c
         image: example.org/busybox:1
         imagePullPolicy: Never
-        command: [/bin/busybox, sh, -c, 'i=0; while :; do echo line $i; i=$((i+1)); busybox sleep 0.1; done']
+        command:
+        - /bin/sh
+        - -c
+        - 'i=0; while :; do echo line $i; i=$((i+1)); busybox sleep 0.1; done'
 ";
 
 /// A pod that ends by itself with a code of its own.
 fn ender(n: u64) -> String {
+    let code = 10 + n;
     format!(
-        "apiVersion: v1\nkind: Pod\nmetadata: {{name: ender-{n}}}\nspec:\n  restartPolicy: Never\n  \
-         containers:\n  - name: c\n    image: example.org/busybox:1\n    imagePullPolicy: Never\n    \
-         command: [/bin/busybox, sh, -c, 'busybox sleep 1; exit {}']\n",
-        10 + n
+        "
+apiVersion: v1
+kind: Pod
+metadata: {{name: ender-{n}}}
+spec:
+  restartPolicy: Never
+  containers:
+  - name: c
+    image: example.org/busybox:1
+    imagePullPolicy: Never
+    command: [/bin/sh, -c, 'busybox sleep 1; exit {code}']
+"
     )
 }
 

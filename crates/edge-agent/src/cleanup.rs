@@ -33,8 +33,9 @@ pub(crate) fn run(config: &Config, data: bool) -> Result<(), WireError> {
     remove(&config.run_dir)
 }
 
-/// Refuses without root, and refuses directories on which an edged runs, and those that are not edged's: nobody is asked before
-/// they are emptied, and a slip in `--data-dir` must not cost a board its files.
+/// Refuses without root, and refuses directories on which an edged runs, and those that are not
+/// edged's: nobody is asked before they are emptied, and a slip in `--data-dir` must not cost a
+/// board its files.
 ///
 /// # Errors
 /// Names the directory and what to do.

@@ -75,8 +75,8 @@ impl Status {
         Status::about(kind, name, Reason::NotFound, message)
     }
 
-    /// There is nothing at this path. The details are empty and not absent: `kubectl debug` looks into
-    /// them to tell this answer from that of an object that is missing.
+    /// There is nothing at this path. The details are empty and not absent: `kubectl debug` looks
+    /// into them to tell this answer from that of an object that is missing.
     pub fn no_such_path() -> Status {
         let message = "the server could not find the requested resource";
         Status { details: Some(Box::default()), ..Status::new(Reason::NotFound, message) }

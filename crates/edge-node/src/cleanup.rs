@@ -113,8 +113,8 @@ fn mounts(dirs: &[&Path]) -> Result<(), CleanupError> {
     result
 }
 
-/// Mount points beneath `dirs`, in the order in which they were mounted. Never one of `dirs` itself:
-/// that is a disk or a tmpfs of the board's owner.
+/// Mount points beneath `dirs`, in the order in which they were mounted. Never one of `dirs`
+/// itself: that is a disk or a tmpfs of the board's owner.
 fn beneath(mountinfo: &str, dirs: &[&Path]) -> Vec<PathBuf> {
     let points = mountinfo.lines().filter_map(|line| line.split(' ').nth(4)).map(unescaped);
     let inside = |point: &Path| dirs.iter().any(|dir| point != *dir && point.starts_with(dir));

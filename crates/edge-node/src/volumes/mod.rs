@@ -86,8 +86,8 @@ pub fn set_up(scene: &Scene<'_>) -> Result<BTreeMap<String, PathBuf>, VolumeErro
     Ok(out)
 }
 
-/// Brings the files of volumes that are made from objects up to date. True when any has changed. What
-/// is not set up yet is left to `set_up`.
+/// Brings the files of volumes that are made from objects up to date. True when any has changed.
+/// What is not set up yet is left to `set_up`.
 pub fn refresh(scene: &Scene<'_>) -> Result<bool, VolumeError> {
     let mut changed = false;
     for volume in scene.spec.volumes.iter().flatten() {

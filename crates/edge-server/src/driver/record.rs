@@ -72,7 +72,10 @@ fn event(
     json!({
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"name": format!("{}.{random:016x}", meta::name(about)), "namespace": namespace},
+        "metadata": {
+            "name": format!("{}.{random:016x}", meta::name(about)),
+            "namespace": namespace,
+        },
         "involvedObject": involved,
         "reason": reason,
         "message": message,

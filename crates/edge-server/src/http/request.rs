@@ -12,8 +12,8 @@ use std::time::Duration;
 /// How long a body may take to arrive.
 const ARRIVAL: Duration = Duration::from_secs(60);
 
-/// How much of a body that is too large is still read. Many clients write all of it before they look
-/// for an answer, and a connection that closes under them hides the answer.
+/// How much of a body that is too large is still read. Many clients write all of it before they
+/// look for an answer, and a connection that closes under them hides the answer.
 const AWAY: u64 = 64 * 1024 * 1024;
 
 /// How long that may take.
