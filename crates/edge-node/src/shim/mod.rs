@@ -5,6 +5,7 @@
 
 mod log;
 mod start;
+mod trim;
 mod watch;
 
 use std::ffi::OsString;

@@ -183,6 +183,7 @@ impl Processes {
                 Ok(WaitStatus::Exited(_, 0)) => match read_init(run) {
                     Some((pid, started_ms)) => {
                         (self.init, self.started_ms) = (Some(pid), started_ms);
+                        super::trim::trim();
                     }
                     None => self.failed = true,
                 },
