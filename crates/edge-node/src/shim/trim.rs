@@ -8,20 +8,48 @@ use std::ops::Range;
 
 /// Room for the mappings of a process as small as this.
 const ROOM: usize = 8 * 1024;
+/// Pages of stack that are left below the frame that frees the rest.
+const MARGIN: usize = 2;
 
-/// Unmaps what is not in use of the pages that hold code.
+/// Unmaps the pages that hold code, and the part of the stack that only the start used.
 pub(super) fn trim() {
+    if let Some(stack) = trim_code() {
+        trim_stack(stack);
+    }
+}
+
+/// Answers where the stack begins.
+fn trim_code() -> Option<usize> {
     let mut text = [0u8; ROOM];
     let mut filled = 0;
-    if let Ok(mut file) = File::open("/proc/self/maps") {
-        while let Ok(n @ 1..) = file.read(&mut text[filled..]) {
-            filled += n;
-        }
+    let mut file = File::open("/proc/self/maps").ok()?;
+    while let Ok(n @ 1..) = file.read(&mut text[filled..]) {
+        filled += n;
     }
-    for code in std::str::from_utf8(&text[..filled]).unwrap_or("").lines().filter_map(code_of) {
+    let text = std::str::from_utf8(&text[..filled]).unwrap_or("");
+    for code in text.lines().filter_map(code_of) {
         // SAFETY: the pages are a file's, mapped to be executed and not to be written, so
         // they hold nothing that is not in the file: the next access maps them again.
         unsafe { libc::madvise(code.start as *mut _, code.len(), libc::MADV_DONTNEED) };
+    }
+    let stack = text.lines().find(|l| l.ends_with("[stack]"))?;
+    usize::from_str_radix(stack.split_once('-')?.0, 16).ok()
+}
+
+/// Frees the stack from its lower end to well below this function's own frame.
+#[inline(never)]
+fn trim_stack(start: usize) {
+    let here = 0u8;
+    // SAFETY: no memory is passed.
+    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(0);
+    if page == 0 {
+        return;
+    }
+    let end = ((&raw const here).addr() - MARGIN * page) & !(page - 1);
+    if end > start {
+        // SAFETY: the stack grows down, and all that lives on it is above this frame. The margin
+        // has room for the call itself.
+        unsafe { libc::madvise(start as *mut _, end - start, libc::MADV_DONTNEED) };
     }
 }
 
