@@ -82,6 +82,8 @@ pub enum StopReason {
     Changed,
     /// The postStart hook failed.
     PostStart,
+    /// The sandbox that it runs in is gone.
+    SandboxGone,
 }
 
 /// A stop under way.
@@ -152,6 +154,11 @@ impl Run {
     /// True while it runs.
     pub fn running(&self) -> bool {
         self.state == RunState::Running
+    }
+
+    /// True while it runs in a sandbox that is gone: no probe and no Service can reach it.
+    pub fn stranded(&self) -> bool {
+        self.running() && self.stale
     }
 
     /// Exit code and end, once it has ended.

@@ -4,7 +4,7 @@
 use super::back_off::{sandbox_delay_ms, volume_delay_ms};
 use super::containers::plan_running;
 use super::desired::{Desired, PullPolicy};
-use super::observed::{ObservedPod, ProbeKind, StopReason, Task, Verdict};
+use super::observed::{ObservedPod, ProbeKind, Run, Seen, StopReason, Task, Verdict};
 use super::phase::{self, Phase};
 use super::status::next_change;
 use super::stop::plan_stops;
@@ -165,6 +165,11 @@ pub fn plan(desired: &Desired, observed: &ObservedPod, now_ms: i64) -> Plan {
 fn run(desired: &Desired, observed: &ObservedPod, now_ms: i64, plan: &mut Plan) {
     if let Some(deadline) = deadline_ms(desired, observed) {
         plan.wake(deadline);
+    }
+    let stranded = |seen: &Seen| seen.runs.iter().any(Run::stranded);
+    if observed.containers.values().any(stranded) {
+        super::stop::stop_all(desired, observed, StopReason::SandboxGone, now_ms, plan);
+        return plan_stops(desired, observed, now_ms, plan);
     }
     let sandbox = stand(
         &observed.sandbox.task,

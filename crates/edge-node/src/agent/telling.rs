@@ -19,6 +19,9 @@ pub(crate) fn stop(board: &Board, pod: &Desired, container: &str, reason: StopRe
         StopReason::Changed => {
             format!("Container {container} definition changed, will be restarted")
         }
+        StopReason::SandboxGone => {
+            format!("Pod sandbox changed, container {container} will be killed and re-created")
+        }
         StopReason::PostStart => format!("FailedPostStartHook: container {container}"),
     };
     board.events.say(&subject(pod, Some(container)), Normal, "Killing", text);

@@ -206,6 +206,18 @@ fn a_restarted_board_brings_its_pods_back() {
 }
 
 #[test]
+fn containers_of_a_lost_sandbox_are_started_anew_in_another() {
+    let mut board = Board::new(one("Always", json!({})));
+    board.settle();
+    board.take_log();
+    board.observed.sandbox_lost();
+    board.settle();
+    let want = ["stop app SandboxGone 30", "term app", "sandbox", "image app", "start app 1"];
+    assert_eq!(board.take_log(), want);
+    assert_eq!(board.brief(), "Running app:running/1/ready");
+}
+
+#[test]
 fn a_new_image_restarts_the_container_at_once() {
     let mut board = Board::new(one("Never", json!({})));
     board.settle();
