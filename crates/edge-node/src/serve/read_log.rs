@@ -1,15 +1,18 @@
 //! Reads a container's log (CRI format, rotated): from where to begin, which lines count, and what
 //! of each line a client is shown.
 
-use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use edge_api::time;
 
 /// Bytes read at once.
 const BLOCK: usize = 64 << 10;
+
+/// How often the next file is looked for while files are rotated at that very moment.
+const LOOKS: usize = 16;
 
 /// What a client wants of a log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,6 +43,23 @@ pub(super) fn files(live: &Path) -> Vec<PathBuf> {
     out
 }
 
+/// The first of these files that exists.
+fn first_of(paths: &[PathBuf]) -> io::Result<Option<File>> {
+    for path in paths {
+        match File::open(path) {
+            Ok(file) => return Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// True when the file at `path` is that one, whatever it was called before.
+fn is(path: &Path, file: &Metadata) -> bool {
+    fs::metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == (file.dev(), file.ino()))
+}
+
 /// Where the last `lines` lines of a file begin, and how many there are (fewer, if it is short).
 fn last_lines(file: &mut File, lines: u64) -> io::Result<(u64, u64)> {
     let size = file.metadata()?.len();
@@ -64,10 +84,9 @@ fn last_lines(file: &mut File, lines: u64) -> io::Result<(u64, u64)> {
     Ok((0, found + u64::from(size > 0)))
 }
 
-/// A log being read: the files still to come, and the place in the one that is open.
+/// A log being read, and the place in the file that is open.
 pub(super) struct Log {
     live: PathBuf,
-    pending: VecDeque<PathBuf>,
     file: Option<File>,
     /// The beginning of a line whose rest was not there yet.
     partial: Vec<u8>,
@@ -106,37 +125,19 @@ impl Log {
         }
         let mut log = Log {
             live: live.to_owned(),
-            pending: all.into(),
-            file: None,
+            file: first_of(&all)?,
             partial: Vec::new(),
             block: vec![0; BLOCK],
             view: View { wanted, midway: false, sent: 0 },
         };
-        log.next_file()?;
         if let Some(file) = log.file.as_mut() {
             file.seek(SeekFrom::Start(start))?;
         }
         Ok(log)
     }
 
-    /// Opens the next file that exists; false when there is none.
-    fn next_file(&mut self) -> io::Result<bool> {
-        while let Some(path) = self.pending.pop_front() {
-            match File::open(&path) {
-                Ok(file) => {
-                    self.file = Some(file);
-                    return Ok(true);
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(false)
-    }
-
     /// True when the live file is no longer the one that is open: it was rotated away.
     fn rotated(&self) -> bool {
-        use std::os::unix::fs::MetadataExt;
         let Some(file) = &self.file else { return true };
         let (Ok(mine), Ok(live)) = (file.metadata(), fs::metadata(&self.live)) else {
             return false;
@@ -144,22 +145,37 @@ impl Log {
         (mine.dev(), mine.ino()) != (live.dev(), live.ino())
     }
 
-    /// Files that came after the open one, while it was read to its end.
-    fn catch_up(&mut self) -> io::Result<bool> {
-        if !self.rotated() {
-            return Ok(false);
-        }
-        let Some(file) = &self.file else {
-            self.pending = VecDeque::from([self.live.clone()]);
-            return self.next_file();
-        };
-        use std::os::unix::fs::MetadataExt;
-        let mine = file.metadata()?.ino();
+    /// The file that comes after the open one. Found by looking each time: what was the live file
+    /// when the open one was begun has another name now.
+    fn successor(&self) -> io::Result<Option<PathBuf>> {
+        let Some(file) = &self.file else { return Ok(Some(self.live.clone())) };
+        let mine = file.metadata()?;
         let all = files(&self.live);
-        let same = |path: &PathBuf| fs::metadata(path).is_ok_and(|m| m.ino() == mine);
-        let after = all.iter().position(same).map_or(0, |at| at + 1);
-        self.pending = all.into_iter().skip(after).collect();
-        self.next_file()
+        // One that is not there any more was the oldest.
+        let after = all.iter().position(|path| is(path, &mine)).map_or(0, |at| at + 1);
+        Ok(all.into_iter().nth(after))
+    }
+
+    /// Goes on to the file after the open one, which was read to its end; false when it is the live one.
+    fn catch_up(&mut self) -> io::Result<bool> {
+        for _ in 0..LOOKS {
+            if !self.rotated() {
+                return Ok(false);
+            }
+            let Some(path) = self.successor()? else { return Ok(false) };
+            let file = match File::open(&path) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            // The live file may have been rotated away between the look and the opening.
+            let opened = file.metadata()?;
+            if self.successor()?.is_some_and(|path| is(&path, &opened)) {
+                self.file = Some(file);
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The next piece for the client: `Some` bytes (perhaps none, when all that was read is not
@@ -180,11 +196,7 @@ impl Log {
                 self.partial.drain(..whole);
                 return Ok(Some(out));
             }
-            if !self.pending.is_empty() {
-                if !self.next_file()? {
-                    return Ok(None);
-                }
-            } else if !self.catch_up()? {
+            if !self.catch_up()? {
                 return Ok(None);
             }
         }
@@ -312,6 +324,21 @@ mod tests {
         fs::rename(dir.live(), dir.0.join("0.log.20250101-000001")).unwrap();
         dir.write("0.log", &line(2, "F", "c"));
         fs::rename(dir.live(), dir.0.join("0.log.20250101-000002")).unwrap();
+        dir.write("0.log", &line(3, "F", "d"));
+        assert_eq!(all(&mut log), "b\nc\nd\n");
+    }
+
+    #[test]
+    fn follows_what_is_rotated_while_an_older_file_is_read() {
+        let dir = Dir::new("behind");
+        let rotate = |to: &str| fs::rename(dir.live(), dir.0.join(to)).unwrap();
+        dir.write("0.log.20250101-000001", &line(0, "F", "a"));
+        dir.write("0.log", &line(1, "F", "b"));
+        let mut log = Log::open(&dir.live(), Wanted::default()).unwrap();
+        assert_eq!(log.read().unwrap().unwrap(), b"a\n");
+        rotate("0.log.20250101-000002");
+        dir.write("0.log", &line(2, "F", "c"));
+        rotate("0.log.20250101-000003");
         dir.write("0.log", &line(3, "F", "d"));
         assert_eq!(all(&mut log), "b\nc\nd\n");
     }
