@@ -156,7 +156,7 @@ impl Log {
         Ok(all.into_iter().nth(after))
     }
 
-    /// Goes on to the file after the open one, which was read to its end; false when it is the live one.
+    /// Goes on to the file after the open one, which is at its end; false when it is the live one.
     fn catch_up(&mut self) -> io::Result<bool> {
         for _ in 0..LOOKS {
             if !self.rotated() {

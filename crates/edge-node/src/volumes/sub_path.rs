@@ -50,7 +50,10 @@ pub fn bind_sub_path(
     if path.is_absolute() || path.components().any(|c| c == Component::ParentDir) {
         return Err(format!("subPath \"{sub}\" must be relative and must not contain '..'"));
     }
-    let text = |e: io::Error| format!("failed to prepare subPath \"{sub}\": {e}");
+    let text = |e: io::Error| match Errno::from_raw(e.raw_os_error().unwrap_or_default()) {
+        Errno::EXDEV => format!("subPath \"{sub}\" leads out of the volume through a link"),
+        _ => format!("failed to prepare subPath \"{sub}\": {e}"),
+    };
     let root = File::open(root).map_err(text)?;
     let found = open_or_make(&root, path).map_err(text)?;
     let kind = fstat(&found).map_err(|e| text(e.into()))?;
