@@ -85,3 +85,74 @@ fn logs_exec_and_the_service_address() {
     let why = board.kubectl(&["exec", "deploy/web", "--", "/no-such-program"]).fails();
     assert!(why.contains("/no-such-program"), "{why}");
 }
+
+/// A shell, a log that grows, and a ConfigMap in both its forms.
+const SHELL: &str = "
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: words}
+data: {greeting: hello}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: shell}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: c
+    image: example.org/busybox:1
+    imagePullPolicy: Never
+    command: [/bin/busybox, sleep, '1000']
+    env:
+    - {name: GREETING, valueFrom: {configMapKeyRef: {name: words, key: greeting}}}
+    volumeMounts:
+    - {name: words, mountPath: /words}
+  volumes:
+  - {name: words, configMap: {name: words}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: count}
+spec:
+  restartPolicy: Never
+  containers:
+  - name: c
+    image: example.org/busybox:1
+    imagePullPolicy: Never
+    command:
+    - /bin/sh
+    - -c
+    - i=0; while [ $i -lt 50 ]; do echo n $i; i=$((i+1)); busybox sleep 0.04; done
+";
+
+#[test]
+fn a_terminal_in_a_pod_and_a_log_that_is_followed() {
+    if !super::can_run() {
+        return;
+    }
+    let board = Board::start("shell");
+    board.load_busybox();
+    let file = board.file("shell.yaml", SHELL);
+    board.kubectl(&["apply", "-f", &file]).ok();
+    board.kubectl(&["wait", "--for=condition=Ready", "pod/shell", "--timeout=30s"]).ok();
+    // Following ends with the container, two seconds from its start.
+    until("the log is there", || {
+        let outcome = board.kubectl(&["logs", "count"]);
+        (outcome.status == 0).then_some(()).ok_or(outcome.stderr)
+    });
+    let lines = board.kubectl(&["logs", "-f", "count"]).ok();
+    let wanted: String = (0..50).map(|n| format!("n {n}\n")).collect();
+    assert_eq!(lines, wanted);
+    // `script` gives kubectl a terminal of its own; busybox's `tty` tells whether one arrived.
+    let typed =
+        "kubectl exec -it shell -- sh -c 'busybox tty; echo $GREETING; cat /words/*; exit 7'"
+            .replace("cat /words", "busybox cat /words");
+    let mut terminal = board.inside("script");
+    terminal.args(["-qec", &typed, "/dev/null"]);
+    let outcome = run(terminal);
+    assert_eq!(outcome.status, 7, "{outcome:?}");
+    assert!(outcome.stdout.contains("/dev/"), "{outcome:?}");
+    assert_eq!(outcome.stdout.matches("hello").count(), 2, "{outcome:?}");
+    let piped = board.kubectl(&["exec", "shell", "--", "sh", "-c", "busybox tty; exit 3"]);
+    assert_eq!((piped.status, piped.stdout.trim()), (3, "not a tty"), "{piped:?}");
+}

@@ -176,6 +176,30 @@ impl Board {
         run(command).ok();
         self.ctl(&["image", "load", &archive.display().to_string()]).ok();
     }
+
+    /// Makes an image of Debian's static busybox with the tools that people have, and loads it
+    /// as `example.org/busybox:1`.
+    #[track_caller]
+    pub(crate) fn load_busybox(&self) {
+        let rootfs = self.dir.join("busybox");
+        std::fs::create_dir_all(rootfs.join("bin")).expect("a directory");
+        let places = ["/bin/busybox", "/usr/bin/busybox"];
+        let busybox = places.into_iter().find(|path| Path::new(path).exists());
+        let busybox = busybox.expect("busybox-static: tests/setup.sh test installs it");
+        std::fs::copy(busybox, rootfs.join("bin/busybox")).expect("a copy");
+        std::os::unix::fs::symlink("busybox", rootfs.join("bin/sh")).expect("a link");
+        let layout = self.dir.join("bb-layout").display().to_string();
+        let image = format!("{layout}:latest");
+        must("umoci", &["init", "--layout", &layout]);
+        must("umoci", &["new", "--image", &image]);
+        let bin = rootfs.join("bin").display().to_string();
+        must("umoci", &["insert", "--image", &image, &bin, "/bin"]);
+        must("umoci", &["config", "--image", &image, "--config.env", "PATH=/bin"]);
+        let file = self.dir.join("bb.tar").display().to_string();
+        let to = format!("oci-archive:{file}:example.org/busybox:1");
+        must("skopeo", &["copy", "-q", &format!("oci:{image}"), &to]);
+        self.ctl(&["image", "load", &file]).ok();
+    }
 }
 
 impl Drop for Board {

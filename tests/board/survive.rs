@@ -2,10 +2,9 @@
 //! every acknowledged write is there, and deletes leave nothing behind.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
-use super::command::{must, until};
+use super::command::until;
 use super::machine::Board;
 
 /// Kills of one run. Each is at another moment of the work that goes on.
@@ -49,27 +48,6 @@ spec:
     command: [/bin/sh, -c, 'busybox sleep 1; exit {code}']
 "
     )
-}
-
-/// Makes an image of Debian's static busybox with the tools that people have, and loads it.
-fn load_busybox(board: &Board) {
-    let rootfs = board.dir.join("busybox");
-    std::fs::create_dir_all(rootfs.join("bin")).expect("a directory");
-    let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|p| Path::new(p).exists());
-    let busybox = busybox.expect("busybox-static: tests/setup.sh test installs it");
-    std::fs::copy(busybox, rootfs.join("bin/busybox")).expect("a copy");
-    std::os::unix::fs::symlink("busybox", rootfs.join("bin/sh")).expect("a link");
-    let layout = board.dir.join("bb-layout").display().to_string();
-    let image = format!("{layout}:latest");
-    must("umoci", &["init", "--layout", &layout]);
-    must("umoci", &["new", "--image", &image]);
-    let shown = rootfs.display().to_string();
-    must("umoci", &["insert", "--image", &image, &format!("{shown}/bin"), "/bin"]);
-    must("umoci", &["config", "--image", &image, "--config.env", "PATH=/bin"]);
-    let file = board.dir.join("bb.tar").display().to_string();
-    let to = format!("oci-archive:{file}:example.org/busybox:1");
-    must("skopeo", &["copy", "-q", &format!("oci:{image}"), &to]);
-    board.ctl(&["image", "load", &file]).ok();
 }
 
 /// Container id → process id, of all pods of the Deployment.
@@ -131,7 +109,7 @@ fn twenty_kills_under_load() {
         return;
     }
     let mut board = Board::start("kills");
-    load_busybox(&board);
+    board.load_busybox();
     let file = board.file("counters.yaml", COUNTERS);
     board.ctl(&["apply", "-f", &file]).ok();
     running(&board, 4);
