@@ -215,12 +215,17 @@ fn take_down(observed: &ObservedPod, plan: &mut Plan) -> bool {
     if observed.sandbox.task == Task::Done && !observed.sandbox.removing {
         plan.act(Action::RemoveSandbox);
     }
-    let mounted = matches!(observed.volumes, Task::Done | Task::Failed { .. });
+    let mounted = match observed.volumes {
+        Task::Done | Task::Failed { .. } => true,
+        Task::Idle => observed.volumes_left,
+        Task::Busy => false,
+    };
     if mounted && !observed.unmounting {
         plan.act(Action::UnmountVolumes);
     }
     matches!(observed.sandbox.task, Task::Idle | Task::Failed { .. })
         && observed.volumes == Task::Idle
+        && !observed.volumes_left
 }
 
 /// A pod that the API wants gone: stop it, take it down, report, delete.

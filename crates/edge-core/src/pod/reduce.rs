@@ -200,6 +200,7 @@ impl ObservedPod {
             }
             O::VolumesGone => {
                 self.volumes = Task::Idle;
+                self.volumes_left = false;
                 self.unmounting = false;
             }
             O::ImageReady(container) => {

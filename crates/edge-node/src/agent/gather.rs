@@ -38,6 +38,7 @@ pub(crate) fn observe(
         host_ips: board.host_ips(),
         reported: status.clone(),
         terminating_ms: pod.deleted().then(now_ms),
+        volumes_left: board.pod_dir(pod.uid()).exists(),
         ..ObservedPod::default()
     };
     let records = board.runtime.list().unwrap_or_else(|error| {

@@ -39,6 +39,17 @@ fn a_polite_container_goes_at_once() {
 }
 
 #[test]
+fn volumes_of_an_earlier_agent_are_taken_down_too() {
+    let mut board = running(json!({}));
+    delete(&mut board, json!({}), 30);
+    board.observed.volumes = Default::default();
+    board.observed.volumes_left = true;
+    board.settle();
+    assert_eq!(board.log[2..], TAKE_DOWN);
+    assert!(board.done);
+}
+
+#[test]
 fn a_deaf_one_is_killed_after_its_grace() {
     let mut board = running(json!({}));
     board.deaf = true;
