@@ -58,12 +58,7 @@ enum Command {
 pub(crate) fn run(args: &[OsString]) -> i32 {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
-        Err(error) => {
-            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            // A reader that has gone away is no reason to fail differently.
-            let _ = error.print();
-            return if asked { 0 } else { USAGE };
-        }
+        Err(error) => return refuse(&error),
     };
     match cli.command {
         Command::Server { settings, no_agent } => {
@@ -79,6 +74,32 @@ pub(crate) fn run(args: &[OsString]) -> i32 {
             println!("edged {}", env!("CARGO_PKG_VERSION"));
             0
         }
+    }
+}
+
+/// Help goes out as it is; a mistake is one line that names it, with clap's guess at what was meant.
+fn refuse(error: &clap::Error) -> i32 {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        // A reader that has gone away is no reason to fail.
+        let _ = error.print();
+        return 0;
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+        return USAGE;
+    }
+    eprintln!("edged: {}", one_line(&error.to_string()));
+    USAGE
+}
+
+fn one_line(rendered: &str) -> String {
+    let mut lines = rendered.lines();
+    let first = lines.next().unwrap_or_default();
+    let what = first.strip_prefix("error: ").unwrap_or(first);
+    let tip = lines.find_map(|line| line.trim().strip_prefix("tip: "));
+    match tip {
+        Some(tip) => format!("{what}; {tip} (edged --help lists all)"),
+        None => format!("{what} (edged --help lists all)"),
     }
 }
 
@@ -101,6 +122,28 @@ fn finish<E: std::fmt::Display>(result: Result<(), E>) -> i32 {
         Err(error) => {
             eprintln!("edged: {error}");
             FAILED
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(args: &[&str]) -> String {
+        let error = Cli::try_parse_from(args).err().expect("a mistake");
+        one_line(&error.to_string())
+    }
+
+    #[test]
+    fn a_mistake_is_one_line_with_its_name() {
+        for (args, word) in [
+            (&["edged", "server", "--lissten", "x"][..], "--listen"),
+            (&["edged", "serve"], "server"),
+            (&["edged", "server", "--data-dir"], "--data-dir"),
+        ] {
+            let line = told(args);
+            assert!(line.contains(word) && !line.contains('\n'), "{line}");
         }
     }
 }
