@@ -34,7 +34,7 @@ enum Command {
         #[command(flatten)]
         settings: Box<Settings>,
         /// Lead only: run no pods on this board
-        #[arg(long)]
+        #[arg(long, env = "EDGED_NO_AGENT")]
         no_agent: bool,
     },
     /// Start a one-board cluster in a temporary directory, with an example running on it
@@ -61,9 +61,10 @@ pub(crate) fn run(args: &[OsString]) -> i32 {
         Err(error) => return refuse(&error),
     };
     match cli.command {
-        Command::Server { settings, no_agent } => {
-            with_config(&settings, |config| finish(wire::serve(config, !no_agent)))
-        }
+        Command::Server { settings, no_agent } => with_config(&settings, |config| {
+            let with_agent = !(no_agent || config.no_agent);
+            finish(wire::serve(config, with_agent))
+        }),
         Command::Demo => finish(demo::run()),
         Command::Cleanup { settings, data } => with_config(&settings, |config| {
             finish(cleanup::check(&config).and_then(|()| cleanup::run(&config, data)))

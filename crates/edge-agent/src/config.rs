@@ -74,6 +74,7 @@ pub(crate) struct Config {
     pub cluster_domain: String,
     pub cgroup_parent: String,
     pub registries: file::Registries,
+    pub no_agent: bool,
     pub log: LevelFilter,
 }
 
@@ -151,6 +152,7 @@ impl Config {
             cluster_domain: pick(&settings.cluster_domain, file.cluster_domain, "cluster.local"),
             cgroup_parent: cgroup(pick(&settings.cgroup_parent, file.cgroup_parent, "/edged"))?,
             registries: file.registries,
+            no_agent: file.no_agent,
             log: log
                 .parse()
                 .map_err(|_| bad("log", &log, "one of error, warn, info, debug, trace"))?,

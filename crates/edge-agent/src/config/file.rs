@@ -23,6 +23,7 @@ pub(crate) struct File {
     pub cluster_domain: Option<String>,
     pub cgroup_parent: Option<String>,
     pub log: Option<String>,
+    pub no_agent: bool,
     pub registries: Registries,
 }
 

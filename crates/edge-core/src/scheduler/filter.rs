@@ -15,6 +15,9 @@ pub(super) fn reasons(pod: &Object, wants: &Amounts, board: &Board<'_>) -> Vec<S
     if let Some(why) = unready(board) {
         return vec![why];
     }
+    if let Some(taint) = pressed(spec, board.node) {
+        return vec![taint];
+    }
     if let Some(taint) = untolerated(spec, board.node) {
         return vec![taint];
     }
@@ -42,6 +45,23 @@ pub(super) fn reasons(pod: &Object, wants: &Amounts, board: &Board<'_>) -> Vec<S
 fn unready(board: &Board<'_>) -> Option<String> {
     let ready = condition(board.node, "Ready").is_some_and(|c| c["status"] == "True");
     (!ready).then(|| "node(s) had untolerated taint {node.kubernetes.io/not-ready: }".to_owned())
+}
+
+/// A board under pressure takes only pods that tolerate the taint Kubernetes' node controller
+/// would put on it (`nodeConditionToTaintKeyStatusMap`).
+fn pressed(spec: &Value, node: &Object) -> Option<String> {
+    let under = |kind: &str| condition(node, kind).is_some_and(|c| c["status"] == "True");
+    let mut taints = [
+        ("MemoryPressure", "node.kubernetes.io/memory-pressure"),
+        ("DiskPressure", "node.kubernetes.io/disk-pressure"),
+        ("PIDPressure", "node.kubernetes.io/pid-pressure"),
+    ]
+    .into_iter();
+    taints.find_map(|(kind, key)| {
+        let taint = serde_json::json!({"key": key, "effect": "NoSchedule"});
+        let held = under(kind) && !tolerates(spec, &taint);
+        held.then(|| format!("node(s) had untolerated taint {{{key}: }}"))
+    })
 }
 
 fn untolerated(spec: &Value, node: &Object) -> Option<String> {

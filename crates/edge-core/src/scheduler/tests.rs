@@ -131,6 +131,21 @@ fn tolerations_selectors_and_affinity_are_honoured() {
 }
 
 #[test]
+fn a_board_under_pressure_takes_only_what_tolerates_it() {
+    let mut full = node("n1", "4", "4Gi");
+    full["status"]["conditions"] = json!([
+        {"type": "Ready", "status": "True"}, {"type": "DiskPressure", "status": "True"}]);
+    let mut tolerant = pod("tolerant", "1m", "1Mi");
+    tolerant["spec"]["tolerations"] =
+        json!([{"key": "node.kubernetes.io/disk-pressure", "operator": "Exists"}]);
+    let plan = plan(&view(&[full], &[tolerant, pod("other", "1m", "1Mi")]), &ROUND);
+    assert_eq!(binds(&plan), [("tolerant", "n1")]);
+    let words = "0/1 nodes are available: \
+                 1 node(s) had untolerated taint {node.kubernetes.io/disk-pressure: }.";
+    assert_eq!(why(&plan), Some(words));
+}
+
+#[test]
 fn host_ports_are_taken_once() {
     let with_port = |name: &str| {
         let mut pod = pod(name, "1m", "1Mi");
