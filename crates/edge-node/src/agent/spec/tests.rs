@@ -4,9 +4,13 @@ use super::*;
 use crate::images::ImageConfig;
 use crate::seams::SandboxPaths;
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 fn built(container: Value, config: ImageConfig) -> Result<ContainerSpec, String> {
-    let dir = std::env::temp_dir().join(format!("edged-spec-{}", std::process::id()));
+    // Tests run beside each other: each call has a directory of its own.
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    let call = CALLS.fetch_add(1, Ordering::Relaxed);
+    let dir = std::env::temp_dir().join(format!("edged-spec-{}-{call}", std::process::id()));
     let mut all = json!({ "name": "app", "image": "app:1" });
     for (key, value) in container.as_object().unwrap() {
         all[key.as_str()] = value.clone();
