@@ -78,7 +78,7 @@ pub(crate) fn run(args: &[OsString]) -> i32 {
     }
 }
 
-/// Help goes out as it is; a mistake is one line that names it, with clap's guess at what was meant.
+/// Help goes out as it is; a mistake is one line that names it, with a guess at what was meant.
 fn refuse(error: &clap::Error) -> i32 {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         // A reader that has gone away is no reason to fail.

@@ -285,8 +285,8 @@ pub struct ObservedPod {
     pub volumes: Task,
     /// Failures in a row to set volumes up.
     pub volume_failures: u32,
-    /// True when an earlier agent left volumes of this pod: they are to be taken down at its end, even
-    /// if it ends before they are set up again.
+    /// True when an earlier agent left volumes of this pod: they are to be taken down at its end,
+    /// even if it ends before they are set up again.
     pub volumes_left: bool,
     /// True while volumes are being taken down.
     pub unmounting: bool,
