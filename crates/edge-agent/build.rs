@@ -5,7 +5,7 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     let var = |name: &str| std::env::var(name).unwrap_or_default();
     let is_static = var("CARGO_CFG_TARGET_FEATURE").split(',').any(|f| f == "crt-static");
-    // A static build says so by `-C relocation-model=static`: see images/cross-build.sh.
+    // What images/cross-build.sh links is at a fixed address as it is: `file` says "executable".
     if var("CARGO_CFG_TARGET_ENV") == "gnu" && !is_static {
         println!("cargo:rustc-link-arg-bin=edged=-no-pie");
     }
