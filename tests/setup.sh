@@ -26,6 +26,8 @@ if [ "${1:-build}" = test ]; then
   need runc runc
   need ip iproute2
   need nft nftables
+  need mosquitto mosquitto
+  need mosquitto_pub mosquitto-clients
   need qemu-aarch64-static qemu-user-static
   [ -x /bin/busybox ] && ! ldd /bin/busybox >/dev/null 2>&1 || missing+=(busybox-static)
 fi
