@@ -16,6 +16,7 @@ use nix::unistd::pipe2;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::unix::pipe;
 
+use super::cgroup;
 use super::error::RuntimeError;
 use super::files::{self, UNKNOWN};
 use super::helper::{self, ExecRequest, LIFE_FD};
@@ -75,6 +76,8 @@ impl Runtime {
             return Err(RuntimeError::Exec { id: id.to_owned(), message, code: 126 });
         }
         let (runtime, name, wanted) = (self.clone(), id.to_owned(), spec.clone());
+        let inner = self.inner.clone();
+        drop(tokio::task::spawn_blocking(move || cgroup::hurry(&inner.layout)));
         let mut launched = blocking(move || runtime.launch_exec(&name, &wanted)).await?;
         let failed = |message: String| RuntimeError::Exec { id: id.to_owned(), message, code: 126 };
         let line = launched.session.report.next_line().await;

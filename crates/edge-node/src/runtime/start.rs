@@ -12,7 +12,7 @@ use nix::unistd::pipe2;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
-use super::cgroup::Layout;
+use super::cgroup::{self, Layout};
 use super::error::RuntimeError;
 use super::files::{self, Home, Record, Request};
 use super::spawn::{self, Child};
@@ -74,6 +74,8 @@ impl Runtime {
         let failed = |message: String| RuntimeError::Create { id: id.clone(), message };
         let _permit = self.inner.starts.acquire().await.map_err(|e| failed(e.to_string()))?;
         let (runtime, wanted, cgroup) = (self.clone(), spec.clone(), entry.cgroup.clone());
+        let inner = self.inner.clone();
+        drop(tokio::task::spawn_blocking(move || cgroup::hurry(&inner.layout)));
         let launched = blocking(move || runtime.launch(&wanted, &cgroup)).await?;
         let report = tokio::time::timeout(PATIENCE, read_report(launched.report)).await;
         let line = match report {

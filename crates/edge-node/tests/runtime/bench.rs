@@ -14,6 +14,9 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::board::Board;
 
+/// Between two starts: a start just after another finds the kernel's locks still warm.
+const REST: Duration = Duration::from_millis(100);
+
 /// `bench [rounds]`
 pub(crate) fn run(args: &[OsString]) -> i32 {
     let rounds = args.first().and_then(|a| a.to_str()?.parse().ok()).unwrap_or(40);
@@ -38,11 +41,14 @@ async fn measure(rounds: usize) {
     let (mut ours, mut alone, mut runc) = (Vec::new(), Vec::new(), Vec::new());
     for n in 0..rounds {
         let spec = board.script(&format!("ours-{n}"), "exec sleep 1000");
+        tokio::time::sleep(REST).await;
         let since = Instant::now();
         board.runtime.start(&spec).await.unwrap();
         ours.push(since.elapsed());
         board.runtime.remove(&spec.id).await.unwrap();
+        tokio::time::sleep(REST).await;
         alone.push(bare_start(&board, &bundle, n));
+        tokio::time::sleep(REST).await;
         runc.extend(runc_start(&bundle, n));
     }
     let base = median(&alone);

@@ -2,6 +2,7 @@
 //! tree beside it) or version 2, and where a container's own group lies in them.
 
 mod device;
+mod hurry;
 mod life;
 mod limits;
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::error::RuntimeError;
 
 pub(super) use device::restrict_devices;
+pub(super) use hurry::hurry;
 pub(super) use life::{kill_all, remove, stats};
 pub(super) use limits::{NO_MEMORY, create};
 
