@@ -1,0 +1,27 @@
+//! The brain: Raft as a pure step machine. Inputs go in, outcomes come out; no clock, no disk, no
+//! network and no chance but the seed.
+//!
+//! The shell feeds a [`Member`] with ticks, peers' frames, proposals and the news of its own disk,
+//! and does what each [`Outcome`] says: persist, send, apply. Every rule that makes an election
+//! safe is in here; what happens outside can only make it late. The rooms:
+//!
+//! - `types`: the words that the shell and the member share;
+//! - `members`, `change`: who belongs to the cluster, and how that changes;
+//! - `frame`, `guard`: a peer's bytes, and what of them may reach raft-rs at all;
+//! - `tail`: the part of the log that is kept in memory for slow peers;
+//! - `member`, `output`: inputs and outcomes; `reads`, `hint`, `steward`: what a leader or its
+//!   heir does by itself;
+//! - `install`: when a snapshot may replace a log's tail.
+
+mod change;
+mod member;
+mod members;
+mod types;
+
+pub use change::Change;
+pub use member::Member;
+pub use members::{MemberInfo, Members};
+pub use types::{
+    EntryKind, Fetch, HardState, Index, Input, Install, LogEntry, MemberId, Outcome, Persist,
+    Progress, Refusal, Role, Standing, Start, StartError, Term, Tuning, install,
+};

@@ -1,0 +1,414 @@
+//! The words that the shell and a member share.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bytes::Bytes;
+
+use super::change::Change;
+use super::members::Members;
+
+/// A member's identity: the first 8 bytes of its public key's hash. Never 0.
+pub type MemberId = u64;
+
+/// A leader's time in office. Every log entry, bind and node command carries one.
+pub type Term = u64;
+
+/// A position in the log; a store's revision.
+pub type Index = u64;
+
+/// What a member must not forget: its term, its vote in it (0: none), and what it knew as
+/// committed when it last wrote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HardState {
+    /// The highest term that was seen.
+    pub term: Term,
+    /// For whom this member voted in it; 0 for nobody.
+    pub vote: MemberId,
+    /// The highest index known as committed. It may be old, it is never wrong.
+    pub commit: Index,
+}
+
+/// What a log entry is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// The store's; without data, a leader's first entry, which changes nothing.
+    Command,
+    /// A change of the members: [`Members::after`] reads it.
+    Members,
+}
+
+/// One entry of the replicated log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogEntry {
+    /// The term of the leader that made it.
+    pub term: Term,
+    /// Its position.
+    pub index: Index,
+    /// What it is for.
+    pub kind: EntryKind,
+    /// Its bytes.
+    pub data: Bytes,
+}
+
+/// How quick and how large things are. All members should have the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// Milliseconds between two [`Input::Tick`]s.
+    pub tick_ms: u64,
+    /// Ticks between two heartbeats of a leader.
+    pub heartbeat_ticks: usize,
+    /// Ticks without a leader before an election, at least; twice as many at most.
+    pub election_ticks: usize,
+    /// An append message is closed above this many bytes; one entry always fits.
+    pub max_message_bytes: usize,
+    /// Bytes of log kept in memory for peers that lag; those that lag more fetch a snapshot.
+    pub tail_bytes: usize,
+    /// What stays of it once every member has everything.
+    pub tail_bytes_idle: usize,
+    /// Bytes of proposals without a majority yet; more are refused as [`Refusal::Busy`].
+    pub max_uncommitted_bytes: usize,
+}
+
+impl Default for Tuning {
+    fn default() -> Tuning {
+        Tuning {
+            tick_ms: 100,
+            heartbeat_ticks: 3,
+            election_ticks: 10,
+            max_message_bytes: 128 * 1024,
+            tail_bytes: 4 * 1024 * 1024,
+            tail_bytes_idle: 256 * 1024,
+            max_uncommitted_bytes: 16 * 1024 * 1024,
+        }
+    }
+}
+
+/// What a member begins with: what its disk holds.
+///
+/// A founder starts with `members` = itself and `applied` = (0, 0); one that joins starts with
+/// everything empty, and its first leader has it fetch a snapshot.
+#[derive(Clone, Debug, Default)]
+pub struct Start {
+    /// The last hard state that was persisted.
+    pub hard: HardState,
+    /// The members as of `applied`.
+    pub members: Members,
+    /// The last entry that is in the durable state, and its term.
+    pub applied: (Index, Term),
+    /// The durable log after `applied`, contiguous.
+    pub entries: Vec<LogEntry>,
+}
+
+/// Why a member can't begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StartError {
+    /// The member's own id is 0.
+    NoIdentity,
+    /// The log has a hole or begins at the wrong place.
+    Hole {
+        /// The index that was expected.
+        expected: Index,
+        /// The index that was found.
+        found: Index,
+    },
+    /// The log ends before what was known as committed: acknowledged entries are missing.
+    Lost {
+        /// The last index of the log.
+        last: Index,
+        /// What the hard state says is committed.
+        commit: Index,
+    },
+    /// An entry's term is below its predecessor's, or above the hard state's.
+    BadTerm {
+        /// Where.
+        index: Index,
+        /// The entry's term.
+        term: Term,
+    },
+    /// The tuning makes no sense.
+    BadTuning {
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::NoIdentity => {
+                write!(f, "starting the member: its id is 0, which no key can give")
+            }
+            StartError::Hole { expected, found } => write!(
+                f,
+                "starting the member: the log has entry {found} where {expected} belongs; \
+                 restore this server from another"
+            ),
+            StartError::Lost { last, commit } => write!(
+                f,
+                "starting the member: the log ends at {last} and {commit} was committed; \
+                 acknowledged writes are missing here, remove this server and join it again"
+            ),
+            StartError::BadTerm { index, term } => write!(
+                f,
+                "starting the member: entry {index} has term {term}, which its neighbours rule \
+                 out; restore this server from another"
+            ),
+            StartError::BadTuning { why } => write!(f, "starting the member: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// What happens to a member.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// `Tuning::tick_ms` have passed.
+    Tick,
+    /// A peer's frame, as its `Outcome::send` had it.
+    Message {
+        /// Who sent it, as the bus proved.
+        from: MemberId,
+        /// The frame.
+        bytes: Bytes,
+    },
+    /// Asks for an entry. Answered by `placed` or `refused`.
+    Propose {
+        /// The caller's word for it.
+        ticket: u64,
+        /// The entry's bytes; not empty.
+        data: Bytes,
+    },
+    /// Asks for a linearizable read point. Answered by `reads` or `refused`, or never when
+    /// messages get lost for good: the shell bounds the time.
+    Read {
+        /// The caller's word for it.
+        ticket: u64,
+    },
+    /// Asks for a change of the members. Answered as a proposal is.
+    Change {
+        /// The caller's word for it.
+        ticket: u64,
+        /// The change.
+        change: Change,
+    },
+    /// The leader hands over: to this member, or to the one that has most of the log.
+    Transfer {
+        /// The heir.
+        to: Option<MemberId>,
+    },
+    /// Two brokers saw this member's last will. If it leads, its heirs hurry; else nothing.
+    Gone {
+        /// The member.
+        member: MemberId,
+    },
+    /// Every `Persist` up to this number is on the disk, synced.
+    Persisted {
+        /// The number.
+        number: u64,
+    },
+    /// Every entry up to this one is in the state.
+    Applied {
+        /// The entry.
+        index: Index,
+        /// Its term.
+        term: Term,
+        /// The members as the state has them, if one of the entries changed them. The member
+        /// keeps its own count, by the same rule.
+        members: Option<Members>,
+    },
+    /// What was last sent to this member did not arrive.
+    Unreachable {
+        /// The member.
+        member: MemberId,
+    },
+    /// At the leader: this member has fetched its snapshot, or failed to. At a member that failed
+    /// to fetch: the one it fetched from, and `ok` is false; a frame then tells that one.
+    SnapshotSent {
+        /// The other end.
+        to: MemberId,
+        /// Whether it went well.
+        ok: bool,
+    },
+    /// Entries up to this one need not be kept in memory for peers.
+    Compact {
+        /// The last of them.
+        upto: Index,
+    },
+}
+
+/// What the shell must do. All of it is independent but for what the fields say.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// To write and sync, in the order of the numbers.
+    pub persist: Option<Persist>,
+    /// Safe to send now: what had to wait for a disk comes after `Input::Persisted`.
+    pub send: Vec<(MemberId, Bytes)>,
+    /// Committed and durable here, in order, each once.
+    pub apply: Vec<LogEntry>,
+    /// Proposals that are in the log now, not committed yet: ticket, index, term. One holds if an
+    /// entry with this index *and* term is applied, and never if the index has another term.
+    pub placed: Vec<(u64, Index, Term)>,
+    /// What was not done: ticket and reason.
+    pub refused: Vec<(u64, Refusal)>,
+    /// Reads that are linearizable once the state has applied this index: ticket and index.
+    pub reads: Vec<(u64, Index)>,
+    /// A snapshot to install; see [`install`].
+    pub fetch: Option<Fetch>,
+}
+
+/// One write to the log. Written in the order of the numbers and synced, then reported with
+/// [`Input::Persisted`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Persist {
+    /// Its number; they rise.
+    pub number: u64,
+    /// The hard state, if it must be written.
+    pub hard: Option<HardState>,
+    /// The log's entries from here on give way to `entries`.
+    pub truncate_from: Option<Index>,
+    /// To append, contiguous.
+    pub entries: Vec<LogEntry>,
+}
+
+/// A snapshot that this member needs: taken at `index` or later, from `from`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    /// Who has it.
+    pub from: MemberId,
+    /// What it must contain at least.
+    pub index: Index,
+    /// The term of the entry at `index`.
+    pub term: Term,
+}
+
+/// Why something was not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Another member leads, or none.
+    NotLeader {
+        /// Who leads, if that is known.
+        leader: Option<MemberId>,
+    },
+    /// Too much waits already; try again soon.
+    Busy,
+    /// The leader is handing over; ask the next one.
+    Transferring,
+    /// A change of the members is on its way; try again when it is done.
+    ChangePending,
+    /// There is no such member.
+    NoSuchMember,
+    /// Nobody would be left to vote.
+    LastVoter,
+    /// Another member has that name.
+    NameTaken,
+    /// There is no room for another member.
+    Full,
+    /// The learner has not caught up.
+    NotCaughtUp,
+    /// It is what it was to become.
+    Nothing,
+    /// The request itself is wrong.
+    Invalid,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refusal::NotLeader { leader: None } => "there is no leader; try again soon",
+            Refusal::NotLeader { leader: Some(_) } => "another server leads; ask that one",
+            Refusal::Busy => "too many writes wait for a majority; try again soon",
+            Refusal::Transferring => "the leader is handing over; ask the next one",
+            Refusal::ChangePending => "another change of the servers is on its way; try again",
+            Refusal::NoSuchMember => "no such server is in the cluster",
+            Refusal::LastVoter => "this is the last voting server; the cluster would end",
+            Refusal::NameTaken => "another server has that name; choose another one",
+            Refusal::Full => "the cluster has as many servers as it takes; remove one first",
+            Refusal::NotCaughtUp => "the server has not caught up with the log yet; try again",
+            Refusal::Nothing => "the server is that already",
+            Refusal::Invalid => "the request has an empty or oversized field",
+        })
+    }
+}
+
+/// What a member is at the moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// Not in the members that it knows: not yet, or no longer.
+    #[default]
+    Outside,
+    /// It follows and has no vote.
+    Learner,
+    /// It follows.
+    Follower,
+    /// It asks for votes.
+    Candidate,
+    /// It leads its term; see [`Standing::ready`].
+    Leader,
+}
+
+/// How far another member has come, as the leader sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Its log agrees with the leader's up to here.
+    pub matched: Index,
+    /// It was heard of in the last election timeout.
+    pub active: bool,
+    /// It has to fetch a snapshot, or is fetching it.
+    pub snapshot: bool,
+}
+
+/// Where a member stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The member itself.
+    pub me: MemberId,
+    /// Its term.
+    pub term: Term,
+    /// Who leads it, if that is known.
+    pub leader: Option<MemberId>,
+    /// What this member is.
+    pub role: Role,
+    /// It leads and has applied its own term's first entry: its state is the newest there is.
+    pub ready: bool,
+    /// To whom the leader hands over.
+    pub transferee: Option<MemberId>,
+    /// The members, as of what was applied.
+    pub members: Members,
+    /// The last applied, committed and logged index.
+    pub applied: Index,
+    /// See `applied`.
+    pub committed: Index,
+    /// See `applied`.
+    pub last: Index,
+    /// How far each other member is; empty unless this one leads.
+    pub progress: BTreeMap<MemberId, Progress>,
+    /// Frames that were dropped because they made no sense.
+    pub malformed: u64,
+}
+
+/// What a snapshot means for a member's own log; see [`install`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Install {
+    /// The log has the snapshot's last entry: keep everything; it will be committed forward.
+    NotNeeded,
+    /// The state becomes the snapshot's and the whole log gives way. The hard state is kept.
+    Replace,
+}
+
+/// Whether a snapshot taken at (`index`, `term`) may replace what a member has.
+///
+/// Entries behind `index` may have been acknowledged and count towards a majority, so they may
+/// only go if they can't be committed. That is so exactly if the log's own entry at `index` is
+/// absent or of another term: whatever is committed behind a committed entry stands in a log that
+/// has that entry.
+pub fn install(own: &Start, index: Index, term: Term) -> Install {
+    if own.applied.0 >= index {
+        return Install::NotNeeded;
+    }
+    match own.entries.iter().find(|entry| entry.index == index) {
+        Some(entry) if entry.term == term => Install::NotNeeded,
+        _ => Install::Replace,
+    }
+}
