@@ -3,5 +3,6 @@
 
 mod api;
 mod board;
+mod lab;
 mod store;
 mod tidy;

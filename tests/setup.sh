@@ -28,6 +28,8 @@ if [ "${1:-build}" = test ]; then
   need nft nftables
   need mosquitto mosquitto
   need mosquitto_pub mosquitto-clients
+  need etcd etcd-server
+  need etcdctl etcd-client
   need qemu-aarch64-static qemu-user-static
   [ -x /bin/busybox ] && ! ldd /bin/busybox >/dev/null 2>&1 || missing+=(busybox-static)
 fi

@@ -5,8 +5,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::Effort;
-use super::machine::{Board, built};
 use super::table::Table;
+use crate::board::machine::{Board, built};
 
 const MIB: f64 = 1024.0 * 1024.0;
 

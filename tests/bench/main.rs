@@ -4,18 +4,18 @@
 //! `cargo run --release -p edge-tests --bin edge-bench -- [--quick] [--out NAME]`; as root.
 //! EDGED_BIN_DIR names the directory of the binaries to measure.
 
-#[path = "../board/command.rs"]
-#[allow(dead_code)]
-mod command;
+#[path = "../board/mod.rs"]
+#[allow(dead_code, unused_imports)]
+mod board;
 mod footprint;
-#[path = "../board/machine.rs"]
-#[allow(dead_code)]
-mod machine;
+#[path = "../lab/mod.rs"]
+#[allow(dead_code, unused_imports)]
+mod lab;
 mod peers;
 mod starts;
 mod table;
 
-use machine::{Board, built};
+use board::machine::{Board, built};
 use table::Table;
 
 /// How much is measured.

@@ -9,8 +9,8 @@ use std::time::Instant;
 use edge_node::runtime::{Runtime, RuntimeConfig};
 use edge_node::seams::{ContainerSpec, Limits, SandboxPaths, Security};
 
-use super::command::{has, must};
-use super::machine::built;
+use crate::board::command::{has, must};
+use crate::board::machine::built;
 
 /// A root file system with a static busybox in it.
 pub(crate) fn rootfs(dir: &Path) -> PathBuf {

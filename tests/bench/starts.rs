@@ -8,9 +8,9 @@ use edge_api::{Object, kinds, meta};
 use edge_client::{Client, Config, DeleteParams, WatchEvent, WatchParams, WriteParams};
 use serde_json::json;
 
-use super::machine::Board;
 use super::peers::{Bare, Podman, Runc};
 use super::table::{Table, percentile};
+use crate::board::machine::Board;
 
 /// Runs async work on a thread that stands in the board's network.
 fn on_board<T: Send>(board: &Board, work: impl AsyncFnOnce(Client) -> T + Send) -> T {

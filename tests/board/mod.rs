@@ -3,11 +3,11 @@
 //! whatever the machine runs.
 
 mod bad_input;
-mod command;
+pub(crate) mod command;
 mod demo;
 mod images;
 mod kubectl;
-mod machine;
+pub(crate) mod machine;
 mod survive;
 
 /// Whether this machine can run boards. What is missing is said aloud: a silent skip would

@@ -1,0 +1,34 @@
+//! The laboratory: clusters of real `edged` processes, each in a network namespace of its own,
+//! on a switch of ours that cuts, delays, loses and throttles frames per direction of each
+//! pair. See `docs/laboratory.md`.
+
+mod board;
+mod chance;
+mod cluster;
+mod fabric;
+mod link;
+mod namespace;
+mod processes;
+#[cfg(test)]
+mod proof;
+mod tap;
+
+/// Whether this machine can run laboratories. What is missing is said aloud: a silent skip
+/// would look like a pass.
+pub(crate) fn can_run() -> bool {
+    if !crate::board::can_run() {
+        return false;
+    }
+    if std::path::Path::new("/dev/net/tun").exists() {
+        return true;
+    }
+    assert!(std::env::var_os("CI").is_none(), "CI must run every room: no /dev/net/tun");
+    eprintln!("SKIPPED: laboratories need /dev/net/tun");
+    false
+}
+
+/// Only one laboratory at a time: it measures times, and boards beside it would be in them.
+pub(crate) fn alone() -> std::sync::MutexGuard<'static, ()> {
+    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

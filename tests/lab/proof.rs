@@ -1,0 +1,265 @@
+//! The laboratory on trial: an instrument that is not itself tested proves nothing.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+use super::board::{Board, address};
+use super::cluster::{Cluster, PERSON};
+use super::link::Weather;
+use crate::board::command::until;
+
+/// The port of the echo and of the stream.
+const ECHO: u16 = 7;
+
+/// A thread on the board that sends every datagram back; ends after `count`, or in silence.
+fn echo(board: &Board) -> std::thread::JoinHandle<u64> {
+    let socket = board.within(|| UdpSocket::bind((board.ip, ECHO)).expect("a socket"));
+    socket.set_read_timeout(Some(Duration::from_millis(1500))).expect("a timeout");
+    std::thread::spawn(move || {
+        let mut buffer = [0; 64];
+        let mut heard = 0;
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            heard += 1;
+            let _ = socket.send_to(&buffer[..length], from);
+        }
+        heard
+    })
+}
+
+/// A socket on the board, connected to the echo of another.
+fn speaker(board: &Board, other: &Board) -> UdpSocket {
+    let socket = board.within(|| UdpSocket::bind((board.ip, 0)).expect("a socket"));
+    socket.connect((other.ip, ECHO)).expect("an address");
+    socket.set_read_timeout(Some(Duration::from_millis(700))).expect("a timeout");
+    socket
+}
+
+/// Round trips, as long as each takes; `None` where no answer came.
+fn round_trips(socket: &UdpSocket, count: u32) -> Vec<Option<Duration>> {
+    let mut buffer = [0; 64];
+    let one = |n: u32| {
+        let begin = Instant::now();
+        socket.send(&n.to_be_bytes()).ok()?;
+        while let Ok(length) = socket.recv(&mut buffer) {
+            // An answer that comes late belongs to a question given up before.
+            if buffer[..length] == n.to_be_bytes() {
+                return Some(begin.elapsed());
+            }
+        }
+        None
+    };
+    (0..count).map(one).collect()
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+#[test]
+fn frames_are_delayed_and_lost_as_told() {
+    if !super::can_run() {
+        return;
+    }
+    let _alone = super::alone();
+    let lab = Cluster::dark(2, 0);
+    let (one, two) = (&lab.boards[0], &lab.boards[1]);
+    let listener = echo(two);
+    let socket = speaker(one, two);
+
+    let times = round_trips(&socket, 200);
+    assert!(times.iter().all(Option::is_some), "a perfect cable loses nothing");
+    let bare = median(times.into_iter().flatten().collect());
+    eprintln!("round trip of a perfect cable: {bare:?}");
+    assert!(bare < Duration::from_millis(2), "{bare:?}");
+
+    lab.fabric.set(one.port, two.port, |weather| weather.delay = Duration::from_millis(30));
+    let slow = median(round_trips(&socket, 9).into_iter().flatten().collect());
+    assert!((30..45).contains(&slow.as_millis()), "one way 30 ms: {slow:?}");
+    lab.fabric.set_both(one.port, two.port, |weather| weather.delay = Duration::from_millis(20));
+    let slow = median(round_trips(&socket, 9).into_iter().flatten().collect());
+    assert!((40..55).contains(&slow.as_millis()), "20 ms each way: {slow:?}");
+    lab.fabric.set(one.port, two.port, |weather| {
+        *weather = Weather { jitter: Duration::from_millis(40), ..Weather::default() };
+    });
+    lab.fabric.set(two.port, one.port, |weather| *weather = Weather::default());
+    let times: Vec<Duration> = round_trips(&socket, 50).into_iter().flatten().collect();
+    let (least, most) = (times.iter().min().expect("some"), times.iter().max().expect("some"));
+    assert!(*least < Duration::from_millis(12) && *most > Duration::from_millis(28), "{times:?}");
+    assert!(*most < Duration::from_millis(55), "{times:?}");
+
+    lab.fabric.heal();
+    lab.fabric.set(one.port, two.port, |weather| weather.loss = 0.2);
+    let before = lab.fabric.count(one.port, two.port);
+    for n in 0..2000_u32 {
+        let _ = socket.send(&n.to_be_bytes());
+        // Receive queues are short: no faster than the echo can take.
+        if n % 32 == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    until("all frames were decided on", || {
+        let now = lab.fabric.count(one.port, two.port);
+        let decided = now.frames + now.lost - before.frames - before.lost;
+        (decided >= 2000).then_some(()).ok_or_else(|| decided.to_string())
+    });
+    let lost = lab.fabric.count(one.port, two.port).lost - before.lost;
+    assert!((300..500).contains(&lost), "20 % of 2000 is not {lost}");
+    lab.fabric.heal();
+    let heard = listener.join().expect("the echo ends");
+    assert!((1700..1950).contains(&heard), "the echo heard {heard}");
+}
+
+#[test]
+fn a_cut_may_be_one_way_and_heals() {
+    if !super::can_run() {
+        return;
+    }
+    let _alone = super::alone();
+    let lab = Cluster::dark(3, 0);
+    let (one, two, three) = (&lab.boards[0], &lab.boards[1], &lab.boards[2]);
+    let listener = echo(two);
+    let from_one = speaker(one, two);
+    let from_three = speaker(three, two);
+    assert!(round_trips(&from_one, 3).iter().all(Option::is_some));
+    lab.fabric.set(two.port, one.port, |weather| weather.cut = true);
+    let asked = lab.fabric.count(one.port, two.port).frames;
+    assert!(round_trips(&from_one, 1).iter().all(Option::is_none), "no way back");
+    assert!(lab.fabric.count(one.port, two.port).frames > asked, "the way there is open");
+    assert!(round_trips(&from_three, 3).iter().all(Option::is_some), "others are not concerned");
+    lab.fabric.heal();
+    assert!(round_trips(&from_one, 3).iter().all(Option::is_some), "healed");
+    two.pull_cable();
+    assert!(round_trips(&from_three, 1).iter().all(Option::is_none), "no cable");
+    two.mend_cable();
+    assert!(round_trips(&from_three, 3).iter().all(Option::is_some), "mended");
+    listener.join().expect("the echo ends");
+}
+
+/// Sends `bytes` from the person to a board over TCP; gives bytes a second.
+fn stream(lab: &Cluster, board: &Board, bytes: usize) -> f64 {
+    let listener = board.within(|| TcpListener::bind((board.ip, ECHO)).expect("a listener"));
+    let sink = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let mut buffer = vec![0; 1 << 18];
+        let mut total = 0;
+        while let Ok(length @ 1..) = stream.read(&mut buffer) {
+            total += length;
+        }
+        let _ = stream.write_all(b"!");
+        total
+    });
+    let to = SocketAddr::from((board.ip, ECHO));
+    let mut stream = lab.person.within(|| TcpStream::connect(to).expect("a connection"));
+    let begin = Instant::now();
+    stream.write_all(&vec![7; bytes]).expect("sent");
+    stream.shutdown(std::net::Shutdown::Write).expect("closed");
+    stream.read_exact(&mut [0]).expect("the sink has all");
+    assert_eq!(sink.join().expect("the sink ends"), bytes);
+    bytes as f64 / begin.elapsed().as_secs_f64()
+}
+
+#[test]
+fn bytes_are_counted_and_throttled() {
+    if !super::can_run() {
+        return;
+    }
+    let _alone = super::alone();
+    let lab = Cluster::dark(1, 0);
+    let board = &lab.boards[0];
+    assert_eq!(address(PERSON).octets()[3], 10);
+    let fast = stream(&lab, board, 64 << 20);
+    eprintln!("a perfect cable carries {:.0} MB/s", fast / 1e6);
+    assert!(fast > 50e6, "the switch is slow: {fast} bytes/s");
+    let there = lab.fabric.count(PERSON, board.port).bytes;
+    let back = lab.fabric.count(board.port, PERSON).bytes;
+    assert!((64 << 20..70 << 20).contains(&there), "{there} bytes for 64 MiB");
+    assert!(back < 4 << 20, "{back} bytes of acknowledgements");
+    lab.fabric.set(PERSON, board.port, |weather| weather.rate = Some(2_000_000));
+    let slow = stream(&lab, board, 3_000_000);
+    assert!((1.4e6..2.3e6).contains(&slow), "2 MB/s, measured {slow}");
+}
+
+#[test]
+fn boards_are_killed_paused_and_lose_power() {
+    if !super::can_run() {
+        return;
+    }
+    let _alone = super::alone();
+    let lab = Cluster::strangers(2);
+    let (one, two) = (&lab.boards[0], &lab.boards[1]);
+    for (server, name) in [(one, "s1"), (two, "s2")] {
+        let nodes = lab.ctl(server, &["get", "nodes", "-o", "name"]).ok();
+        assert_eq!(nodes.trim(), format!("node/{name}"), "each is reached by its own address");
+    }
+    one.pause();
+    let mut curl = lab.person("curl", one);
+    let url = format!("https://{}:6443/readyz", one.ip);
+    curl.args(["-sk", "-m", "1", "-o", "/dev/null", &url]);
+    let outcome = crate::board::command::run(curl);
+    assert_eq!(outcome.status, 28, "a paused board accepts and says nothing: {outcome:?}");
+    one.resume();
+    lab.wait_ready(one, &["s1"]);
+
+    let before = one.pid().expect("it runs");
+    one.kill();
+    assert!(one.pid().is_none());
+    one.spawn();
+    lab.wait_ready(one, &["s1"]);
+    assert_ne!(one.pid().expect("it runs"), before);
+
+    let example = lab.file("map.yaml", MAP);
+    lab.ctl(two, &["apply", "-f", &example]).ok();
+    let marks = two.marks();
+    assert!(!marks.processes().is_empty());
+    two.power_cut();
+    assert_eq!(marks.leftovers(), Vec::<String>::new());
+    two.power_on();
+    two.spawn();
+    lab.wait_ready(two, &["s2"]);
+    let kept = lab.ctl(two, &["get", "configmap", "kept", "-o", "jsonpath={.data.word}"]).ok();
+    assert_eq!(kept, "yes", "what was acknowledged is there after a power cut");
+}
+
+const MAP: &str = "
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: kept}
+data: {word: 'yes'}
+";
+
+#[test]
+fn nothing_is_left_of_a_laboratory() {
+    if !super::can_run() {
+        return;
+    }
+    let _alone = super::alone();
+    let lab = Cluster::strangers(1);
+    let (name, dir) = (lab.name.clone(), lab.dir.clone());
+    let board = &lab.boards[0];
+    let archive = lab.dir.join("webserver.tar").display().to_string();
+    let mut make = std::process::Command::new(crate::board::machine::built("edged"));
+    make.args(["webserver", "--archive", &archive]);
+    crate::board::command::run(make).ok();
+    crate::board::command::run({
+        let mut load = board.inside(crate::board::machine::built("edgectl"));
+        load.args(["image", "load", &archive]);
+        load
+    })
+    .ok();
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/web.yaml");
+    lab.ctl(board, &["apply", "-f", example]).ok();
+    lab.kubectl(board, &["rollout", "status", "deployment/web", "--timeout=50s"]).ok();
+    let marks = board.marks();
+    let running = marks.processes().len();
+    assert!(running >= 7, "edged, three shims, three programs: {running}");
+    assert!(!marks.mounts().is_empty() && !marks.cgroups().is_empty());
+    // As after a failed test: no pod was deleted, no edged stopped.
+    drop(lab);
+    assert_eq!(marks.leftovers(), Vec::<String>::new());
+    assert!(!dir.exists());
+    let spaces = std::fs::read_dir("/run/netns").into_iter().flatten().flatten();
+    let left = spaces.filter(|entry| entry.file_name().to_string_lossy().starts_with(&name));
+    assert_eq!(left.count(), 0);
+}
