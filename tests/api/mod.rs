@@ -67,6 +67,7 @@ pub(crate) fn config(dir: &std::path::Path) -> Config {
         service_cidr: "10.43.0.0/16".to_owned(),
         cluster_domain: "cluster.local".to_owned(),
         agent_port: 10250,
+        nodes: edge_server::NodeSettings::default(),
     }
 }
 

@@ -3,6 +3,8 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
 
 use edge_node::agent::{self, AgentConfig};
 use edge_node::images::{RegistriesConfig, RegistryConfig};
@@ -18,6 +20,12 @@ const WORKERS: usize = 2;
 
 /// Bits of the part of the cluster's pod addresses that one board hands out: /24, 254 pods.
 const POD_CIDR_BITS: u8 = 24;
+
+/// Beats that may wait to be heard.
+const BEATS: usize = 16;
+
+/// How often a lone board beats.
+const ALONE_EVERY: Duration = Duration::from_secs(10);
 
 /// Why a board did not start, or stopped.
 #[derive(Debug)]
@@ -131,12 +139,14 @@ pub(crate) async fn start(
         service_cidr: config.service_cidr.clone(),
         cluster_domain: config.cluster_domain.clone(),
         agent_port: config.agent_listen.port(),
+        nodes: edge_server::NodeSettings::default(),
     })
     .await
     .map_err(|e| failed("server", e))?;
     tracing::info!("API at https://{}", server.address());
     let agent = if with_agent {
-        let agent_config = agent_config(&config, &server)?;
+        let mut agent_config = agent_config(&config, &server)?;
+        agent_config.beats = Some(beat_alone(&config.name, server.beats()));
         Some(tokio::spawn(agent::run(agent_config, stopped)))
     } else {
         None
@@ -175,8 +185,24 @@ fn agent_config(config: &Config, server: &Server) -> Result<AgentConfig, WireErr
         client_ca_pem: credentials.ca_pem.into(),
         labels: std::collections::BTreeMap::new(),
         registries: registries(config),
+        beats: None,
         version: format!("v1.33.0+edged.{}", env!("CARGO_PKG_VERSION")),
     })
+}
+
+/// A lone board beats to its own server: slowly, as both would end together.
+fn beat_alone(name: &str, beats: Arc<edge_server::Beats>) -> agent::BeatLine {
+    let (outlet, mut inlet) = tokio::sync::mpsc::channel::<Vec<u8>>(BEATS);
+    let asked = agent::Asked { nonce: String::new(), every: ALONE_EVERY };
+    let name = name.to_owned();
+    tokio::spawn(async move {
+        while let Some(beat) = inlet.recv().await {
+            if let Err(error) = beats.beat(&name, &beat) {
+                tracing::debug!("{error}");
+            }
+        }
+    });
+    agent::BeatLine { outlet, asked: watch::channel(Some(asked)).1 }
 }
 
 /// The first board's part of the cluster's pod addresses.

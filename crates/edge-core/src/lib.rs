@@ -4,6 +4,7 @@
 pub mod consensus;
 pub mod controllers;
 pub mod image_gc;
+pub mod liveness;
 pub mod plan;
 pub mod pod;
 pub mod proxy;

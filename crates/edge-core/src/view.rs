@@ -7,6 +7,8 @@ use std::sync::Arc;
 use edge_api::kinds::{self, Kind};
 use edge_api::{Object, meta};
 
+use crate::liveness::{Liveness, Standing};
+
 /// (namespace, name); the namespace is empty for cluster-scoped kinds.
 pub type Name = (String, String);
 
@@ -17,6 +19,13 @@ type Objects = BTreeMap<Name, Arc<Object>>;
 pub struct View {
     /// By kind: group and plural.
     kinds: BTreeMap<(&'static str, &'static str), Objects>,
+    /// How each board lives, by name: empty where no beats are heard, and then a Node is believed.
+    pub liveness: BTreeMap<String, Liveness>,
+    /// Since when this member leads, in Unix milliseconds: what is missing since before then has
+    /// been missing for longer than anybody here can tell.
+    pub since_ms: i64,
+    /// When Nodes went that were there before, in Unix milliseconds, by name.
+    pub departed: BTreeMap<String, i64>,
 }
 
 fn slot(kind: &Kind) -> (&'static str, &'static str) {
@@ -76,6 +85,11 @@ impl View {
         self.within(kind, namespace)
             .filter(|object| meta::controller(object).is_some_and(|owner| owner.uid == uid))
             .collect()
+    }
+
+    /// What is thought of a board.
+    pub fn standing(&self, node: &str) -> Standing {
+        self.liveness.get(node).map_or(Standing::Unheard, |known| known.standing)
     }
 
     /// Every object of every kind, with its kind.

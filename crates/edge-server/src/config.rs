@@ -24,6 +24,18 @@ pub struct Config {
     pub cluster_domain: String,
     /// Port that agents serve on when a Node does not say otherwise.
     pub agent_port: u16,
+    /// What is made of boards that fall silent.
+    pub nodes: NodeSettings,
+}
+
+/// What is made of boards that fall silent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeSettings {
+    /// When silence means something.
+    pub liveness: edge_core::liveness::Settings,
+    /// Seconds that pods stay on a board that is not ready or cannot be reached, where they do
+    /// not say so themselves. Kubernetes' own default is 300.
+    pub default_toleration_seconds: i64,
 }
 
 /// A setting that cannot be used.

@@ -30,6 +30,7 @@ pub use api::{
     WatchItem, WatchOptions, Watching, WriteOptions, Written,
 };
 pub use auth::Identity;
-pub use config::{Config, ConfigError, Range};
+pub use config::{Config, ConfigError, NodeSettings, Range};
+pub use driver::Beats;
 pub use pki::{AgentCredentials, PkiError};
 pub use server::{Server, StartError};

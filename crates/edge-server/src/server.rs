@@ -3,11 +3,13 @@
 
 use crate::api::Api;
 use crate::config::{Config, ConfigError};
+use crate::driver::Beats;
 use crate::http::{self, Front};
 use crate::pki::{self, AgentCredentials, Authority, PkiError, Renewing};
 use crate::proxy::Agents;
 use crate::{boot, discovery, driver, tls};
 use edge_api::status::Status;
+use edge_core::liveness::BeatError;
 use edge_store::{OpenError, Options, Store};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -129,6 +131,29 @@ impl Server {
     /// The API in this process.
     pub fn api(&self) -> &Api {
         &self.api
+    }
+
+    /// How the boards live, for those who hold no server.
+    pub fn beats(&self) -> Arc<Beats> {
+        self.api.beats().clone()
+    }
+
+    /// Takes in a beat of the board `node`, which the transport has proven to be its sender.
+    ///
+    /// # Errors
+    /// The beat does not count, and changes nothing.
+    pub fn beat(&self, node: &str, payload: &[u8]) -> Result<(), BeatError> {
+        self.api.beats().beat(node, payload)
+    }
+
+    /// Takes in a board's will: its process has ended.
+    pub fn gone(&self, node: &str) {
+        self.api.beats().gone(node);
+    }
+
+    /// Takes in that a board is connected again.
+    pub fn back(&self, node: &str) {
+        self.api.beats().back(node);
     }
 
     /// Credentials for the agent of a board that has these addresses.

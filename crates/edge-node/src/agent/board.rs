@@ -86,6 +86,11 @@ impl Board {
         views
     }
 
+    /// How many pods run here.
+    pub(crate) fn pod_count(&self) -> usize {
+        self.pods().len()
+    }
+
     /// True for a pod that has a worker.
     pub(crate) fn shows(&self, uid: &str) -> bool {
         self.pods().contains_key(uid)

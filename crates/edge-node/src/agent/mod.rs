@@ -5,6 +5,7 @@
 //! Nothing here is written because time passed: statuses, the Node and the ledger change when what
 //! they say has changed.
 
+mod beats;
 mod board;
 mod clock;
 mod collect;
@@ -37,6 +38,7 @@ use edge_client::Client;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
+pub use beats::{Asked, BeatLine};
 pub use error::AgentError;
 
 pub(crate) use board::{Board, PodView};
@@ -95,6 +97,8 @@ pub struct AgentConfig {
     pub registries: RegistriesConfig,
     /// This program's version.
     pub version: String,
+    /// Where beats go; `None` on a board that nobody waits for.
+    pub beats: Option<BeatLine>,
 }
 
 /// Runs the agent until `shutdown` is true. Pods keep running after it.
@@ -117,6 +121,10 @@ pub async fn run(
     tasks.spawn(services::run(board.clone()));
     tasks.spawn(collect::images(board.clone()));
     tasks.spawn(registration::run(board.clone(), identity));
+    let beater = config.beats.map(|line| Arc::new(beats::Beater::new(board.clone(), line)));
+    if let Some(beater) = &beater {
+        tasks.spawn(beater.clone().run());
+    }
     tasks.spawn(pods::run(board, feeds));
     tokio::select! {
         _ = shutdown.wait_for(|end| *end) => {}
@@ -126,6 +134,9 @@ pub async fn run(
                 return Err(AgentError::BrokenOff { detail: error.to_string() });
             }
         }
+    }
+    if let Some(beater) = beater {
+        beater.farewell().await;
     }
     tasks.shutdown().await;
     Ok(())

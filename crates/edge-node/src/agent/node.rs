@@ -95,6 +95,11 @@ impl Facts {
         }
     }
 
+    /// The kernel's boot id.
+    pub(crate) fn boot_id(&self) -> &str {
+        &self.boot_id
+    }
+
     /// What pods may share, by resource.
     pub(crate) fn allocatable(&self) -> BTreeMap<String, String> {
         resources(self.cpus, self.memory.saturating_sub(RESERVED_MEMORY), self.disk / 10 * 9)

@@ -7,9 +7,6 @@ use edge_api::status::Status;
 use edge_api::{Object, meta};
 use serde_json::{Value, json};
 
-/// Seconds a pod stays on a board that is not ready or cannot be reached.
-const PATIENCE: i64 = 300;
-
 /// The priority classes that every cluster has.
 const CLASSES: &[(&str, i64)] =
     &[("system-node-critical", 2_000_001_000), ("system-cluster-critical", 2_000_000_000)];
@@ -22,7 +19,7 @@ pub(super) fn complete(api: &Api, pod: &mut Object) -> Result<(), Status> {
     service_account(api, pod)?;
     priority(pod)?;
     for taint in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
-        tolerate(pod, taint);
+        tolerate(pod, taint, api.inner.nodes.default_toleration_seconds);
     }
     Ok(())
 }
@@ -86,7 +83,8 @@ fn priority(pod: &mut Object) -> Result<(), Status> {
     Ok(())
 }
 
-fn tolerate(pod: &mut Object, taint: &str) {
+/// `DefaultTolerationSeconds`: what a pod does not say about a taint, the cluster says.
+fn tolerate(pod: &mut Object, taint: &str, seconds: i64) {
     let spec = meta::ensure(pod, "spec");
     let list = spec.entry("tolerations").or_insert_with(|| json!([]));
     let Some(list) = list.as_array_mut() else { return };
@@ -100,7 +98,7 @@ fn tolerate(pod: &mut Object, taint: &str) {
             "key": taint,
             "operator": "Exists",
             "effect": "NoExecute",
-            "tolerationSeconds": PATIENCE,
+            "tolerationSeconds": seconds,
         }));
     }
 }
@@ -112,11 +110,11 @@ mod tests {
     #[test]
     fn patience_is_added_once() {
         let mut pod = json!({"spec": {}});
-        tolerate(&mut pod, "node.kubernetes.io/not-ready");
-        tolerate(&mut pod, "node.kubernetes.io/not-ready");
+        tolerate(&mut pod, "node.kubernetes.io/not-ready", 0);
+        tolerate(&mut pod, "node.kubernetes.io/not-ready", 0);
         assert_eq!(pod["spec"]["tolerations"].as_array().unwrap().len(), 1);
         let mut pod = json!({"spec": {"tolerations": [{"operator": "Exists"}]}});
-        tolerate(&mut pod, "node.kubernetes.io/not-ready");
+        tolerate(&mut pod, "node.kubernetes.io/not-ready", 0);
         assert_eq!(pod["spec"]["tolerations"].as_array().unwrap().len(), 1);
     }
 

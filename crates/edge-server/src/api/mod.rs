@@ -29,7 +29,8 @@ pub use read::Page;
 pub use watch::{WatchItem, Watching};
 pub(crate) use wire::{MAX_OBJECT, read as read_object};
 
-use crate::config::{Config, ConfigError, Range};
+use crate::config::{Config, ConfigError, NodeSettings, Range};
+use crate::driver::Beats;
 use crate::metrics::Metrics;
 use bytes::Bytes;
 use edge_api::kinds::{self, Kind};
@@ -59,6 +60,10 @@ pub(crate) struct Inner {
     pub(crate) namespaces: Arc<tokio::sync::RwLock<()>>,
     /// Held while a Service's addresses and ports are chosen and written.
     pub(crate) allocation: Arc<tokio::sync::Mutex<()>>,
+    /// How the boards live.
+    pub(crate) beats: Arc<Beats>,
+    /// What is made of boards that fall silent.
+    pub(crate) nodes: NodeSettings,
     /// When expired Events were last looked for, in milliseconds.
     pub(crate) swept: std::sync::atomic::AtomicI64,
     random: SystemRandom,
@@ -128,6 +133,8 @@ impl Api {
                 lease,
                 namespaces: Arc::default(),
                 allocation: Arc::default(),
+                beats: Arc::new(Beats::new(config.nodes.liveness)),
+                nodes: config.nodes,
                 swept: Default::default(),
                 random,
                 store,
@@ -138,6 +145,11 @@ impl Api {
     /// The store behind the API, for its revision and its watches.
     pub fn store(&self) -> &Store {
         &self.inner.store
+    }
+
+    /// How the boards live.
+    pub fn beats(&self) -> &Arc<Beats> {
+        &self.inner.beats
     }
 
     /// 64 random bits.

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use edge_api::kinds::{self, Kind};
 use edge_api::{Object, keys, meta};
+use edge_core::liveness::Liveness;
 use edge_core::view::View;
 use edge_store::{Change, Event, ListOptions, Watch};
 use serde_json::{Map, Value};
 
-use crate::api::{Api, read_object};
+use super::Beats;
+use crate::api::{Api, now_ms, read_object};
 
 /// Kinds that no controller decides by. Events are many and their only reader is a person.
 const UNSEEN: &[&str] = &["Event"];
@@ -16,6 +18,9 @@ const UNSEEN: &[&str] = &["Event"];
 /// Kinds of which controllers need the metadata only (owners, namespaces, finalizers): their
 /// content may be large, and secret.
 pub(super) const SLIM: &[&str] = &["ConfigMap", "Secret"];
+
+/// How long it is remembered when a Node went: far longer than its pods stay.
+const DEPARTED_MS: i64 = 60 * 60 * 1000;
 
 /// The view, and the watch that feeds it.
 pub(super) struct Feed {
@@ -29,7 +34,9 @@ impl Feed {
         let store = api.store();
         let listing = store.list("", ListOptions::default()).map_err(|error| error.to_string())?;
         let watch = store.watch("", listing.revision).map_err(|error| error.to_string())?;
-        let mut feed = Feed { view: View::default(), watch };
+        let mut view = View::default();
+        view.since_ms = now_ms();
+        let mut feed = Feed { view, watch };
         for entry in listing.entries {
             feed.put(&entry.key, &entry.value);
         }
@@ -38,6 +45,17 @@ impl Feed {
 
     pub(super) fn view(&self) -> &View {
         &self.view
+    }
+
+    /// Takes in how the boards live. Says whether any of them stands otherwise than before.
+    pub(super) fn listen(&mut self, beats: &Beats) -> bool {
+        beats.expect(self.view.list(kinds::NODE).map(|node| meta::name(node)));
+        let now = beats.all();
+        let worth = |l: &Liveness| (l.standing, l.crashed);
+        let before = std::mem::replace(&mut self.view.liveness, now);
+        let now = &self.view.liveness;
+        before.len() != now.len()
+            || now.iter().any(|(name, l)| before.get(name).map(worth) != Some(worth(l)))
     }
 
     /// Takes in what has happened already. False when the watch is lost.
@@ -71,6 +89,11 @@ impl Feed {
                 let Some(parts) = keys::parse(&event.key) else { return false };
                 let Some(kind) = seen(&event.key) else { return false };
                 self.view.remove(kind, parts.namespace, parts.name, event.revision);
+                if kind == kinds::NODE {
+                    let (now, departed) = (now_ms(), &mut self.view.departed);
+                    departed.retain(|_, at| now - *at < DEPARTED_MS);
+                    departed.insert(parts.name.to_owned(), now);
+                }
                 true
             }
         }
@@ -79,7 +102,12 @@ impl Feed {
     fn put(&mut self, key: &str, bytes: &[u8]) -> bool {
         let Some(kind) = seen(key) else { return false };
         match read_object(bytes) {
-            Ok(object) => self.view.put(kind, Arc::new(slim(kind, object))),
+            Ok(object) => {
+                if kind == kinds::NODE {
+                    self.view.departed.remove(meta::name(&object));
+                }
+                self.view.put(kind, Arc::new(slim(kind, object)))
+            }
             Err(error) => {
                 tracing::error!("controllers: {key} can't be read and is left out: {error}");
                 false
@@ -94,7 +122,6 @@ fn seen(key: &str) -> Option<&'static Kind> {
 
 fn slim(kind: &Kind, mut object: Object) -> Object {
     if !SLIM.contains(&kind.kind) {
-        // Field ownership is long, and no controller reads it.
         return object;
     }
     let mut left = Map::new();
@@ -110,7 +137,7 @@ fn slim(kind: &Kind, mut object: Object) -> Object {
 
 /// The kinds whose objects in the view are only part of what is stored.
 pub(super) fn is_partial(kind: &Kind) -> bool {
-    kinds::all().contains(&kind) && SLIM.contains(&kind.kind)
+    SLIM.contains(&kind.kind)
 }
 
 #[cfg(test)]

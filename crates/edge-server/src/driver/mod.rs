@@ -2,6 +2,7 @@
 //! sleep until something changes. All decisions are in `edge-core`; all effects go through the
 //! same pipeline as anybody's requests.
 
+mod beats;
 mod carry;
 mod feed;
 mod record;
@@ -16,6 +17,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::api::{Api, now_ms};
+pub use beats::Beats;
 use feed::Feed;
 use record::Recorder;
 
@@ -47,6 +49,7 @@ pub(crate) async fn run(api: Api, mut stop: watch::Receiver<bool>) {
 
 /// From a fresh reading of everything to the moment when the watch is lost.
 async fn lead(api: &Api, recorder: &Recorder) {
+    api.beats().lead();
     let mut feed = match Feed::open(api) {
         Ok(feed) => feed,
         Err(error) => {
@@ -68,7 +71,7 @@ async fn lead(api: &Api, recorder: &Recorder) {
             }
             continue;
         }
-        match wait(&mut feed, wake_at_ms).await {
+        match wait(api.beats(), &mut feed, wake_at_ms).await {
             Some(true) => unsettled = 0,
             Some(false) => {}
             None => return,
@@ -78,14 +81,22 @@ async fn lead(api: &Api, recorder: &Recorder) {
 
 /// Waits for news (`Some(true)`) or the time to look again (`Some(false)`); `None` when the
 /// watch is lost.
-async fn wait(feed: &mut Feed, wake_at_ms: Option<i64>) -> Option<bool> {
+async fn wait(beats: &Beats, feed: &mut Feed, wake_at_ms: Option<i64>) -> Option<bool> {
     let due = wake_at_ms.map_or(RESYNC, |at| {
         let left = u64::try_from(at - now_ms()).unwrap_or(0);
         Duration::from_millis(left + 1).min(RESYNC)
     });
-    tokio::select! {
-        alive = feed.next() => alive.then_some(true),
-        () = sleep_until(Instant::now() + due) => Some(false),
+    let due = Instant::now() + due;
+    loop {
+        tokio::select! {
+            alive = feed.next() => return alive.then_some(true),
+            () = sleep_until(due) => return Some(false),
+            () = beats.changed() => {
+                if feed.listen(beats) {
+                    return Some(true);
+                }
+            }
+        }
     }
 }
 
@@ -97,6 +108,7 @@ fn pause(over: u32) -> Duration {
 async fn round(api: &Api, feed: &mut Feed, recorder: &Recorder) -> (bool, Option<i64>) {
     let mut all = Plan::default();
     let mut acted = false;
+    feed.listen(api.beats());
     for controller in controllers::ALL.iter().chain([&SCHEDULER]) {
         let moment = Round { now_ms: now_ms(), seed: api.random() };
         let plan = (controller.plan)(feed.view(), &moment);

@@ -100,6 +100,7 @@ impl World {
             service_cidr: "10.43.0.0/16".to_string(),
             cluster_domain: "cluster.local".to_string(),
             agent_port: 10250,
+            nodes: edge_server::NodeSettings::default(),
         })
         .await
         .unwrap();

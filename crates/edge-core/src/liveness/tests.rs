@@ -1,0 +1,248 @@
+//! Cases of the liveness table: who is silent when, on good links and bad ones.
+
+use super::*;
+
+fn at(ms: i64) -> Moment {
+    Moment { mono_ms: ms, wall_ms: 1_800_000_000_000 + ms }
+}
+
+fn beat(session: &str, sequence: u64) -> Beat {
+    Beat {
+        node: "n1".into(),
+        boot: "b".into(),
+        session: session.into(),
+        sequence,
+        every_ms: 400,
+        ..Beat::default()
+    }
+}
+
+fn hear(table: &mut Table, beat: &Beat, ms: i64) -> Result<bool, BeatError> {
+    table.hear("n1", &beat.write(), at(ms))
+}
+
+/// A table that heard beats at these times.
+fn heard(times: &[i64]) -> Table {
+    let mut table = Table::new(Settings::default());
+    for (n, ms) in times.iter().enumerate() {
+        hear(&mut table, &beat("s", n as u64 + 1), *ms).expect("a good beat");
+    }
+    table
+}
+
+/// When the board becomes silent and lost, if nothing is heard any more.
+fn steps(table: &Table, from: i64) -> (i64, i64) {
+    let first = |standing| {
+        (from..from + 100_000).find(|ms| table.standing("n1", *ms) >= standing).expect("some day")
+    };
+    (first(Standing::Silent), first(Standing::Lost))
+}
+
+#[test]
+fn a_steady_board_is_silent_and_lost_as_the_settings_say() {
+    let table = heard(&[0, 400, 800, 1200, 1600, 2000]);
+    assert_eq!(table.standing("n1", 2999), Standing::Alive);
+    assert_eq!(steps(&table, 2000), (3000, 5000));
+    assert_eq!(table.due_ms(2000), Some(3000));
+    assert_eq!(table.due_ms(3000), Some(5000));
+    assert_eq!(table.due_ms(5000), None);
+}
+
+#[test]
+fn an_irregular_link_gets_more_time_within_bounds() {
+    // A WiFi that sleeps: every fifth gap is 1.7 s.
+    let mut times = vec![0];
+    for n in 0..20 {
+        times.push(times[n] + if n % 5 == 4 { 1700 } else { 400 });
+    }
+    let last = times[20];
+    let table = heard(&times);
+    let (silent, lost) = steps(&table, last);
+    assert!((1800..=3000).contains(&(silent - last)), "{}", silent - last);
+    assert!((3800..=5000).contains(&(lost - last)), "{}", lost - last);
+    // Whatever the link does, the bounds hold.
+    let wild = heard(&[0, 9000, 9100, 20_000, 20_100, 40_000, 40_100]);
+    let (silent, lost) = steps(&wild, 40_100);
+    assert_eq!((silent - 40_100, lost - 40_100), (3000, 5000));
+}
+
+#[test]
+fn a_link_that_stalled_once_does_not_flap_at_the_next_stall() {
+    let mut times: Vec<i64> = (0..10).map(|n| n * 400).collect();
+    times.push(3600 + 1500);
+    times.extend((1..20).map(|n| 5100 + n * 400));
+    let table = heard(&times);
+    let last = times[times.len() - 1];
+    assert!(steps(&table, last).0 - last > 1500);
+}
+
+#[test]
+fn a_link_that_is_well_again_is_watched_closely_again() {
+    let mut times: Vec<i64> = (0..10).map(|n| n * 400).collect();
+    times.push(3600 + 1500);
+    times.extend((1..400).map(|n| 5100 + n * 400));
+    let table = heard(&times);
+    let last = times[times.len() - 1];
+    assert_eq!(steps(&table, last).0 - last, 1000);
+}
+
+#[test]
+fn a_slow_pace_is_a_promise() {
+    let mut table = Table::new(Settings::default());
+    let slow = Beat { every_ms: 10_000, ..beat("s", 1) };
+    hear(&mut table, &slow, 0).expect("a good beat");
+    assert_eq!(steps(&table, 0), (20_100, 22_100));
+    let slower = Beat { every_ms: 1_000_000, ..beat("s", 2) };
+    hear(&mut table, &slower, 0).expect("a good beat");
+    assert_eq!(steps(&table, 0).0, 20_100);
+}
+
+#[test]
+fn a_will_makes_silent_at_once_and_lost_soon() {
+    let mut table = heard(&[0, 400, 800]);
+    assert!(table.gone("n1", 900));
+    assert!(!table.gone("n1", 950), "once");
+    assert_eq!(table.standing("n1", 900), Standing::Silent);
+    assert_eq!(steps(&table, 900), (900, 1900));
+    assert!(table.all(900)["n1"].crashed);
+}
+
+#[test]
+fn a_restarted_agent_beats_before_anything_moves() {
+    let mut table = heard(&[0, 400]);
+    table.gone("n1", 500);
+    assert_eq!(hear(&mut table, &beat("t", 1), 1300), Ok(true));
+    assert_eq!(table.standing("n1", 1300), Standing::Alive);
+    assert!(!table.all(1300)["n1"].crashed);
+}
+
+#[test]
+fn a_beat_that_was_under_way_does_not_void_a_will() {
+    let mut table = heard(&[0, 400]);
+    table.gone("n1", 500);
+    assert_eq!(hear(&mut table, &beat("s", 3), 520), Ok(false));
+    assert_eq!(table.standing("n1", 520), Standing::Silent);
+    // A connection that broke under a living agent: the next beat says so.
+    assert_eq!(hear(&mut table, &beat("s", 4), 900), Ok(true));
+    assert_eq!(table.standing("n1", 900), Standing::Alive);
+}
+
+#[test]
+fn a_board_that_is_back_must_still_be_heard() {
+    let mut table = heard(&[0]);
+    table.gone("n1", 100);
+    assert!(table.back("n1"));
+    assert!(!table.back("n1"));
+    assert_eq!(table.standing("n1", 900), Standing::Alive);
+    assert_eq!(steps(&table, 100), (1000, 3000));
+}
+
+#[test]
+fn an_upgrade_moves_nothing() {
+    let mut table = heard(&[0]);
+    let last = Beat { stopping: true, ..beat("s", 2) };
+    hear(&mut table, &last, 100).expect("a good beat");
+    table.gone("n1", 200);
+    assert_eq!(table.standing("n1", 30_099), Standing::Stopping);
+    assert_eq!(table.standing("n1", 30_100), Standing::Lost);
+    hear(&mut table, &beat("t", 1), 40_000).expect("a good beat");
+    assert_eq!(table.standing("n1", 40_000), Standing::Alive);
+}
+
+#[test]
+fn a_new_leader_gives_everybody_a_moment() {
+    let mut table = heard(&[0, 400, 800]);
+    table.lead(60_000);
+    assert_eq!(table.standing("n1", 60_000), Standing::Silent);
+    assert_eq!(steps(&table, 60_000).1, 61_000);
+    // One that was heard just before is judged as ever.
+    let mut table = heard(&[0, 400, 800]);
+    table.lead(1000);
+    assert_eq!(steps(&table, 1000), (1800, 3800));
+    // A will from before the election counts in full.
+    let mut table = heard(&[0]);
+    table.gone("n1", 100);
+    table.lead(500);
+    assert_eq!(steps(&table, 500), (500, 1100));
+}
+
+#[test]
+fn a_board_never_heard_is_waited_for() {
+    let mut table = Table::new(Settings::default());
+    table.lead(0);
+    table.expect(["n1"].into_iter(), 500);
+    assert_eq!(table.standing("n1", 500), Standing::Unheard);
+    assert_eq!(steps(&table, 500), (10_500, 60_500));
+    table.expect(["n1"].into_iter(), 5000);
+    assert_eq!(steps(&table, 5000), (10_500, 60_500), "from the first time on");
+}
+
+#[test]
+fn boards_that_are_no_more_are_forgotten() {
+    let mut table = heard(&[0]);
+    table.expect(std::iter::empty(), 1000);
+    assert_eq!(table.all(1000).len(), 1, "it beats before its Node is made");
+    table.expect(std::iter::empty(), 60_000);
+    assert!(table.all(60_000).is_empty());
+}
+
+#[test]
+fn old_foreign_and_repeated_beats_do_not_count() {
+    let mut table = heard(&[0, 400]);
+    assert_eq!(hear(&mut table, &beat("s", 2), 500), Err(BeatError::Repeated));
+    let stranger = table.hear("n2", &beat("s", 3).write(), at(500));
+    assert_eq!(stranger, Err(BeatError::Stranger { node: "n1".into() }));
+    for nonce in ["one", "two", "three"] {
+        table.ask(nonce.into());
+    }
+    for (nonce, good) in [("one", false), ("two", true), ("three", true), ("", false)] {
+        let sequence = 10 + nonce.len() as u64 * 10 + u64::from(good);
+        let beat = Beat { nonce: nonce.into(), ..beat("s", sequence) };
+        assert_eq!(hear(&mut table, &beat, 600).is_ok(), good, "{nonce}");
+    }
+}
+
+#[test]
+fn whatever_is_sent_is_read_or_refused() {
+    let full = Beat {
+        usage: Usage {
+            cpu_milli: 4000,
+            temperature_milli: Some(48_300),
+            throttled: Some(false),
+            disk_pressure: true,
+            ..Usage::default()
+        },
+        images: (0..500).map(|n| format!("{n:016x}")).collect(),
+        nonce: "x".repeat(64),
+        stopping: true,
+        ..beat("s", 7)
+    };
+    let bytes = full.write();
+    assert!(bytes.len() < MOST_BYTES, "{}", bytes.len());
+    let read = Beat::read(&bytes).expect("our own beat");
+    assert_eq!(read.images.len(), MOST_IMAGES);
+    assert_eq!(Beat { images: full.images.clone(), ..read }, full);
+    let cases: [(&[u8], BeatError); 5] = [
+        (b"", BeatError::NotJson),
+        (b"[]", BeatError::Field { name: "v" }),
+        (br#"{"v":2}"#, BeatError::Version { version: 2 }),
+        (br#"{"v":1,"every":1}"#, BeatError::Field { name: "node" }),
+        (&[b' '; MOST_BYTES + 1], BeatError::TooLong { bytes: MOST_BYTES + 1 }),
+    ];
+    for (bytes, error) in cases {
+        assert_eq!(Beat::read(bytes), Err(error));
+    }
+    let huge = "y".repeat(300);
+    let long = Beat { boot: huge, ..beat("s", 1) }.write();
+    assert_eq!(Beat::read(&long), Err(BeatError::Field { name: "boot" }));
+}
+
+#[test]
+fn the_table_is_bounded() {
+    let mut table = Table::new(Settings::default());
+    for n in 0..MOST_NODES {
+        table.gone(&format!("x{n}"), 0);
+    }
+    assert_eq!(hear(&mut table, &beat("s", 1), 0), Err(BeatError::TooMany));
+    assert!(!table.gone("another", 0));
+}
