@@ -13,8 +13,8 @@ use http::header::{AUTHORIZATION, HOST, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 /// The largest answer that is collected in memory.
@@ -58,9 +58,14 @@ pub struct Client {
     inner: Arc<Inner>,
 }
 
+/// Shared, so that a request under way keeps the list that it began with.
+type Servers = Arc<Vec<Arc<Server>>>;
+
 struct Inner {
-    servers: Vec<Server>,
-    /// The server that answered last.
+    /// The name that every server's certificate must have, instead of its host's.
+    name: Option<String>,
+    servers: RwLock<Servers>,
+    /// The place in the list of the server that answered last.
     current: AtomicUsize,
     tls: Arc<rustls::ClientConfig>,
     authorization: Option<HeaderValue>,
@@ -71,7 +76,7 @@ struct Inner {
 /// An answer whose body has not been read, and the connection that it comes over.
 struct Open {
     response: Response<Incoming>,
-    server: usize,
+    server: Arc<Server>,
     sender: Sender,
 }
 
@@ -83,13 +88,7 @@ impl Client {
 
     /// [`Client::new`] with its own idea of waiting.
     pub fn with_patience(config: Config, patience: Patience) -> Result<Client, ConfigError> {
-        let name = config.server_name.as_deref();
-        let servers: Vec<Server> =
-            config.servers.iter().map(|url| Server::parse(url, name)).collect::<Result<_, _>>()?;
-        if servers.is_empty() {
-            let message = "no server is given".to_string();
-            return Err(ConfigError::Server { server: String::new(), message });
-        }
+        let servers = parse(&config.servers, config.server_name.as_deref())?;
         let plain = servers.iter().all(|server| server.url.starts_with("http://"));
         let tls = tls::client_config(&tls::ClientTls {
             ca_pem: config.ca_pem.as_deref(),
@@ -112,7 +111,8 @@ impl Client {
             }
         };
         let inner = Inner {
-            servers,
+            servers: RwLock::new(servers),
+            name: config.server_name,
             current: AtomicUsize::new(0),
             tls: Arc::new(tls),
             authorization,
@@ -128,9 +128,27 @@ impl Client {
     }
 
     /// The address of the server that answered last.
-    pub fn server(&self) -> &str {
+    pub fn server(&self) -> String {
         let current = self.inner.current.load(Ordering::Relaxed);
-        &self.inner.servers[current % self.inner.servers.len()].url
+        let servers = self.inner.servers();
+        servers[current % servers.len()].url.clone()
+    }
+
+    /// Replaces the list of servers, as the cluster's servers change. Requests under way go on, and
+    /// connections to servers that stay are kept.
+    ///
+    /// # Errors
+    /// A URL that is none, or an empty list; the list is then as it was.
+    pub fn set_servers(&self, urls: &[String]) -> Result<(), ConfigError> {
+        let mut next = Vec::clone(&*parse(urls, self.inner.name.as_deref())?);
+        let known = self.inner.servers();
+        for server in &mut next {
+            if let Some(same) = known.iter().find(|other| other.url == server.url) {
+                *server = same.clone();
+            }
+        }
+        *self.inner.servers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        Ok(())
     }
 
     /// Sends a request and reads the whole answer as JSON. `GET` is repeated when a connection
@@ -190,7 +208,7 @@ impl Client {
         let slow = || Error::Timeout { operation: call.operation(), seconds: limit.as_secs() };
         let sent = tokio::time::timeout(limit, self.send(call.request()?)).await;
         let Open { response, server, mut sender } = sent.map_err(|_| slow())??;
-        self.judge(server, response.status());
+        self.judge(&server, response.status());
         let (head, mut incoming) = response.into_parts();
         let mut body = BytesMut::new();
         loop {
@@ -211,7 +229,7 @@ impl Client {
             }
         }
         if let Ok(Ok(())) = tokio::time::timeout(SETTLE, sender.ready()).await {
-            self.inner.servers[server].give_back(sender);
+            server.give_back(sender);
         }
         Ok((head.status.as_u16(), head.headers, body.freeze()))
     }
@@ -228,7 +246,7 @@ impl Client {
         let slow = || Error::Timeout { operation: call.operation(), seconds: limit.as_secs() };
         let sent = tokio::time::timeout(limit, self.send(call.request()?)).await;
         let Open { response, server, .. } = sent.map_err(|_| slow())??;
-        self.judge(server, response.status());
+        self.judge(&server, response.status());
         if response.status() < StatusCode::BAD_REQUEST {
             return Ok(response);
         }
@@ -241,10 +259,11 @@ impl Client {
     }
 
     /// A server that cannot help right now is left for the next one.
-    fn judge(&self, server: usize, status: StatusCode) {
+    fn judge(&self, server: &Arc<Server>, status: StatusCode) {
         if (502..=504).contains(&status.as_u16()) {
-            let next = (server + 1) % self.inner.servers.len();
-            self.inner.current.store(next, Ordering::Relaxed);
+            let servers = self.inner.servers();
+            let at = servers.iter().position(|other| Arc::ptr_eq(other, server)).unwrap_or(0);
+            self.inner.current.store((at + 1) % servers.len(), Ordering::Relaxed);
         }
     }
 
@@ -255,7 +274,8 @@ impl Client {
         if let Some(value) = &self.inner.authorization {
             headers.entry(AUTHORIZATION).or_insert(value.clone());
         }
-        let count = self.inner.servers.len();
+        let servers = self.inner.servers();
+        let count = servers.len();
         let first = self.inner.current.load(Ordering::Relaxed);
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
         let mut round = 1;
@@ -263,7 +283,7 @@ impl Client {
             let mut last = None;
             for offset in 0..count {
                 let server = (first + offset) % count;
-                match self.send_to(server, request).await {
+                match self.send_to(&servers[server], request).await {
                     Ok(open) => {
                         self.inner.current.store(server, Ordering::Relaxed);
                         return Ok(open);
@@ -285,12 +305,11 @@ impl Client {
         }
     }
 
-    async fn send_to(&self, index: usize, request: Request<Body>) -> Result<Open, Attempt> {
-        let server = &self.inner.servers[index];
+    async fn send_to(&self, server: &Arc<Server>, request: Request<Body>) -> Result<Open, Attempt> {
         let mut request = address(server, request)?;
         while let Some(mut sender) = server.take_idle() {
             match sender.try_send_request(request).await {
-                Ok(response) => return Ok(Open { response, server: index, sender }),
+                Ok(response) => return Ok(Open { response, server: server.clone(), sender }),
                 Err(mut error) => match error.take_message() {
                     Some(unsent) => request = unsent,
                     None => return Err(Attempt::lost(server, &error.into_error())),
@@ -302,10 +321,26 @@ impl Client {
             Err(error) => return Err(Attempt::Unsent(Box::new(strip(server, request)), error)),
         };
         match sender.try_send_request(request).await {
-            Ok(response) => Ok(Open { response, server: index, sender }),
+            Ok(response) => Ok(Open { response, server: server.clone(), sender }),
             Err(error) => Err(Attempt::lost(server, &error.into_error())),
         }
     }
+}
+
+impl Inner {
+    fn servers(&self) -> Servers {
+        self.servers.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn parse(urls: &[String], name: Option<&str>) -> Result<Servers, ConfigError> {
+    let servers = urls.iter().map(|url| Server::parse(url, name).map(Arc::new));
+    let servers: Vec<Arc<Server>> = servers.collect::<Result<_, _>>()?;
+    if servers.is_empty() {
+        let message = "no server is given".to_string();
+        return Err(ConfigError::Server { server: String::new(), message });
+    }
+    Ok(Arc::new(servers))
 }
 
 /// How one server did not answer.

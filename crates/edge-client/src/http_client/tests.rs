@@ -186,3 +186,19 @@ async fn client_certificates_are_asked_for_and_checked() {
     (config.client_cert_pem, config.client_key_pem) = (None, None);
     assert!(Client::new(config).unwrap().get(kinds::NODE, "", "a").await.is_err());
 }
+
+#[tokio::test]
+async fn a_changed_list_of_servers_counts_for_the_next_request() {
+    let old = serve(|_, _| Some(answer(200, &json!({})))).await;
+    let new = serve(|_, _| Some(answer(200, &json!({})))).await;
+    let client = old.client();
+    client.get(kinds::NODE, "", "board").await.unwrap();
+    client.set_servers(&[new.url.clone(), old.url.clone()]).unwrap();
+    client.get(kinds::NODE, "", "board").await.unwrap();
+    client.set_servers(std::slice::from_ref(&old.url)).unwrap();
+    client.get(kinds::NODE, "", "board").await.unwrap();
+    assert_eq!((old.seen().len(), new.seen().len()), (2, 1));
+    assert!(old.seen().iter().all(|seen| seen.connection == 0), "its connection is kept");
+    assert!(client.set_servers(&[]).is_err());
+    assert_eq!(client.server(), old.url);
+}
