@@ -39,6 +39,8 @@ pub enum Action {
         uid: String,
         /// True keeps it until what it owns is gone.
         foreground: bool,
+        /// True takes it off at once, though nobody says that it has ended (grace period 0).
+        force: bool,
     },
     /// Delete all objects of a kind in a namespace that is on its way out.
     DeleteAll {
@@ -82,7 +84,17 @@ impl Action {
             name: meta::name(object).to_owned(),
             uid: meta::uid(object).to_owned(),
             foreground: false,
+            force: false,
         }
+    }
+
+    /// Takes `object` off at once, without waiting for whoever runs it.
+    pub fn force_delete(kind: &'static Kind, object: &Object) -> Action {
+        let mut action = Action::delete(kind, object);
+        if let Action::Delete { force, .. } = &mut action {
+            *force = true;
+        }
+        action
     }
 
     /// Replaces the status of an object.

@@ -21,6 +21,8 @@ pub struct View {
     kinds: BTreeMap<(&'static str, &'static str), Objects>,
     /// How each board lives, by name: empty where no beats are heard, and then a Node is believed.
     pub liveness: BTreeMap<String, Liveness>,
+    /// The board that leads, by its Node's name.
+    pub leader: Option<String>,
     /// Since when this member leads, in Unix milliseconds: what is missing since before then has
     /// been missing for longer than anybody here can tell.
     pub since_ms: i64,

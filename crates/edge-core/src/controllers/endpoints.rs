@@ -7,6 +7,7 @@ use edge_api::selector::LabelSelector;
 use edge_api::{Object, kinds, meta};
 use serde_json::{Value, json};
 
+use crate::liveness::Standing;
 use crate::plan::{Action, Plan};
 use crate::view::{Round, View};
 use crate::workload::{is_finished, is_ready};
@@ -59,13 +60,20 @@ fn members<'a>(view: &'a View, service: &Object) -> Vec<Member<'a>> {
         .filter(|pod| selector.matches(pod) && !is_finished(pod))
         .filter_map(|pod| {
             let address = pod["status"]["podIP"].as_str().filter(|ip| !ip.is_empty())?;
-            let (serving, terminating) = (is_ready(pod), meta::is_deleting(pod));
-            let ready = publish || (serving && !terminating);
+            let reachable = reachable(view, pod);
+            let (serving, terminating) = (is_ready(pod) && reachable, meta::is_deleting(pod));
+            let ready = reachable && (publish || (serving && !terminating));
             Some(Member { pod, address, ready, serving, terminating, ports: ports(service, pod) })
         })
         .collect();
     found.sort_by(|a, b| meta::name(a.pod).cmp(meta::name(b.pod)));
     found
+}
+
+/// Whether the pod's board may be there: not silent, and not removed.
+fn reachable(view: &View, pod: &Object) -> bool {
+    let Some(node) = pod["spec"]["nodeName"].as_str() else { return true };
+    view.standing(node) < Standing::Silent && !view.departed.contains_key(node)
 }
 
 /// The Service's ports as this pod has them; a named target port may differ from pod to pod.

@@ -3,10 +3,15 @@
 
 pub mod deployment;
 pub mod endpoints;
+pub mod eviction;
 pub mod garbage;
 pub mod namespace;
+pub mod node;
+pub mod pod_gc;
 pub mod replicaset;
 pub mod service_account;
+pub mod singleton;
+pub mod taint;
 
 use crate::plan::Plan;
 use crate::view::{Round, View};
@@ -21,6 +26,10 @@ pub struct Controller {
 
 /// All of them, owners before what they own, so that one round carries a change far.
 pub const ALL: &[Controller] = &[
+    // What a lost board means comes first: its endpoints, its taints, its pods, their successors.
+    Controller { name: node::SOURCE, plan: node::plan },
+    Controller { name: eviction::SOURCE, plan: eviction::plan },
+    Controller { name: pod_gc::SOURCE, plan: pod_gc::plan },
     Controller { name: "namespace-controller", plan: namespace::plan },
     Controller { name: "serviceaccount-controller", plan: service_account::plan },
     Controller { name: deployment::SOURCE, plan: deployment::plan },

@@ -7,6 +7,8 @@ use edge_api::{Object, meta};
 use serde_json::Value;
 
 use super::resources::{Amounts, Board};
+use crate::controllers::taint::{self, NOT_READY, UNREACHABLE, tolerates};
+use crate::liveness::Standing;
 use crate::workload::condition;
 
 /// Why `pod` can't run on `board`; empty when it can.
@@ -40,11 +42,17 @@ pub(super) fn reasons(pod: &Object, wants: &Amounts, board: &Board<'_>) -> Vec<S
     why
 }
 
-/// A board that does not report Ready takes no pods, whatever they tolerate: until node taints
-/// are kept by the node controller this is what its `not-ready` taint would say.
+/// A board that does not report Ready takes no pods, whatever they tolerate: nobody would start
+/// them. Nor does one that has just fallen silent, though its Node still looks well.
 fn unready(board: &Board<'_>) -> Option<String> {
-    let ready = condition(board.node, "Ready").is_some_and(|c| c["status"] == "True");
-    (!ready).then(|| "node(s) had untolerated taint {node.kubernetes.io/not-ready: }".to_owned())
+    let key = if board.standing >= Standing::Silent {
+        UNREACHABLE
+    } else if condition(board.node, "Ready").is_none_or(|c| c["status"] != "True") {
+        NOT_READY
+    } else {
+        return None;
+    };
+    Some(format!("node(s) had untolerated taint {{{key}: }}"))
 }
 
 /// A board under pressure takes only pods that tolerate the taint Kubernetes' node controller
@@ -70,28 +78,11 @@ fn untolerated(spec: &Value, node: &Object) -> Option<String> {
     if node["spec"]["unschedulable"] == true && !tolerates(spec, &unschedulable) {
         return Some("node(s) were unschedulable".into());
     }
-    let taints = node["spec"]["taints"].as_array();
-    let hard = taints.into_iter().flatten().filter(|t| t["effect"] != "PreferNoSchedule");
+    let hard = taint::of(node).iter().filter(|t| t["effect"] != "PreferNoSchedule");
     let mut against = hard.filter(|taint| !tolerates(spec, taint));
     against.next().map(|taint| {
         let text = |field: &str| taint[field].as_str().unwrap_or_default().to_owned();
         format!("node(s) had untolerated taint {{{}: {}}}", text("key"), text("value"))
-    })
-}
-
-/// `Toleration.ToleratesTaint`.
-pub(super) fn tolerates(spec: &Value, taint: &Value) -> bool {
-    let list = spec["tolerations"].as_array();
-    list.into_iter().flatten().any(|toleration| {
-        let text = |field: &str| toleration[field].as_str().unwrap_or_default();
-        let of = |field: &str| taint[field].as_str().unwrap_or_default();
-        let effect = text("effect").is_empty() || text("effect") == of("effect");
-        let key = text("key").is_empty() || text("key") == of("key");
-        let value = match text("operator") {
-            "Exists" => true,
-            _ => !text("key").is_empty() && text("value") == of("value"),
-        };
-        effect && key && value
     })
 }
 

@@ -52,8 +52,11 @@ fn waits(pod: &Object) -> bool {
 
 /// The boards with what runs on them already counted.
 fn boards(view: &View) -> Vec<Board<'_>> {
-    let mut boards: BTreeMap<&str, Board<'_>> =
-        view.list(kinds::NODE).map(|node| (meta::name(node), Board::new(node))).collect();
+    let mut boards: BTreeMap<&str, Board<'_>> = BTreeMap::new();
+    for node in view.list(kinds::NODE) {
+        let name = meta::name(node);
+        boards.insert(name, Board::new(node, view.standing(name)));
+    }
     for pod in view.list(kinds::POD).filter(|pod| !is_finished(pod)) {
         let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
         if let Some(board) = boards.get_mut(node) {

@@ -7,6 +7,8 @@ use edge_api::quantity::Quantity;
 use edge_api::{Object, meta};
 use serde_json::Value;
 
+use crate::liveness::Standing;
+
 /// Resource name → amount: thousandths for `cpu`, whole units for all others.
 pub(super) type Amounts = BTreeMap<String, i64>;
 
@@ -64,18 +66,19 @@ pub(super) fn requests(pod: &Object) -> Amounts {
 /// A board, what it can carry and what it carries.
 pub(super) struct Board<'a> {
     pub node: &'a Object,
+    pub standing: Standing,
     pub allocatable: Amounts,
     pub requested: Amounts,
     pub pods: Vec<&'a Object>,
 }
 
 impl<'a> Board<'a> {
-    pub(super) fn new(node: &'a Object) -> Board<'a> {
+    pub(super) fn new(node: &'a Object, standing: Standing) -> Board<'a> {
         let mut allocatable = read(&node["status"]["allocatable"]);
         if allocatable.is_empty() {
             allocatable = read(&node["status"]["capacity"]);
         }
-        Board { node, allocatable, requested: Amounts::new(), pods: Vec::new() }
+        Board { node, standing, allocatable, requested: Amounts::new(), pods: Vec::new() }
     }
 
     pub(super) fn name(&self) -> &'a str {

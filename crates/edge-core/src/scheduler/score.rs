@@ -4,8 +4,9 @@
 use edge_api::{Object, meta};
 use serde_json::Value;
 
-use super::filter::{term_matches, tolerates};
+use super::filter::term_matches;
 use super::resources::{Amounts, Board};
+use crate::controllers::taint::tolerates;
 
 /// The best a plug-in can say, as in Kubernetes.
 const MOST: i64 = 100;

@@ -60,6 +60,8 @@ pub(crate) struct Inner {
     pub(crate) namespaces: Arc<tokio::sync::RwLock<()>>,
     /// Held while a Service's addresses and ports are chosen and written.
     pub(crate) allocation: Arc<tokio::sync::Mutex<()>>,
+    /// This board's name.
+    pub(crate) name: String,
     /// How the boards live.
     pub(crate) beats: Arc<Beats>,
     /// What is made of boards that fall silent.
@@ -133,6 +135,7 @@ impl Api {
                 lease,
                 namespaces: Arc::default(),
                 allocation: Arc::default(),
+                name: config.name.clone(),
                 beats: Arc::new(Beats::new(config.nodes.liveness)),
                 nodes: config.nodes,
                 swept: Default::default(),

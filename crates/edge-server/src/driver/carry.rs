@@ -134,10 +134,15 @@ fn completed(api: &Api, place: Place<'_>, planned: Object) -> Result<Object, Sta
 async fn act(api: &Api, who: &Identity, action: Action) -> Result<(), Status> {
     let options = WriteOptions::default();
     match action {
-        Action::Delete { kind, namespace, name, uid, foreground } => {
+        Action::Delete { kind, namespace, name, uid, foreground, force } => {
             let place = Place::new(kind, &namespace, &name);
             let propagation = foreground.then_some(Propagation::Foreground);
-            let options = DeleteOptions { uid: Some(uid), propagation, ..DeleteOptions::default() };
+            let options = DeleteOptions {
+                uid: Some(uid),
+                propagation,
+                grace_period_seconds: force.then_some(0),
+                ..DeleteOptions::default()
+            };
             api.delete(who, place, &options).await.map(drop)
         }
         Action::DeleteAll { kind, namespace } => {
@@ -209,6 +214,7 @@ mod tests {
             name: "x".into(),
             uid: "u1".into(),
             foreground: false,
+            force: false,
         };
         let actions = vec![update_of("u1"), create.clone(), update_of("u2"), delete, create];
         let lanes = lanes(actions);

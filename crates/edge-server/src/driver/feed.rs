@@ -36,6 +36,7 @@ impl Feed {
         let watch = store.watch("", listing.revision).map_err(|error| error.to_string())?;
         let mut view = View::default();
         view.since_ms = now_ms();
+        view.leader = Some(api.inner.name.clone());
         let mut feed = Feed { view, watch };
         for entry in listing.entries {
             feed.put(&entry.key, &entry.value);

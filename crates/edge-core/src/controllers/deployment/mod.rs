@@ -12,6 +12,7 @@ mod tests;
 
 use edge_api::{Object, kinds, meta};
 
+use super::singleton::makes_singletons;
 use crate::plan::{Action, Plan};
 use crate::view::{Round, View};
 use crate::workload::{is_finished, number};
@@ -63,7 +64,8 @@ fn one(view: &View, known: &Object, round: &Round, plan: &mut Plan) {
         if paused {
             history::trim(&deployment, &sets, plan);
         }
-    } else if deployment["spec"]["strategy"]["type"] == "Recreate" {
+    } else if deployment["spec"]["strategy"]["type"] == "Recreate" || singleton(view, known, &sets)
+    {
         recreate(view, &mut deployment, &mut sets, round, plan);
     } else {
         rolling_update(&mut deployment, &mut sets, round, plan);
@@ -98,6 +100,13 @@ fn recreate(view: &View, deployment: &mut Object, sets: &mut Sets, round: &Round
     if status::is_complete(deployment, sets) {
         history::trim(deployment, sets, plan);
     }
+}
+
+/// Whether there may be only one: then the old one ends before the new one is made, whatever the
+/// strategy says.
+fn singleton(view: &View, deployment: &Object, sets: &Sets) -> bool {
+    makes_singletons(deployment)
+        || sets.old.iter().any(makes_singletons) && old_pods_run(view, sets)
 }
 
 /// Whether any pod of an earlier template may still run: also one that is on its way out.

@@ -16,6 +16,8 @@ struct Model {
     made: u64,
     /// Pods whose image is this never become Ready.
     broken: Option<&'static str>,
+    /// Deleted pods stay, on their way out.
+    lingering: bool,
     events: Vec<String>,
 }
 
@@ -27,6 +29,7 @@ impl Model {
             revision: 1,
             made: 0,
             broken: None,
+            lingering: false,
             events: Vec::new(),
         };
         model.put(
@@ -98,6 +101,14 @@ impl Model {
                         meta::set(&mut next, "generation", generation);
                     }
                     self.put(kind, next);
+                }
+                Action::Delete { kind, namespace, name, .. }
+                    if self.lingering && kind == kinds::POD =>
+                {
+                    let pod = self.view.get(kind, &namespace, &name).expect("a pod");
+                    let mut pod = pod.as_ref().clone();
+                    meta::set(&mut pod, "deletionTimestamp", "2026-01-01T00:00:00Z");
+                    self.put(kind, pod);
                 }
                 Action::Delete { kind, namespace, name, .. } => {
                     self.view.remove(kind, &namespace, &name, u64::MAX);
@@ -231,6 +242,32 @@ fn recreate_never_runs_both() {
         assert!(images.iter().all(|i| *i == images[0]), "{images:?}");
     }
     assert_eq!(model.images(), ["v2"; 3]);
+}
+
+#[test]
+fn a_singleton_is_never_there_twice_whatever_the_strategy() {
+    let mark = |spec: &mut Value, on: bool| {
+        let value = json!({"edged.dev/singleton": on.to_string()});
+        spec["template"]["metadata"]["annotations"] = value;
+    };
+    let mut model = Model::new(1);
+    model.edit(|spec| mark(spec, true));
+    model.settle(|_, _| {});
+    model.lingering = true;
+    for (image, marked) in [("v2", true), ("v3", false)] {
+        model.edit(|spec| mark(spec, marked));
+        model.image(image);
+        for _ in 0..20 {
+            model.round();
+            assert_eq!(model.images().len(), 1, "the old one may still run");
+            assert_ne!(model.images(), [image]);
+        }
+        let names: Vec<String> =
+            model.view.list(kinds::POD).map(|p| meta::name(p).to_owned()).collect();
+        model.view.remove(kinds::POD, "a", &names[0], u64::MAX);
+        model.settle(|pods, _| assert!(pods <= 1));
+        assert_eq!(model.images(), [image]);
+    }
 }
 
 #[test]

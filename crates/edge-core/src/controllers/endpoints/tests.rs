@@ -116,3 +116,34 @@ fn different_named_ports_make_different_slices() {
         .filter(|a| matches!(a, Action::Create { kind, .. } if kind.kind == "EndpointSlice"));
     assert_eq!(slices.count(), 2);
 }
+
+#[test]
+fn pods_of_a_silent_board_are_neither_ready_nor_serving_until_it_is_back() {
+    use crate::liveness::{Liveness, Standing};
+    let mut view = view(&[pod("p1", "10.42.0.2", true)]);
+    let mut stands = |standing| {
+        view.liveness.insert("n1".into(), Liveness { standing, ..Liveness::default() });
+        let planned = plan(&view, &ROUND);
+        realise(&mut view, &planned);
+        let slice = view.list(kinds::ENDPOINT_SLICE).next().expect("a slice");
+        let endpoints = view.get(kinds::ENDPOINTS, "a", "web").expect("endpoints");
+        let ready = slice["endpoints"][0]["conditions"]["ready"].clone();
+        assert_eq!(slice["endpoints"][0]["conditions"]["serving"], ready);
+        let field = if ready == true { "addresses" } else { "notReadyAddresses" };
+        assert!(endpoints["subsets"][0][field].is_array());
+        ready == true
+    };
+    for (standing, ready) in [
+        (Standing::Unheard, true),
+        (Standing::Alive, true),
+        (Standing::Stopping, true),
+        (Standing::Silent, false),
+        (Standing::Lost, false),
+        (Standing::Alive, true),
+    ] {
+        assert_eq!(stands(standing), ready, "{standing:?}");
+    }
+    view.departed.insert("n1".into(), 0);
+    let planned = plan(&view, &ROUND);
+    assert_eq!(planned.actions.len(), 2, "a removed board's pods go, too");
+}

@@ -156,3 +156,28 @@ fn availability_comes_later_and_wakes_the_controller() {
     assert_eq!(plan.wake_at_ms, Some(ROUND.now_ms + 30_000));
     assert!(status_of(&plan).expect("a status").get("availableReplicas").is_none());
 }
+
+#[test]
+fn a_singleton_is_replaced_when_it_has_ended_and_not_before() {
+    let annotate = |object: &mut Object| {
+        meta::set_annotation(object, crate::controllers::singleton::ANNOTATION, "true");
+    };
+    let mut one = set(1);
+    annotate(&mut one["spec"]["template"]);
+    let mut leaving = pod("p1");
+    annotate(&mut leaving);
+    meta::set(&mut leaving, "deletionTimestamp", "2026-01-01T00:00:00Z");
+    assert!(created(&plan(&view(one.clone(), vec![leaving.clone()]), &ROUND)).is_empty());
+    // Also where the annotation was taken off the template since.
+    assert!(created(&plan(&view(set(1), vec![leaving.clone()]), &ROUND)).is_empty());
+    let mut ended = leaving.clone();
+    ended["status"]["phase"] = json!("Succeeded");
+    assert_eq!(created(&plan(&view(one.clone(), vec![ended]), &ROUND)).len(), 1);
+    assert_eq!(created(&plan(&view(one.clone(), vec![]), &ROUND)).len(), 1);
+    let mut ordinary = pod("p1");
+    meta::set(&mut ordinary, "deletionTimestamp", "2026-01-01T00:00:00Z");
+    assert_eq!(created(&plan(&view(set(1), vec![ordinary]), &ROUND)).len(), 1);
+    // Too many are still thinned out.
+    let many = plan(&view(one, vec![pod("p2"), pod("p3"), leaving]), &ROUND);
+    assert_eq!(deleted(&many).len(), 1);
+}
