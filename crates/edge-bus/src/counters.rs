@@ -81,10 +81,6 @@ impl Count {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
-    pub(crate) fn less(&self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }

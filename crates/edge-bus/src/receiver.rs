@@ -1,0 +1,222 @@
+//! What sessions bring, on its way in: opened, put together, told from repetitions, and turned
+//! into what the rest of edged understands.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::bus::{Core, Incoming};
+use crate::config::Role;
+use crate::counters::Count;
+use crate::fragments::{Joined, Joiner};
+use crate::opener::{Opener, Reject};
+use crate::presence::Notice;
+use crate::seal::{Header, Kind};
+use crate::session::Event;
+use crate::topics::Topic;
+
+/// After a session is up, the retained hint of another leader has this long to arrive before
+/// ours, if we lead, is said there again.
+const SETTLE: Duration = Duration::from_millis(150);
+
+/// How long the caller may keep a notice waiting.
+const NOTICE: Duration = Duration::from_secs(1);
+
+/// See the module.
+pub(crate) struct Receiver {
+    core: Arc<Core>,
+    opener: Opener,
+    joiner: Joiner,
+    incoming: mpsc::Sender<Incoming>,
+    /// Last beats, for they come over several brokers.
+    beats: BTreeMap<String, Bytes>,
+    hint: Option<(String, Bytes)>,
+    /// When to say our hint again to newly reached brokers.
+    repeat: Option<Instant>,
+}
+
+impl Receiver {
+    pub(crate) fn new(core: Arc<Core>, opener: Opener, incoming: mpsc::Sender<Incoming>) -> Self {
+        let (joiner, beats) = (Joiner::default(), BTreeMap::new());
+        Receiver { core, opener, joiner, incoming, beats, hint: None, repeat: None }
+    }
+
+    /// Runs until the bus is dropped.
+    pub(crate) async fn run(mut self, mut events: mpsc::Receiver<(u64, Event)>) {
+        loop {
+            let due = self.core.presence().next().into_iter().chain(self.repeat).min();
+            let wait = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some((_, event)) => self.take(event).await,
+                    None => return,
+                },
+                () = wait => self.due().await,
+            }
+        }
+    }
+
+    async fn due(&mut self) {
+        let now = Instant::now();
+        if self.repeat.is_some_and(|at| at <= now) {
+            self.repeat = None;
+            self.core.repeat_hint();
+        }
+        let notices = self.core.presence().due(now);
+        for notice in notices {
+            self.notify(Some(notice)).await;
+        }
+    }
+
+    async fn take(&mut self, event: Event) {
+        match event {
+            Event::Up { broker, .. } => {
+                self.core.hello(&broker);
+                self.repeat = Some(Instant::now() + SETTLE);
+            }
+            Event::Down { .. } => {}
+            Event::Message { broker, topic, payload, retained } => {
+                let topic = String::from_utf8_lossy(&topic).into_owned();
+                self.message(&broker, &topic, &payload, retained).await;
+            }
+        }
+    }
+
+    async fn message(&mut self, broker: &str, topic: &str, payload: &[u8], retained: bool) {
+        let core = self.core.clone();
+        let drops = &core.counts.drops;
+        let (kind, under) = match core.topics.read(topic) {
+            Some(Topic::Raft(to)) if to == core.me.name => (Kind::Raft, None),
+            Some(Topic::Beat(node)) => (Kind::Beat, Some(node)),
+            Some(Topic::Gone(node, at)) if at == broker => (Kind::Gone, Some(node)),
+            Some(Topic::Leader) => (Kind::Leader, None),
+            _ => return drops.malformed.one(),
+        };
+        let now = Instant::now();
+        let (header, plain) = match self.opener.open(kind, topic, payload, retained, now) {
+            Ok(opened) => opened,
+            // What a broker retains comes again with each session: no attack.
+            Err(Reject::Replayed) if retained => return,
+            Err(reject) => return core.counts.of(reject).one(),
+        };
+        if under.is_some_and(|node| node != header.sender) {
+            return drops.forged.one();
+        }
+        core.counts.received.one();
+        let own = header.sender == core.me.name;
+        if kind != Kind::Gone && !retained && !own {
+            let heard =
+                core.presence().heard(&header.sender, header.session, header.connection, now);
+            self.notify(heard).await;
+        }
+        match kind {
+            Kind::Raft => self.raft(header, plain, now),
+            Kind::Beat => self.beat(header.sender, plain),
+            Kind::Leader => self.leader(header.sender, plain, own).await,
+            Kind::Gone if !own && !retained => self.will(header, &plain, broker, now).await,
+            Kind::Gone => {}
+        }
+    }
+
+    fn raft(&mut self, header: Header, plain: Bytes, now: Instant) {
+        let before = self.joiner.incomplete;
+        match self.joiner.take(&header.sender, header.session, plain, now) {
+            Joined::Whole(message) => self.give(Incoming::Raft { from: header.sender, message }),
+            Joined::Waiting => {}
+            Joined::Malformed => self.core.counts.drops.malformed.one(),
+        }
+        self.core.counts.drops.incomplete.add(self.joiner.incomplete - before);
+    }
+
+    fn beat(&mut self, node: String, payload: Bytes) {
+        // An empty one only says that the sender is there; the same again came another way.
+        if payload.is_empty() || self.beats.get(&node) == Some(&payload) {
+            return;
+        }
+        self.beats.insert(node.clone(), payload.clone());
+        self.give(Incoming::Beat { node, payload });
+    }
+
+    async fn leader(&mut self, from: String, payload: Bytes, own: bool) {
+        let hint = (from, payload);
+        if own || self.hint.as_ref() == Some(&hint) {
+            return;
+        }
+        self.core.forget_hint();
+        self.hint = Some(hint.clone());
+        let (from, payload) = hint;
+        self.tell(Incoming::Leader { from, payload }).await;
+    }
+
+    async fn will(&mut self, header: Header, plain: &[u8], broker: &str, now: Instant) {
+        let role = match plain {
+            b"s" => Role::Server,
+            b"a" => Role::Agent,
+            _ => return self.core.counts.drops.malformed.one(),
+        };
+        let which = (header.session, header.connection);
+        let notice = self.core.presence().will(&header.sender, role, which, broker, now);
+        self.notify(notice).await;
+    }
+
+    async fn notify(&mut self, notice: Option<Notice>) {
+        match notice {
+            Some(Notice::Gone(name)) => self.tell(Incoming::Gone { name }).await,
+            Some(Notice::Back(name)) => self.tell(Incoming::Back { name }).await,
+            None => {}
+        }
+    }
+
+    /// Hands over what may be lost: a full queue drops it.
+    fn give(&self, incoming: Incoming) {
+        if self.incoming.try_send(incoming).is_err() {
+            self.core.counts.drops.queue_full.one();
+        }
+    }
+
+    /// Hands over what is said only once: waits a while for room.
+    async fn tell(&self, incoming: Incoming) {
+        if self.incoming.send_timeout(incoming, NOTICE).await.is_err() {
+            self.core.counts.drops.queue_full.one();
+        }
+    }
+}
+
+/// Counters of a bus.
+#[derive(Default)]
+pub(crate) struct Counts {
+    pub(crate) sent: Count,
+    pub(crate) received: Count,
+    pub(crate) drops: DropCounts,
+}
+
+/// Counters of drops.
+#[derive(Default)]
+pub(crate) struct DropCounts {
+    pub(crate) oversized: Count,
+    pub(crate) malformed: Count,
+    pub(crate) forged: Count,
+    pub(crate) replayed: Count,
+    pub(crate) queue_full: Count,
+    pub(crate) no_path: Count,
+    pub(crate) incomplete: Count,
+}
+
+impl Counts {
+    fn of(&self, reject: Reject) -> &Count {
+        match reject {
+            Reject::Malformed => &self.drops.malformed,
+            Reject::Forged => &self.drops.forged,
+            Reject::Replayed => &self.drops.replayed,
+            Reject::Full => &self.drops.queue_full,
+        }
+    }
+}
