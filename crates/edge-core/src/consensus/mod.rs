@@ -9,18 +9,34 @@
 //! - `members`, `change`: who belongs to the cluster, and how that changes;
 //! - `frame`, `guard`: a peer's bytes, and what of them may reach raft-rs at all;
 //! - `tail`: the part of the log that is kept in memory for slow peers;
-//! - `member`, `output`: inputs and outcomes; `reads`, `hint`, `steward`: what a leader or its
+//! - `start`, `member`, `output`: the disk's word, inputs and outcomes; `reads`, `hint`, `steward`: what a leader or its
 //!   heir does by itself;
-//! - `install`: when a snapshot may replace a log's tail.
+//! - `mutants`: rules that a test may leave out.
 
+mod broken;
+mod chance;
 mod change;
+mod frame;
+mod guard;
+mod hint;
 mod member;
 mod members;
+mod mutants;
+mod output;
+mod reads;
+mod start;
+mod steward;
+mod tail;
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub use change::Change;
 pub use member::Member;
 pub use members::{MemberInfo, Members};
+#[cfg(feature = "mutants")]
+pub use mutants::choose;
+pub use mutants::{Mutant, mutant};
 pub use types::{
     EntryKind, Fetch, HardState, Index, Input, Install, LogEntry, MemberId, Outcome, Persist,
     Progress, Refusal, Role, Standing, Start, StartError, Term, Tuning, install,

@@ -305,6 +305,8 @@ pub enum Refusal {
     NameTaken,
     /// There is no room for another member.
     Full,
+    /// Those that would be left and answer are no majority.
+    NoMajority,
     /// The learner has not caught up.
     NotCaughtUp,
     /// It is what it was to become.
@@ -325,6 +327,9 @@ impl fmt::Display for Refusal {
             Refusal::LastVoter => "this is the last voting server; the cluster would end",
             Refusal::NameTaken => "another server has that name; choose another one",
             Refusal::Full => "the cluster has as many servers as it takes; remove one first",
+            Refusal::NoMajority => {
+                "too few of the servers that would be left answer; bring one back first"
+            }
             Refusal::NotCaughtUp => "the server has not caught up with the log yet; try again",
             Refusal::Nothing => "the server is that already",
             Refusal::Invalid => "the request has an empty or oversized field",
@@ -406,6 +411,9 @@ pub enum Install {
 pub fn install(own: &Start, index: Index, term: Term) -> Install {
     if own.applied.0 >= index {
         return Install::NotNeeded;
+    }
+    if super::mutant(super::Mutant::TailDropped) {
+        return Install::Replace;
     }
     match own.entries.iter().find(|entry| entry.index == index) {
         Some(entry) if entry.term == term => Install::NotNeeded,
