@@ -145,6 +145,7 @@ async fn upgrades_are_tunnelled() {
         cert_pem: admin.client_cert_pem.as_deref(),
         key_pem: admin.client_key_pem.as_deref(),
         insecure: false,
+        ..ClientTls::default()
     });
     let connector = TlsConnector::from(Arc::new(tls.unwrap()));
     let tcp = TcpStream::connect(lab.server.address()).await.unwrap();

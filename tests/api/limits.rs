@@ -21,6 +21,7 @@ async fn raw(lab: &Lab) -> TlsStream<TcpStream> {
         cert_pem: admin.client_cert_pem.as_deref(),
         key_pem: admin.client_key_pem.as_deref(),
         insecure: false,
+        ..ClientTls::default()
     });
     let connector = TlsConnector::from(Arc::new(tls.unwrap()));
     let tcp = TcpStream::connect(lab.server.address()).await.unwrap();

@@ -68,6 +68,7 @@ pub(crate) fn config(dir: &std::path::Path) -> Config {
         cluster_domain: "cluster.local".to_owned(),
         agent_port: 10250,
         nodes: edge_server::NodeSettings::default(),
+        cluster: Default::default(),
     }
 }
 

@@ -6,7 +6,7 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::config::{Config, Settings};
-use crate::{cleanup, demo, telemetry, wire};
+use crate::{cleanup, demo, join, telemetry, token, wire};
 
 /// Exit status for a setting or argument that is wrong (`EX_USAGE` of sysexits.h).
 const USAGE: i32 = 64;
@@ -37,6 +37,16 @@ enum Command {
         #[arg(long, env = "EDGED_NO_AGENT")]
         no_agent: bool,
     },
+    /// Run pods on this board, as the cluster's servers say
+    Agent {
+        #[command(flatten)]
+        settings: Box<Settings>,
+    },
+    /// Make, list and delete the tokens that boards join with
+    Token {
+        #[command(subcommand)]
+        command: token::Command,
+    },
     /// Start a one-board cluster in a temporary directory, with an example running on it
     Demo,
     /// Stop this board's pods and remove all that edged made, but for its data directory
@@ -65,6 +75,10 @@ pub(crate) fn run(args: &[OsString]) -> i32 {
             let with_agent = !(no_agent || config.no_agent);
             finish(wire::serve(config, with_agent))
         }),
+        Command::Agent { settings } => with_config(&settings, |config| finish(join::run(config))),
+        Command::Token { command } => {
+            with_config(command.settings(), |config| finish(token::run(&command, &config)))
+        }
         Command::Demo => finish(demo::run()),
         Command::Cleanup { settings, data } => with_config(&settings, |config| {
             finish(cleanup::check(&config).and_then(|()| cleanup::run(&config, data)))

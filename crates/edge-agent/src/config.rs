@@ -11,6 +11,7 @@ use clap::Args;
 use tracing::level_filters::LevelFilter;
 
 use crate::identity;
+use edge_server::join::Token;
 pub(crate) use file::{File, Registry};
 
 /// Where the configuration file is looked for when no `--config` names one.
@@ -18,6 +19,12 @@ const FILE: &str = "/etc/edged/config.yaml";
 
 /// Where the agent answers the servers; fixed by the contract.
 const AGENT_PORT: u16 = 10250;
+
+/// The word that stands for whatever servers the LAN has.
+pub(crate) const AUTO: &str = "auto";
+
+/// Where servers listen unless somebody says otherwise.
+const API_PORT: u16 = 6443;
 
 /// Settings as typed or exported; each is also a key of the file, without its dashes.
 #[derive(Args, Debug, Default, Clone)]
@@ -55,6 +62,15 @@ pub(crate) struct Settings {
     /// The cgroup beneath which pods live [default: /edged]
     #[arg(long, env = "EDGED_CGROUP_PARENT", value_name = "PATH")]
     pub cgroup_parent: Option<String>,
+    /// A server of the cluster to join, or auto to find one on the LAN; may be given several times
+    #[arg(long, env = "EDGED_JOIN", value_name = "https://HOST:6443", value_delimiter = ',')]
+    pub join: Vec<String>,
+    /// The joining token; better in the environment or a file, since arguments are for all to see
+    #[arg(long, env = "EDGED_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// A file that holds the joining token
+    #[arg(long, env = "EDGED_TOKEN_FILE", value_name = "FILE", conflicts_with = "token")]
+    pub token_file: Option<PathBuf>,
     /// How much to say: error, warn, info, debug or trace [default: info]
     #[arg(long, env = "EDGED_LOG", value_name = "LEVEL")]
     pub log: Option<String>,
@@ -76,6 +92,11 @@ pub(crate) struct Config {
     pub registries: file::Registries,
     pub no_agent: bool,
     pub log: LevelFilter,
+    /// Servers to join, as URLs, or `auto`.
+    pub join: Vec<String>,
+    pub token: Option<Token>,
+    /// Whether somebody chose the name.
+    pub named: bool,
 }
 
 /// A setting that can't be used, or a file that can't be read.
@@ -115,6 +136,9 @@ impl Config {
         let dir = |typed: &Option<PathBuf>, filed: Option<PathBuf>, default: &str| {
             typed.clone().or(filed).unwrap_or_else(|| default.into())
         };
+        let join = servers(settings, &file)?;
+        let token = token(settings, &file)?;
+        let named = settings.name.is_some() || file.name.is_some();
         let name = match settings.name.clone().or(file.name) {
             Some(name) => name,
             None => identity::hostname().map_err(|e| ConfigError(format!("name: {e}")))?,
@@ -153,11 +177,55 @@ impl Config {
             cgroup_parent: cgroup(pick(&settings.cgroup_parent, file.cgroup_parent, "/edged"))?,
             registries: file.registries,
             no_agent: file.no_agent,
+            join,
+            token,
+            named,
             log: log
                 .parse()
                 .map_err(|_| bad("log", &log, "one of error, warn, info, debug, trace"))?,
         })
     }
+}
+
+/// The servers to join, each as a URL.
+fn servers(settings: &Settings, file: &File) -> Result<Vec<String>, ConfigError> {
+    let given = if settings.join.is_empty() { &file.join } else { &settings.join };
+    let url = |text: &String| {
+        let text = text.trim().trim_end_matches('/');
+        if text == AUTO {
+            return Ok(text.to_owned());
+        }
+        let rest = text.strip_prefix("https://").unwrap_or(text);
+        if rest.parse::<std::net::Ipv6Addr>().is_ok() {
+            return Ok(format!("https://[{rest}]:{API_PORT}"));
+        }
+        let good = !rest.is_empty() && !rest.contains(['/', '@', ' ', '?', '#']);
+        if !good || rest.parse::<http::uri::Authority>().is_err() {
+            return Err(bad("join", text, "a server such as https://192.168.1.10:6443, or auto"));
+        }
+        let port = rest.rsplit(':').next().is_some_and(|p| p.parse::<u16>().is_ok());
+        Ok(if port { format!("https://{rest}") } else { format!("https://{rest}:{API_PORT}") })
+    };
+    given.iter().map(url).collect()
+}
+
+/// The token, from wherever it was given. It is never repeated in a message.
+fn token(settings: &Settings, file: &File) -> Result<Option<Token>, ConfigError> {
+    let path = match (&settings.token, &settings.token_file) {
+        (Some(_), _) => None,
+        (None, Some(path)) => Some(path),
+        (None, None) if file.token.is_none() => file.token_file.as_ref(),
+        (None, None) => None,
+    };
+    let text = match path {
+        Some(path) => Some(
+            std::fs::read_to_string(path)
+                .map_err(|e| ConfigError(format!("token-file: {}: {e}", path.display())))?,
+        ),
+        None => settings.token.clone().or(file.token.clone()).filter(|text| !text.is_empty()),
+    };
+    let parse = |text: String| Token::parse(&text).map_err(|e| ConfigError(format!("token: {e}")));
+    text.map(parse).transpose()
 }
 
 fn absolute(key: &str, path: PathBuf) -> Result<PathBuf, ConfigError> {
@@ -206,6 +274,24 @@ mod tests {
     }
 
     #[test]
+    fn servers_to_join_are_urls() {
+        let mut typed = settings();
+        typed.join = ["https://a:1/", "b", "10.0.0.5:7", "fd00::1", "[fd00::1]:7", "auto"]
+            .map(Into::into)
+            .to_vec();
+        let config = Config::from_parts(&typed, File::default()).unwrap();
+        let wanted = [
+            "https://a:1",
+            "https://b:6443",
+            "https://10.0.0.5:7",
+            "https://[fd00::1]:6443",
+            "https://[fd00::1]:7",
+            "auto",
+        ];
+        assert_eq!(config.join, wanted);
+    }
+
+    #[test]
     fn a_bad_value_names_its_key() {
         type Change = fn(&mut Settings);
         let cases: &[(Change, &str)] = &[
@@ -214,6 +300,10 @@ mod tests {
             (|s| s.cluster_cidr = Some("10.42.0.0".into()), "cluster-cidr: \"10.42.0.0\""),
             (|s| s.log = Some("loud".into()), "log: \"loud\""),
             (|s| s.name = Some("Not_A_Name".into()), "name: \"Not_A_Name\""),
+            (|s| s.join = vec!["ftp://x".into()], "join: \"ftp://x\""),
+            (|s| s.join = vec!["https://a/b".into()], "join: \"https://a/b\""),
+            (|s| s.token = Some("edged1.abc".into()), "token: not a joining token"),
+            (|s| s.token_file = Some("/no/such".into()), "token-file: /no/such"),
             (|s| s.cgroup_parent = Some("/a/../b".into()), "cgroup-parent: \"/a/../b\""),
         ];
         for (change, want) in cases {

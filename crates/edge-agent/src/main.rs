@@ -7,8 +7,10 @@ mod config;
 mod demo;
 mod example;
 mod identity;
+mod join;
 mod notify;
 mod telemetry;
+mod token;
 mod wire;
 
 use std::ffi::OsString;

@@ -6,9 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use edge_client::tls::ClientAuth;
 use edge_node::agent::{self, AgentConfig};
 use edge_node::images::{RegistriesConfig, RegistryConfig};
-use edge_server::Server;
+use edge_server::{AgentCredentials, Server};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -38,6 +39,13 @@ impl fmt::Display for WireError {
 }
 
 impl std::error::Error for WireError {}
+
+impl WireError {
+    /// A line that says all there is to say.
+    pub(crate) fn line(text: String) -> WireError {
+        WireError(text)
+    }
+}
 
 pub(crate) fn failed(what: &str, error: impl fmt::Display) -> WireError {
     WireError(format!("{what}: {error}"))
@@ -140,6 +148,7 @@ pub(crate) async fn start(
         cluster_domain: config.cluster_domain.clone(),
         agent_port: config.agent_listen.port(),
         nodes: edge_server::NodeSettings::default(),
+        cluster: Default::default(),
     })
     .await
     .map_err(|e| failed("server", e))?;
@@ -162,8 +171,8 @@ fn agent_config(config: &Config, server: &Server) -> Result<AgentConfig, WireErr
     let api = edge_client::Config {
         servers: vec![format!("https://127.0.0.1:{}", server.address().port())],
         ca_pem: Some(credentials.ca_pem.clone().into()),
-        client_cert_pem: Some(credentials.client_cert_pem.into()),
-        client_key_pem: Some(credentials.client_key_pem.into()),
+        client_cert_pem: Some(credentials.client_cert_pem.clone().into()),
+        client_key_pem: Some(credentials.client_key_pem.clone().into()),
         ..edge_client::Config::default()
     };
     Ok(AgentConfig {
@@ -180,9 +189,7 @@ fn agent_config(config: &Config, server: &Server) -> Result<AgentConfig, WireErr
         // Cluster DNS comes with Services between boards; until then pods use the board's.
         cluster_dns: None,
         api,
-        serving_cert_pem: credentials.serving_cert_pem.into(),
-        serving_key_pem: credentials.serving_key_pem.into(),
-        client_ca_pem: credentials.ca_pem.into(),
+        serving: serving(&credentials)?,
         labels: std::collections::BTreeMap::new(),
         registries: registries(config),
         beats: None,
@@ -205,6 +212,19 @@ fn beat_alone(name: &str, beats: Arc<edge_server::Beats>) -> agent::BeatLine {
     agent::BeatLine { outlet, asked: watch::channel(Some(asked)).1 }
 }
 
+/// What the agent beside a server shows on its port.
+fn serving(
+    credentials: &AgentCredentials,
+) -> Result<watch::Receiver<Arc<rustls::ServerConfig>>, WireError> {
+    let made = edge_client::tls::server_config(
+        credentials.serving_cert_pem.as_bytes(),
+        credentials.serving_key_pem.as_bytes(),
+        ClientAuth::Required(credentials.ca_pem.as_bytes()),
+    );
+    let config = made.map_err(|e| failed("agent credentials", e))?;
+    Ok(watch::Sender::new(Arc::new(config)).subscribe())
+}
+
 /// The first board's part of the cluster's pod addresses.
 pub(crate) fn pod_cidr(cluster: &str) -> String {
     match cluster.split_once('/') {
@@ -216,7 +236,7 @@ pub(crate) fn pod_cidr(cluster: &str) -> String {
 }
 
 /// The file's registries as the image store wants them.
-fn registries(config: &Config) -> RegistriesConfig {
+pub(crate) fn registries(config: &Config) -> RegistriesConfig {
     let one = |registry: &Registry| RegistryConfig {
         mirrors: registry.mirrors.clone(),
         plain_http: registry.plain_http,

@@ -1,7 +1,10 @@
 //! Where the API is and who we are: the parsed form that a client is made from.
 
+use crate::clock::Clock;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::watch;
 
 /// Servers and credentials.
 #[derive(Clone, Default)]
@@ -22,6 +25,10 @@ pub struct Config {
     pub insecure: bool,
     /// The namespace to use when none is named.
     pub namespace: Option<String>,
+    /// What time it is for certificates; the system's clock when there is none.
+    pub clock: Option<Arc<dyn Clock>>,
+    /// Trust and certificate that change while the client lives; instead of those above.
+    pub live: Option<watch::Receiver<Arc<rustls::ClientConfig>>>,
 }
 
 impl Config {

@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// The largest answer that is collected in memory.
 const ANSWER_LIMIT: usize = 256 * 1024 * 1024;
@@ -67,10 +68,39 @@ struct Inner {
     servers: RwLock<Servers>,
     /// The place in the list of the server that answered last.
     current: AtomicUsize,
-    tls: Arc<rustls::ClientConfig>,
+    tls: Tls,
     authorization: Option<HeaderValue>,
     namespace: Option<String>,
     patience: Patience,
+}
+
+/// How connections are secured: always alike, or as somebody else says now.
+enum Tls {
+    Fixed(Arc<rustls::ClientConfig>),
+    Live(watch::Receiver<Arc<rustls::ClientConfig>>),
+}
+
+impl Tls {
+    fn of(config: &Config, plain: bool) -> Result<Tls, ConfigError> {
+        if let Some(live) = &config.live {
+            return Ok(Tls::Live(live.clone()));
+        }
+        let made = tls::client_config(&tls::ClientTls {
+            ca_pem: config.ca_pem.as_deref(),
+            cert_pem: config.client_cert_pem.as_deref(),
+            key_pem: config.client_key_pem.as_deref(),
+            insecure: config.insecure || (plain && config.ca_pem.is_none()),
+            clock: config.clock.clone(),
+        })?;
+        Ok(Tls::Fixed(Arc::new(made)))
+    }
+
+    fn now(&self) -> Arc<rustls::ClientConfig> {
+        match self {
+            Tls::Fixed(config) => config.clone(),
+            Tls::Live(config) => config.borrow().clone(),
+        }
+    }
 }
 
 /// An answer whose body has not been read, and the connection that it comes over.
@@ -90,12 +120,7 @@ impl Client {
     pub fn with_patience(config: Config, patience: Patience) -> Result<Client, ConfigError> {
         let servers = parse(&config.servers, config.server_name.as_deref())?;
         let plain = servers.iter().all(|server| server.url.starts_with("http://"));
-        let tls = tls::client_config(&tls::ClientTls {
-            ca_pem: config.ca_pem.as_deref(),
-            cert_pem: config.client_cert_pem.as_deref(),
-            key_pem: config.client_key_pem.as_deref(),
-            insecure: config.insecure || (plain && config.ca_pem.is_none()),
-        })?;
+        let tls = Tls::of(&config, plain)?;
         let authorization = match &config.token {
             None => None,
             Some(token) => {
@@ -114,7 +139,7 @@ impl Client {
             servers: RwLock::new(servers),
             name: config.server_name,
             current: AtomicUsize::new(0),
-            tls: Arc::new(tls),
+            tls,
             authorization,
             namespace: config.namespace,
             patience,
@@ -316,7 +341,8 @@ impl Client {
                 },
             }
         }
-        let mut sender = match server.dial(&self.inner.tls, self.inner.patience.connect).await {
+        let mut sender = match server.dial(&self.inner.tls.now(), self.inner.patience.connect).await
+        {
             Ok(sender) => sender,
             Err(error) => return Err(Attempt::Unsent(Box::new(strip(server, request)), error)),
         };

@@ -6,6 +6,7 @@
 
 pub mod body;
 mod call;
+pub mod clock;
 pub mod config;
 mod connect;
 mod error;

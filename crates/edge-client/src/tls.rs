@@ -1,5 +1,6 @@
 //! TLS for both ends, from PEM, on one crypto provider (ring) for the whole tree.
 
+use crate::clock::{Clock, Time, Timely};
 use crate::config::ConfigError;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -32,6 +33,8 @@ pub struct ClientTls<'a> {
     pub key_pem: Option<&'a [u8]>,
     /// Accept any certificate.
     pub insecure: bool,
+    /// What time it is; the system's clock when there is none.
+    pub clock: Option<Arc<dyn Clock>>,
 }
 
 /// What a server does about client certificates.
@@ -64,7 +67,12 @@ pub fn client_config(options: &ClientTls<'_>) -> Result<ClientConfig, ConfigErro
             Some(pem) => roots("read the certificate authority", pem)?,
             None => system_roots()?,
         };
-        builder.with_root_certificates(roots)
+        match &options.clock {
+            None => builder.with_root_certificates(roots),
+            Some(clock) => builder
+                .dangerous()
+                .with_custom_certificate_verifier(Timely::new(roots, clock.clone())?),
+        }
     };
     let mut config = match (options.cert_pem, options.key_pem) {
         (Some(cert), Some(key)) => builder
@@ -74,6 +82,9 @@ pub fn client_config(options: &ClientTls<'_>) -> Result<ClientConfig, ConfigErro
             .map_err(|error| fault("use the client certificate", error))?,
         _ => builder.with_no_client_auth(),
     };
+    if let Some(clock) = &options.clock {
+        config.time_provider = Arc::new(Time(clock.clone()));
+    }
     config.resumption = Resumption::in_memory_sessions(SESSIONS);
     Ok(config)
 }
@@ -108,6 +119,18 @@ pub fn server_config(
             private_key("read the serving key", key_pem)?,
         )
         .map_err(|error| fault("use the serving certificate", error))
+}
+
+/// [`server_config`] that judges clients' certificates by this clock.
+pub fn server_config_at(
+    cert_pem: &[u8],
+    key_pem: &[u8],
+    clients: ClientAuth<'_>,
+    clock: Arc<dyn Clock>,
+) -> Result<ServerConfig, ConfigError> {
+    let mut config = server_config(cert_pem, key_pem, clients)?;
+    config.time_provider = Arc::new(Time(clock));
+    Ok(config)
 }
 
 /// The certificates in a PEM file.
@@ -153,7 +176,7 @@ fn system_roots() -> Result<RootCertStore, ConfigError> {
     Err(fault(OPERATION, "none found; name one with certificate-authority"))
 }
 
-fn fault(operation: &'static str, error: impl std::fmt::Display) -> ConfigError {
+pub(crate) fn fault(operation: &'static str, error: impl std::fmt::Display) -> ConfigError {
     ConfigError::Tls { operation, message: error.to_string() }
 }
 

@@ -1,6 +1,7 @@
 //! What a server is started with, and the few facts derived from it once, so that no other
 //! module parses an address range again.
 
+use crate::join::Cluster;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -24,6 +25,8 @@ pub struct Config {
     pub cluster_domain: String,
     /// Port that agents serve on when a Node does not say otherwise.
     pub agent_port: u16,
+    /// The cluster that this server takes part in.
+    pub cluster: Cluster,
     /// What is made of boards that fall silent.
     pub nodes: NodeSettings,
 }

@@ -8,19 +8,22 @@
 //! - `discovery`: what there is to talk to, generated from the registry of kinds;
 //! - `driver`: the leader's loop, which runs the controllers and the scheduler of `edge-core`;
 //! - `proxy`: the way to the boards' agents;
+//! - `join`: how boards come, renew and go, and the cluster's servers;
 //! - `pki`: keys, certificates and the administrator's kubeconfig.
 
 mod admission;
 mod api;
 mod auth;
 mod boot;
+pub mod clock;
 mod config;
 mod discovery;
 mod driver;
 mod health;
 mod http;
+pub mod join;
 mod metrics;
-mod pki;
+pub mod pki;
 mod proxy;
 mod server;
 mod tls;
@@ -29,7 +32,7 @@ pub use api::{
     Api, At, DeleteOptions, Deleted, FieldValidation, ListOptions, Page, Patch, Place, Propagation,
     WatchItem, WatchOptions, Watching, WriteOptions, Written,
 };
-pub use auth::Identity;
+pub use auth::{Identity, SERVERS};
 pub use config::{Config, ConfigError, NodeSettings, Range};
 pub use driver::Beats;
 pub use pki::{AgentCredentials, PkiError};

@@ -7,7 +7,7 @@ use crate::driver::Beats;
 use crate::http::{self, Front};
 use crate::pki::{self, AgentCredentials, Authority, PkiError, Renewing};
 use crate::proxy::Agents;
-use crate::{boot, discovery, driver, tls};
+use crate::{boot, discovery, driver, join, tls};
 use edge_api::status::Status;
 use edge_core::liveness::BeatError;
 use edge_store::{OpenError, Options, Store};
@@ -109,15 +109,26 @@ impl Server {
         boot::furnish(&api, &config, address.port()).await.map_err(StartError::Boot)?;
         admin(&authority, &config, address.port())?;
         let (stop, stopping) = watch::channel(false);
+        let trust = join::begin(&api);
+        let desk = join::Desk::open(
+            api.clone(),
+            authority.clone(),
+            &config,
+            address.port(),
+            trust.subscribe(),
+        )?;
         let front = Front {
             api: api.clone(),
             agents: Agents::new(&authority, config.agent_port, stopping.clone())?,
             discovery: discovery::Documents::new(&config, address.port()),
+            desk,
         };
-        let tls = tls::serving(authority.ca_der(), serving_cert.clone())?;
+        let clock = config.cluster.clock.clone();
+        let tls = tls::serving(authority.ca_der(), serving_cert.clone(), clock)?;
         let serving = tokio::spawn(http::run(listener, tls, Arc::new(front), stopping));
         let mut beside = JoinSet::new();
         beside.spawn(renew(serving_cert, authority.clone(), stop.subscribe()));
+        beside.spawn(join::follow(api.clone(), trust, stop.subscribe()));
         beside.spawn(driver::run(api.clone(), stop.subscribe()));
         tracing::info!("serving the API on https://{address}");
         Ok(Server { address, api, authority, stop, serving, beside })

@@ -1,14 +1,22 @@
 //! TLS for both directions: serving clients that may show a certificate of this cluster, and
 //! calling agents with a certificate of our own.
 
-use crate::pki::{Leaf, PkiError, Renewing};
+use crate::clock::Time;
+use crate::pki::{CertFacts, Leaf, PkiError, Renewing};
+use edge_core::clock::ClusterClock;
+use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::ring;
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
+    ServerConfig, SignatureScheme,
+};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 fn roots(ca_der: &[u8]) -> Result<Arc<RootCertStore>, PkiError> {
     let mut roots = RootCertStore::empty();
@@ -20,18 +28,26 @@ fn fail(subject: &str, reason: impl fmt::Display) -> PkiError {
     PkiError::Issue { subject: subject.to_owned(), reason: reason.to_string() }
 }
 
-/// Serves with `cert`; a client may show a certificate, which must then be of this cluster.
-pub(crate) fn serving(ca_der: &[u8], cert: Arc<Renewing>) -> Result<Arc<ServerConfig>, PkiError> {
+/// Serves with `cert`; a client may show a certificate, which must then be of this cluster. Whether
+/// its time is over is looked at with the request: a board whose certificate is may still ask for
+/// another.
+pub(crate) fn serving(
+    ca_der: &[u8],
+    cert: Arc<Renewing>,
+    clock: ClusterClock,
+) -> Result<Arc<ServerConfig>, PkiError> {
     let provider = Arc::new(ring::default_provider());
     let verifier = WebPkiClientVerifier::builder_with_provider(roots(ca_der)?, provider.clone())
         .allow_unauthenticated()
         .build()
         .map_err(|e| fail("verifying clients", e))?;
+    let verifier = Arc::new(Timeless(verifier));
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|e| fail("serving", e))?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(cert);
+    config.time_provider = Arc::new(Time(clock));
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
@@ -51,4 +67,60 @@ pub(crate) fn calling(ca_der: &[u8], leaf: &Leaf) -> Result<Arc<ClientConfig>, P
         .map_err(|e| fail("calling agents", e))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// Checks whose a client's certificate is, and leaves its time to others.
+#[derive(Debug)]
+struct Timeless(Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for Timeless {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.0.client_auth_mandatory()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        use CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
+        match self.0.verify_client_cert(end_entity, intermediates, now) {
+            Err(Error::InvalidCertificate(
+                Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. },
+            )) => {
+                let end = CertFacts::read_der(end_entity).map_or(0, |facts| facts.not_after);
+                let within = Duration::from_secs(u64::try_from(end).unwrap_or_default());
+                let then = UnixTime::since_unix_epoch(within);
+                self.0.verify_client_cert(end_entity, intermediates, then)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls12_signature(message, cert, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls13_signature(message, cert, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
 }

@@ -23,6 +23,9 @@ pub(crate) struct File {
     pub cluster_domain: Option<String>,
     pub cgroup_parent: Option<String>,
     pub log: Option<String>,
+    pub join: Vec<String>,
+    pub token: Option<String>,
+    pub token_file: Option<PathBuf>,
     pub no_agent: bool,
     pub registries: Registries,
 }

@@ -85,12 +85,8 @@ pub struct AgentConfig {
     pub cluster_dns: Option<IpAddr>,
     /// How to reach the API.
     pub api: edge_client::Config,
-    /// The certificate that the agent shows on `listen`.
-    pub serving_cert_pem: Vec<u8>,
-    /// Its key.
-    pub serving_key_pem: Vec<u8>,
-    /// Who signs the certificates of those that may call.
-    pub client_ca_pem: Vec<u8>,
+    /// What the agent shows on `listen`, and whom it takes there; renewed while it runs.
+    pub serving: watch::Receiver<Arc<rustls::ServerConfig>>,
     /// Labels of the Node, besides the usual.
     pub labels: BTreeMap<String, String>,
     /// How to reach image registries.
@@ -107,14 +103,9 @@ pub async fn run(
     mut shutdown: watch::Receiver<bool>,
 ) -> Result<(), AgentError> {
     let (board, feeds, identity) = assemble(&config, shutdown.clone())?;
-    let server = serve::Server::bind(
-        config.listen,
-        &config.serving_cert_pem,
-        &config.serving_key_pem,
-        &config.client_ca_pem,
-    )
-    .await
-    .map_err(AgentError::Serve)?;
+    let server = serve::Server::bind(config.listen, config.serving.clone())
+        .await
+        .map_err(AgentError::Serve)?;
     tracing::info!("agent {} listens on {}", config.name, config.listen);
     let mut tasks = JoinSet::new();
     tasks.spawn(server.run(board.clone()));

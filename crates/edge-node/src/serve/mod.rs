@@ -20,12 +20,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edge_client::tls::{ClientAuth, server_config};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 pub use error::ServeError;
@@ -42,23 +41,20 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A port that is ready to be served.
 pub struct Server {
     listener: TcpListener,
-    tls: TlsAcceptor,
+    tls: watch::Receiver<Arc<rustls::ServerConfig>>,
 }
 
 impl Server {
-    /// Takes the port. Callers must show a certificate that `client_ca_pem` signed.
+    /// Takes the port. Each connection is secured as `tls` says at that moment; it must ask for
+    /// clients' certificates.
     pub async fn bind(
         listen: SocketAddr,
-        cert_pem: &[u8],
-        key_pem: &[u8],
-        client_ca_pem: &[u8],
+        tls: watch::Receiver<Arc<rustls::ServerConfig>>,
     ) -> Result<Server, ServeError> {
-        let config = server_config(cert_pem, key_pem, ClientAuth::Required(client_ca_pem))
-            .map_err(ServeError::Tls)?;
         let listener = TcpListener::bind(listen)
             .await
             .map_err(|source| ServeError::Listen { address: listen, source })?;
-        Ok(Server { listener, tls: TlsAcceptor::from(Arc::new(config)) })
+        Ok(Server { listener, tls })
     }
 
     /// Serves until dropped.
@@ -79,7 +75,8 @@ impl Server {
                     continue;
                 }
             };
-            let (tls, board) = (self.tls.clone(), board.clone());
+            let tls = TlsAcceptor::from(self.tls.borrow().clone());
+            let board = board.clone();
             connections.spawn(async move {
                 serve(tls, stream, board).await;
                 drop(slot);

@@ -7,6 +7,7 @@ mod service;
 
 use crate::api::{Api, Place};
 use crate::auth::Identity;
+use crate::join::KEY_ANNOTATION;
 use edge_api::field::FieldError;
 use edge_api::kinds::{self, Kind};
 use edge_api::status::Status;
@@ -49,6 +50,7 @@ pub(crate) async fn create(
         admitted.also = api.expired_events();
     } else if kind == kinds::NODE {
         own_node(who, meta::name(object))?;
+        own_key(who, object, None)?;
     }
     Ok(admitted)
 }
@@ -73,6 +75,7 @@ pub(crate) async fn update(
         admitted.also = api.expired_events();
     } else if kind == kinds::NODE {
         own_node(who, place.name)?;
+        own_key(who, new, Some(old))?;
     }
     Ok(admitted)
 }
@@ -83,6 +86,27 @@ pub(crate) fn delete(who: &Identity, place: Place<'_>) -> Result<(), Status> {
         namespace::may_delete(place.name)?;
     } else if place.kind == kinds::NODE {
         own_node(who, place.name)?;
+    }
+    Ok(())
+}
+
+/// Whose a board is, is not for the board to say: a Node that it makes carries the key that it has
+/// proven, and keeps it.
+fn own_key(who: &Identity, new: &mut Object, old: Option<&Object>) -> Result<(), Status> {
+    if who.node().is_none() {
+        return Ok(());
+    }
+    let key = match old {
+        Some(old) => meta::annotation(old, KEY_ANNOTATION).map(str::to_owned),
+        None => who.key.as_ref().map(|key| key.as_str().to_owned()),
+    };
+    match key {
+        Some(key) => meta::set_annotation(new, KEY_ANNOTATION, &key),
+        None if meta::annotation(new, KEY_ANNOTATION).is_some() => {
+            let why = format!("the annotation {KEY_ANNOTATION} is not for a board to set");
+            return Err(Status::forbidden(kinds::NODE, meta::name(new), &why));
+        }
+        None => {}
     }
     Ok(())
 }

@@ -6,4 +6,4 @@ mod identity;
 mod node;
 
 pub(crate) use authorize::{Ask, authorize};
-pub use identity::Identity;
+pub use identity::{Identity, SERVERS};

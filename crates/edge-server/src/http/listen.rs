@@ -105,11 +105,15 @@ async fn serve(
     let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let identity = match shown {
         None => Identity::anonymous(),
-        Some(der) => match Identity::from_certificate(der) {
+        Some(der) => match Identity::from_certificate(der, front.desk.now()) {
             Some(identity) => identity,
             None => return tracing::debug!("certificate of {address} has no common name"),
         },
     };
+    if let Some(why) = front.desk.refusal(&identity) {
+        return tracing::info!("{address} is refused: {why}");
+    }
+    let distrust = front.desk.distrust(identity.clone());
     let patience = Patience::default();
     let peer = Arc::new(Peer { identity, patience: patience.clone(), stop: stop.clone() });
     let service = service_fn(move |request| {
@@ -128,6 +132,7 @@ async fn serve(
     let result = tokio::select! {
         result = connection.as_mut() => Some(result),
         () = stopped(&mut stop) => None,
+        why = distrust => return tracing::info!("ended the connection of {address}: {why}"),
     };
     let result = match result {
         Some(result) => result,

@@ -41,6 +41,21 @@ where
     }
 }
 
+/// Reads a body that must fit into `limit`; one that does not is not read to its end.
+pub(super) async fn small<B>(mut body: B, limit: usize) -> Result<Bytes, Status>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let limited = Limited::new(&mut body, limit);
+    match tokio::time::timeout(ARRIVAL, limited.collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Status::too_large(limit)),
+        Ok(Err(error)) => Err(Status::bad_request(format!("read the request's body: {error}"))),
+        Err(_) => Err(Status::timeout("the request's body took too long to arrive")),
+    }
+}
+
 /// Reads on without keeping anything, to a bound; nothing when it would not reach the end.
 async fn read_away<B: Body<Data = Bytes> + Unpin>(body: &mut B) {
     if body.size_hint().lower() > AWAY {

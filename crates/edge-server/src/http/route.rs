@@ -44,6 +44,8 @@ pub(crate) enum Route {
     OpenApiV2,
     /// `/openapi/v3` or, with a group's path behind it, one document.
     OpenApiV3(String),
+    /// `/edged/v1/…`, without that.
+    Edged(String),
     /// A resource.
     Resource(Target),
     /// Nothing that this server serves.
@@ -63,6 +65,7 @@ pub(crate) fn route(path: &str) -> Route {
         ["metrics"] => Route::Metrics,
         ["openapi", "v2"] => Route::OpenApiV2,
         ["openapi", "v3", rest @ ..] => Route::OpenApiV3(rest.join("/")),
+        ["edged", "v1", rest @ ..] => Route::Edged(rest.join("/")),
         ["api"] => Route::CoreVersions,
         ["api", "v1"] => Route::Resources(String::new(), "v1".to_owned()),
         ["api", "v1", rest @ ..] => resource("", "v1", rest, &raw[2..]),

@@ -6,9 +6,10 @@ use super::io::Patience;
 use super::query::Query;
 use super::reply::{self, Reply};
 use super::route::{self, Route, Target};
-use super::{objects, subresources};
+use super::{objects, request, subresources};
 use crate::api::Api;
 use crate::auth::{self, Ask, Identity};
+use crate::join::{self, Desk};
 use crate::proxy::Agents;
 use crate::{discovery, health, metrics};
 use edge_api::status::{Reason, Status};
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 /// The client of one connection.
+#[derive(Clone)]
 pub(crate) struct Peer {
     /// Who it is.
     pub(crate) identity: Identity,
@@ -35,6 +37,8 @@ pub(crate) struct Front {
     pub(crate) agents: Agents,
     /// What can be discovered; it never changes while the server runs.
     pub(crate) discovery: discovery::Documents,
+    /// Where boards join.
+    pub(crate) desk: Desk,
 }
 
 /// A request to a resource, taken apart.
@@ -66,8 +70,10 @@ impl Front {
         label: &mut metrics::Label,
     ) -> Result<Reply, Status> {
         let query = Query::parse(request.uri().query().unwrap_or_default());
+        let peer = speaker(peer, request.headers());
         let target = match route::route(request.uri().path()) {
             Route::Resource(target) => target,
+            Route::Edged(path) => return self.edged(&peer, &path, request).await,
             other => return self.plain(&peer, &other, &request, &query),
         };
         check_bearer(&peer, request.headers())?;
@@ -90,6 +96,19 @@ impl Front {
             "scale" | "binding" | "eviction" => subresources::handle(&self.api, call, body).await,
             _ => objects::handle(&self.api, call, body).await,
         }
+    }
+
+    /// What boards and servers ask each other.
+    async fn edged(
+        &self,
+        peer: &Peer,
+        path: &str,
+        request: Request<Incoming>,
+    ) -> Result<Reply, Status> {
+        let (head, body) = request.into_parts();
+        let body = request::small(body, join::REQUEST_BYTES).await?;
+        let ask = join::Ask { who: &peer.identity, method: &head.method, path, body };
+        self.desk.answer(&ask).await
     }
 
     /// The paths that are not resources.
@@ -127,6 +146,14 @@ impl Front {
             )),
             other => self.discovery.answer(other, headers, query),
         }
+    }
+}
+
+/// Whoever a server of this cluster passes a request on for; else the client itself.
+fn speaker(peer: Arc<Peer>, headers: &HeaderMap) -> Arc<Peer> {
+    match peer.identity.speaking(headers) {
+        Some(identity) => Arc::new(Peer { identity, ..(*peer).clone() }),
+        None => peer,
     }
 }
 

@@ -2,9 +2,11 @@
 //! when two thirds of that have passed, when they lack a name, or when another authority made them.
 
 use super::disk;
+use super::key::{BoardKey, PublicKey, pin};
+use super::leaf::{self, Subject, Uses};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
 };
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,6 +19,8 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 const DAY: u64 = 24 * 60 * 60;
 const CA_LIFETIME: u64 = 3650 * DAY;
 const LEAF_LIFETIME: u64 = 365 * DAY;
+/// Certificates that go to other boards.
+const BOARD_LIFETIME: u64 = 30 * DAY;
 /// A board without a clock may wake in 1970; nothing is issued to end before this moment's year.
 const EARLIEST_NOW: u64 = 1_735_689_600;
 
@@ -53,7 +57,7 @@ impl PkiError {
         PkiError::Io { operation, path: path.to_owned(), source }
     }
 
-    fn issue(subject: &str, reason: impl fmt::Display) -> PkiError {
+    pub(super) fn issue(subject: &str, reason: impl fmt::Display) -> PkiError {
         PkiError::Issue { subject: subject.to_owned(), reason: reason.to_string() }
     }
 }
@@ -104,14 +108,6 @@ pub struct AgentCredentials {
     pub serving_key_pem: String,
 }
 
-/// Who a leaf speaks for and what it may be used for.
-pub(super) struct Subject<'a> {
-    pub(super) user: &'a str,
-    pub(super) group: Option<&'a str>,
-    /// DNS names and addresses; empty for a client's certificate.
-    pub(super) names: &'a BTreeSet<String>,
-}
-
 /// The cluster's certificate authority.
 pub(crate) struct Authority {
     dir: PathBuf,
@@ -153,6 +149,45 @@ impl Authority {
         &self.ca_der
     }
 
+    /// The authority's private key, in PEM; for servers of this cluster only.
+    pub(crate) fn key_pem(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
+    /// The authority's key as tokens pin it.
+    pub(crate) fn pin(&self) -> String {
+        X509Certificate::from_der(&self.ca_der)
+            .map(|(_, cert)| pin(cert.public_key().raw))
+            .unwrap_or_default()
+    }
+
+    /// A certificate of thirty days for a board that has proven its key, for both directions.
+    /// `now` is the cluster's time, in seconds since 1970.
+    pub(crate) fn board(
+        &self,
+        key: &PublicKey,
+        user: &str,
+        group: &str,
+        names: &BTreeSet<String>,
+        now: u64,
+    ) -> Result<String, PkiError> {
+        let subject = Subject { user, group: Some(group), names, uses: Uses::Both };
+        let now = Duration::from_secs(now.max(EARLIEST_NOW));
+        leaf::of_key(&self.issuer, key, &subject, BOARD_LIFETIME, now)
+    }
+
+    /// [`Authority::board`] for the board that this is.
+    pub(crate) fn own(
+        &self,
+        key: &BoardKey,
+        user: &str,
+        group: &str,
+        names: &BTreeSet<String>,
+        now: u64,
+    ) -> Result<String, PkiError> {
+        self.board(&key.public(), user, group, names, now)
+    }
+
     /// The leaf kept under this file name, made anew when it is missing or no longer good.
     pub(crate) fn kept_leaf(
         &self,
@@ -161,7 +196,8 @@ impl Authority {
         group: Option<&str>,
         names: &BTreeSet<String>,
     ) -> Result<Leaf, PkiError> {
-        let subject = Subject { user, group, names };
+        let uses = if names.is_empty() { Uses::Client } else { Uses::Server };
+        let subject = Subject { user, group, names, uses };
         let cert_path = self.dir.join(format!("{file}.crt"));
         let key_path = self.dir.join(format!("{file}.key"));
         let cert =
@@ -173,7 +209,7 @@ impl Authority {
         {
             return Ok(Leaf { cert_pem, key_pem });
         }
-        let leaf = self.issue(&subject)?;
+        let leaf = leaf::fresh(&self.issuer, &subject, LEAF_LIFETIME, now())?;
         // The key goes first: a lone key is replaced at the next start, a lone certificate too.
         disk::write_atomically(&key_path, leaf.key_pem.as_bytes(), 0o600)
             .map_err(|e| PkiError::io("write", &key_path, e))?;
@@ -199,34 +235,6 @@ impl Authority {
             serving_cert_pem: serving.cert_pem,
             serving_key_pem: serving.key_pem,
         })
-    }
-
-    fn issue(&self, subject: &Subject<'_>) -> Result<Leaf, PkiError> {
-        let fail = |e: rcgen::Error| PkiError::issue(subject.user, e);
-        let key = KeyPair::generate().map_err(fail)?;
-        let mut params = CertificateParams::default();
-        let mut name = DistinguishedName::new();
-        name.push(DnType::CommonName, subject.user);
-        if let Some(group) = subject.group {
-            name.push(DnType::OrganizationName, group);
-        }
-        params.distinguished_name = name;
-        live_for(&mut params, LEAF_LIFETIME);
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.use_authority_key_identifier_extension = true;
-        for name in subject.names {
-            params.subject_alt_names.push(match name.parse::<IpAddr>() {
-                Ok(ip) => SanType::IpAddress(ip),
-                Err(_) => SanType::DnsName(name.as_str().try_into().map_err(fail)?),
-            });
-        }
-        params.extended_key_usages = vec![if subject.names.is_empty() {
-            ExtendedKeyUsagePurpose::ClientAuth
-        } else {
-            ExtendedKeyUsagePurpose::ServerAuth
-        }];
-        let cert = params.signed_by(&key, &self.issuer).map_err(fail)?;
-        Ok(Leaf { cert_pem: cert.pem(), key_pem: key.serialize_pem() })
     }
 
     /// Ours, for this subject, with all these names, its own key, and a third of its life left.
@@ -297,14 +305,8 @@ fn authority_params(name: &str) -> CertificateParams {
     params.distinguished_name = dn;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    live_for(&mut params, CA_LIFETIME);
+    leaf::live_for(&mut params, CA_LIFETIME, now());
     params
-}
-
-/// Leaves and authorities begin in 2020, so that a board whose clock is behind accepts them.
-fn live_for(params: &mut CertificateParams, seconds: u64) {
-    params.not_before = date_time_ymd(2020, 1, 1);
-    params.not_after = date_time_ymd(1970, 1, 1) + now() + Duration::from_secs(seconds);
 }
 
 fn now() -> Duration {
@@ -318,7 +320,7 @@ fn der_of(pem: &str) -> Option<Vec<u8>> {
     CertificateDer::from_pem_slice(pem.as_bytes()).ok().map(|der| der.to_vec())
 }
 
-fn names_of(cert: &X509Certificate<'_>) -> BTreeSet<String> {
+pub(super) fn names_of(cert: &X509Certificate<'_>) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     if let Ok(Some(extension)) = cert.subject_alternative_name() {
         for name in &extension.value.general_names {

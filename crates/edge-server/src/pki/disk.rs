@@ -13,7 +13,10 @@ pub(super) fn private_dir(path: &Path) -> io::Result<()> {
 }
 
 /// Writes a file beside its place, syncs it, and renames it there.
-pub(super) fn write_atomically(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+///
+/// # Errors
+/// What the file system says.
+pub fn write_atomically(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let beside = Path::new(&beside);
@@ -34,7 +37,10 @@ pub(super) fn write_atomically(path: &Path, content: &[u8], mode: u32) -> io::Re
 }
 
 /// Reads a file, telling "not there" from any other trouble.
-pub(super) fn read_if_present(path: &Path) -> io::Result<Option<String>> {
+///
+/// # Errors
+/// What the file system says.
+pub fn read_if_present(path: &Path) -> io::Result<Option<String>> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -3,13 +3,22 @@
 
 mod authority;
 mod disk;
+mod key;
 mod kubeconfig;
+mod leaf;
+mod look;
 mod renew;
+mod secrets;
 
 pub use authority::{AgentCredentials, PkiError};
 pub(crate) use authority::{Authority, Leaf};
+pub use disk::{read_if_present, write_atomically};
+pub use key::{BoardKey, KeyHash};
+pub(crate) use key::{PublicKey, hex};
 pub(crate) use kubeconfig::write_admin_kubeconfig;
+pub use look::CertFacts;
 pub(crate) use renew::Renewing;
+pub use secrets::{ClusterSecrets, derive, from_hex, to_hex};
 
 use crate::config::{Config, ConfigError};
 use std::collections::BTreeSet;

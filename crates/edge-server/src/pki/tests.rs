@@ -97,7 +97,7 @@ fn agents_get_names_and_addresses() {
     assert_eq!(first.serving_cert_pem, again.serving_cert_pem);
     let der = rustls_pki_types::pem::PemObject::from_pem_slice(first.client_cert_pem.as_bytes());
     let der: rustls_pki_types::CertificateDer<'_> = der.unwrap();
-    let identity = crate::auth::Identity::from_certificate(&der).unwrap();
+    let identity = crate::auth::Identity::from_certificate(&der, 1_800_000_000).unwrap();
     assert_eq!(identity.node(), Some("board-1"));
     assert!(!identity.in_group("system:masters"));
 }

@@ -101,6 +101,7 @@ impl World {
             cluster_domain: "cluster.local".to_string(),
             agent_port: 10250,
             nodes: edge_server::NodeSettings::default(),
+            cluster: Default::default(),
         })
         .await
         .unwrap();

@@ -1,0 +1,134 @@
+//! Asking a server to be let in. The server's authority is fetched first and believed only if it is
+//! the one that the token names; the token goes out over a connection that this authority vouches
+//! for, never before.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use edge_client::{Call, Client, Error, Patience};
+use edge_core::clock::ClusterClock;
+use edge_server::join::{JoinAnswer, JoinRequest, TimeAnswer, Token, differs};
+use edge_server::pki::CertFacts;
+use serde_json::json;
+
+use super::clock::Judge;
+use super::{JoinError, SERVER_NAME};
+
+/// How long servers are asked again while none can answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Pause between two rounds.
+const PAUSE: Duration = Duration::from_secs(1);
+/// One try is short: there may be other servers, and another round.
+const TRY: Patience = Patience {
+    connect: Duration::from_secs(5),
+    answer: Duration::from_secs(20),
+    attempts: 1,
+    rounds: 1,
+};
+
+/// How one try went wrong.
+enum Trouble {
+    /// Another server, or another moment, may do better.
+    Passing(String),
+    /// It will not get better.
+    Final(JoinError),
+}
+
+/// Asks the servers in turn until one lets the board in.
+///
+/// # Errors
+/// What a server refused, or why none answered.
+pub(super) async fn join(
+    servers: &[String],
+    token: &Token,
+    request: &JoinRequest,
+) -> Result<JoinAnswer, JoinError> {
+    let began = Instant::now();
+    loop {
+        let mut last = String::new();
+        for server in servers {
+            match attempt(server, token, request).await {
+                Ok(answer) => return Ok(answer),
+                Err(Trouble::Final(error)) => return Err(error),
+                Err(Trouble::Passing(reason)) => last = reason,
+            }
+        }
+        if began.elapsed() > PATIENCE {
+            let tried = format!("within {} s", PATIENCE.as_secs());
+            return Err(JoinError::Unreachable { tried, reason: last });
+        }
+        tracing::warn!("join: {last}; trying again");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn attempt(
+    server: &str,
+    token: &Token,
+    request: &JoinRequest,
+) -> Result<JoinAnswer, Trouble> {
+    let ca = authority(server, token).await?;
+    let clock = ClusterClock::new(0, edge_server::clock::read);
+    let client = client(edge_client::Config {
+        servers: vec![server.to_owned()],
+        ca_pem: Some(ca.into_bytes()),
+        server_name: Some(SERVER_NAME.to_owned()),
+        clock: Some(Arc::new(Judge(clock.clone()))),
+        ..edge_client::Config::default()
+    })?;
+    let time: TimeAnswer = read(server, client.call(&Call::get("/edged/v1/time")).await)?;
+    if let Some(why) = differs("board", time.protocol, &time.version) {
+        let reason = format!("the server's {why}");
+        return Err(Trouble::Final(JoinError::Refused { server: server.to_owned(), reason }));
+    }
+    clock.tell(time.time_ms);
+    let call = Call::new(http::Method::POST, "/edged/v1/join").json(&json!(request));
+    read(server, client.call(&call).await)
+}
+
+/// The authority's certificate, if it is the token's.
+async fn authority(server: &str, token: &Token) -> Result<String, Trouble> {
+    let client = client(edge_client::Config {
+        servers: vec![server.to_owned()],
+        insecure: true,
+        ..edge_client::Config::default()
+    })?;
+    let pem = client.text(&Call::get("/edged/v1/ca")).await.map_err(|e| trouble(server, &e))?;
+    match CertFacts::read(&pem) {
+        Some(facts) if facts.authority && facts.pin == token.pin => Ok(pem),
+        Some(_) => Err(Trouble::Final(JoinError::WrongCluster { server: server.to_owned() })),
+        None => Err(Trouble::Final(JoinError::Refused {
+            server: server.to_owned(),
+            reason: "this is not a server of edged: it shows no authority".to_owned(),
+        })),
+    }
+}
+
+fn client(config: edge_client::Config) -> Result<Client, Trouble> {
+    Client::with_patience(config, TRY)
+        .map_err(|e| Trouble::Final(JoinError::Told(format!("join: {e}"))))
+}
+
+fn read<T: serde::de::DeserializeOwned>(
+    server: &str,
+    answer: Result<edge_client::Answer, Error>,
+) -> Result<T, Trouble> {
+    let object = answer.map_err(|e| trouble(server, &e))?.object;
+    serde_json::from_value(object).map_err(|e| {
+        let reason = format!("cannot read its answer: {e}");
+        Trouble::Final(JoinError::Refused { server: server.to_owned(), reason })
+    })
+}
+
+fn trouble(server: &str, error: &Error) -> Trouble {
+    match error {
+        Error::Status(status) if matches!(status.code, 429 | 500..) => {
+            Trouble::Passing(format!("{server}: {}", status.message))
+        }
+        Error::Status(status) => Trouble::Final(JoinError::Refused {
+            server: server.to_owned(),
+            reason: status.message.clone(),
+        }),
+        other => Trouble::Passing(other.to_string()),
+    }
+}

@@ -1,0 +1,184 @@
+//! A board's certificates while it runs: what its connections use now, and the next ones in time.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use edge_client::tls::{self, ClientAuth, ClientTls};
+use edge_client::{Call, Client};
+use edge_core::clock::ClusterClock;
+use edge_server::join::{PROTOCOL, RenewAnswer, RenewRequest, TimeAnswer, differs};
+use edge_server::pki::{BoardKey, CertFacts};
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::clock::Judge;
+use super::{JoinError, SERVER_NAME, Saved};
+use crate::config::Config;
+
+/// What connections use.
+pub(crate) struct Live {
+    data_dir: std::path::PathBuf,
+    address: std::net::IpAddr,
+    key: BoardKey,
+    saved: Mutex<Saved>,
+    clock: ClusterClock,
+    client: watch::Sender<Arc<rustls::ClientConfig>>,
+    server: watch::Sender<Arc<rustls::ServerConfig>>,
+}
+
+/// Certificates of boards live this long.
+const LIFETIME: i64 = 30 * 24 * 60 * 60;
+/// The longest sleep between two looks at the certificate.
+const LOOK: Duration = Duration::from_secs(60 * 60);
+/// Pause after a server could not be asked, at first and at last.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5 * 60));
+
+impl Live {
+    /// Opens what is kept.
+    ///
+    /// # Errors
+    /// When the certificates cannot be used.
+    pub(super) fn open(config: &Config, saved: &Saved, key: BoardKey) -> Result<Live, JoinError> {
+        let clock = ClusterClock::new(saved.floor_ms, edge_server::clock::read);
+        let (client, server) = configs(saved, &key, &clock)?;
+        Ok(Live {
+            data_dir: config.data_dir.clone(),
+            address: config.node_ip,
+            key,
+            saved: Mutex::new(saved.clone()),
+            clock,
+            client: watch::Sender::new(client),
+            server: watch::Sender::new(server),
+        })
+    }
+
+    /// The cluster's time.
+    pub(crate) fn clock(&self) -> &ClusterClock {
+        &self.clock
+    }
+
+    /// What this board shows to servers and whom it believes, renewed while it runs.
+    pub(crate) fn client(&self) -> watch::Receiver<Arc<rustls::ClientConfig>> {
+        self.client.subscribe()
+    }
+
+    /// What this board shows to those that call it: they must be of this cluster.
+    pub(crate) fn server(&self) -> watch::Receiver<Arc<rustls::ServerConfig>> {
+        self.server.subscribe()
+    }
+
+    /// How to reach the API of the cluster's servers.
+    pub(crate) fn api(&self) -> edge_client::Config {
+        edge_client::Config {
+            servers: self.saved().servers.iter().map(|server| server.api.clone()).collect(),
+            server_name: Some(SERVER_NAME.to_owned()),
+            live: Some(self.client()),
+            ..edge_client::Config::default()
+        }
+    }
+
+    fn saved(&self) -> MutexGuard<'_, Saved> {
+        self.saved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Learns the cluster's time, and renews the certificate whenever it is due, until dropped.
+    pub(crate) async fn keep(self: Arc<Live>) {
+        let mut pause = AGAIN.0;
+        loop {
+            match self.look().await {
+                Ok(sleep) => {
+                    pause = AGAIN.0;
+                    tokio::time::sleep(sleep).await;
+                }
+                Err(error) => {
+                    tracing::warn!("{error}");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(AGAIN.1);
+                }
+            }
+        }
+    }
+
+    /// One look; how long to sleep until the next.
+    async fn look(&self) -> Result<Duration, JoinError> {
+        if !self.clock.confirmed() {
+            let time = self.ask::<TimeAnswer>(&Call::get("/edged/v1/time")).await?;
+            if let Some(why) = differs("board", time.protocol, &time.version) {
+                tracing::warn!("the server's {why}");
+            }
+            self.clock.tell(time.time_ms);
+        }
+        let left = self.left();
+        if left > 0 {
+            return Ok(Duration::from_secs(left.unsigned_abs()).min(LOOK));
+        }
+        self.renew().await?;
+        Ok(LOOK)
+    }
+
+    /// Seconds until the certificate is due: when a third of its life is left, a little later on
+    /// some boards than on others, so that they don't all come at once.
+    fn left(&self) -> i64 {
+        let end = CertFacts::read(&self.saved().node_cert).map_or(0, |facts| facts.not_after);
+        let spread = i64::try_from(self.key.hash().member_id() % 1000).unwrap_or_default();
+        let due = end - LIFETIME / 3 + LIFETIME / 30 * spread / 1000;
+        due - self.clock.now_ms() / 1000
+    }
+
+    async fn ask<T: serde::de::DeserializeOwned>(&self, call: &Call) -> Result<T, JoinError> {
+        let told = |what: String| JoinError::Told(format!("ask the cluster's servers: {what}"));
+        let client = Client::new(self.api()).map_err(|e| told(e.to_string()))?;
+        let answer = client.call(call).await.map_err(|e| told(e.to_string()))?;
+        serde_json::from_value(answer.object).map_err(|e| told(e.to_string()))
+    }
+
+    /// Gets the next certificate and has connections use it from now on.
+    async fn renew(&self) -> Result<(), JoinError> {
+        let name = self.saved().name.clone();
+        let request = RenewRequest {
+            protocol: PROTOCOL,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            csr: self.key.request(&name)?,
+            addresses: vec![self.address.to_string()],
+        };
+        let call = Call::new(http::Method::POST, "/edged/v1/renew").json(&json!(request));
+        let answer: RenewAnswer = self.ask(&call).await?;
+        self.clock.tell(answer.time_ms);
+        let facts = CertFacts::read(&answer.node_cert);
+        if facts.is_none_or(|facts| facts.key != self.key.hash()) {
+            let what = "renew: the server's answer is no certificate for this board's key";
+            return Err(JoinError::Told(what.to_owned()));
+        }
+        let mut next = self.saved().clone();
+        next.node_cert = answer.node_cert;
+        next.floor_ms = answer.time_ms;
+        if !answer.servers.is_empty() {
+            next.servers = answer.servers;
+        }
+        let (client, server) = configs(&next, &self.key, &self.clock)?;
+        next.write_certificate(&self.data_dir)?;
+        *self.saved() = next;
+        self.client.send_replace(client);
+        self.server.send_replace(server);
+        tracing::info!("renewed this board's certificate");
+        Ok(())
+    }
+}
+
+type Configs = (Arc<rustls::ClientConfig>, Arc<rustls::ServerConfig>);
+
+fn configs(saved: &Saved, key: &BoardKey, clock: &ClusterClock) -> Result<Configs, JoinError> {
+    let (ca, cert, key) = (saved.ca.as_bytes(), saved.node_cert.as_bytes(), key.pem());
+    let told = |e: edge_client::ConfigError| JoinError::Told(format!("certificates: {e}"));
+    let client = tls::client_config(&ClientTls {
+        ca_pem: Some(ca),
+        cert_pem: Some(cert),
+        key_pem: Some(key.as_bytes()),
+        insecure: false,
+        clock: Some(Arc::new(Judge(clock.clone()))),
+    })
+    .map_err(told)?;
+    let clock = Arc::new(Judge(clock.clone()));
+    let server = tls::server_config_at(cert, key.as_bytes(), ClientAuth::Required(ca), clock);
+    Ok((Arc::new(client), Arc::new(server.map_err(told)?)))
+}

@@ -1,0 +1,84 @@
+//! `edged agent`: a board that joins, or has joined, somebody else's cluster, and runs its pods.
+
+use std::sync::Arc;
+
+use edge_node::agent::{self, AgentConfig};
+use edge_server::join::Role;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::{JoinError, Live, Saved, enter};
+use crate::config::Config;
+use crate::notify;
+use crate::wire::{self, WireError, failed};
+
+/// Runs the agent of a board that joins, or has joined, somebody else's cluster, until SIGTERM or
+/// SIGINT. Pods go on running after that.
+///
+/// # Errors
+/// Names what was refused or could not be started, and why.
+pub(crate) fn run(config: Config) -> Result<(), WireError> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(failed("agent", "running pods needs root: use sudo"));
+    }
+    wire::runtime()?.block_on(async {
+        let (stop, stopped) = watch::channel(false);
+        let mut terminate =
+            signal(SignalKind::terminate()).map_err(|e| failed("listen for SIGTERM", e))?;
+        let mut interrupt =
+            signal(SignalKind::interrupt()).map_err(|e| failed("listen for SIGINT", e))?;
+        let member = tokio::select! {
+            entered = enter(&config, Role::Agent) => {
+                entered.map_err(WireError::from)?
+            }
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+        };
+        let live = Arc::new(member.live);
+        let keeping = tokio::spawn(live.clone().keep());
+        let mut agent = tokio::spawn(agent::run(settings(&config, &member.saved, &live), stopped));
+        notify::tell("READY=1");
+        let ended = tokio::select! {
+            ended = &mut agent => Some(ended),
+            _ = terminate.recv() => None,
+            _ = interrupt.recv() => None,
+        };
+        notify::tell("STOPPING=1");
+        let _ = stop.send(true);
+        let ended = match ended {
+            Some(ended) => ended,
+            None => agent.await,
+        };
+        keeping.abort();
+        ended.map_err(|e| failed("agent", e))?.map_err(|e| failed("agent", e))
+    })
+}
+
+/// How the agent of a joined board is set up.
+fn settings(config: &Config, saved: &Saved, live: &Live) -> AgentConfig {
+    AgentConfig {
+        name: saved.name.clone(),
+        node_ip: config.node_ip,
+        data_dir: config.data_dir.clone(),
+        run_dir: config.run_dir.clone(),
+        cgroup_parent: config.cgroup_parent.clone(),
+        listen: config.agent_listen,
+        pod_cidr: saved.pod_cidr.clone(),
+        cluster_cidr: saved.cluster_cidr.clone(),
+        service_cidr: saved.service_cidr.clone(),
+        cluster_domain: saved.cluster_domain.clone(),
+        cluster_dns: None,
+        api: live.api(),
+        serving: live.server(),
+        labels: std::collections::BTreeMap::new(),
+        registries: wire::registries(config),
+        beats: None,
+        version: format!("v1.33.0+edged.{}", env!("CARGO_PKG_VERSION")),
+    }
+}
+
+impl From<JoinError> for WireError {
+    fn from(error: JoinError) -> WireError {
+        WireError::line(error.to_string())
+    }
+}

@@ -1,0 +1,161 @@
+//! What time it is, judged: a board may wake in 1970 or years ahead. The system's clock counts
+//! unless it is below what is known to have passed (the *floor*), or contradicts the time that the
+//! cluster told over a connection whose other end was proven.
+//!
+//! Nothing here reads a clock: whoever makes a [`ClusterClock`] gives it a way to.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How far the system's clock may be from the cluster's before it is not believed, in milliseconds.
+pub const TOLERANCE_MS: i64 = 2 * 60 * 1000;
+
+/// 2026-01-01T00:00:00Z: no board that runs this program lives before that.
+pub const BUILT_MS: i64 = 1_767_225_600_000;
+
+/// Both clocks of a board, read at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// The system's time, in milliseconds since 1970; it may be wrong and may jump.
+    pub wall_ms: i64,
+    /// Milliseconds since some moment; never jumps.
+    pub steady_ms: i64,
+}
+
+/// What is known of the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    floor_ms: i64,
+    /// The cluster's time, and the steady clock when it was told.
+    told: Option<(i64, i64)>,
+}
+
+impl Judgement {
+    /// Knows only that it is not before `floor_ms`, nor before this program was made.
+    pub fn new(floor_ms: i64) -> Judgement {
+        Judgement { floor_ms: floor_ms.max(BUILT_MS), told: None }
+    }
+
+    /// Takes the cluster's time from a peer that has proven itself.
+    pub fn tell(&mut self, cluster_ms: i64, reading: Reading) {
+        // A cluster whose own clock went back does not make passed time unpassed.
+        let cluster_ms = cluster_ms.max(self.floor_ms);
+        self.told = Some((cluster_ms, reading.steady_ms));
+        self.floor_ms = cluster_ms;
+    }
+
+    /// The time, in milliseconds since 1970.
+    pub fn now_ms(&self, reading: Reading) -> i64 {
+        let Some((told, at)) = self.told else { return reading.wall_ms.max(self.floor_ms) };
+        let cluster = told.saturating_add((reading.steady_ms - at).max(0));
+        let apart = reading.wall_ms.saturating_sub(cluster).saturating_abs();
+        if apart <= TOLERANCE_MS { reading.wall_ms } else { cluster }
+    }
+
+    /// What has passed for certain.
+    pub fn floor_ms(&self) -> i64 {
+        self.floor_ms
+    }
+
+    /// Whether the cluster has told its time since this process began.
+    pub fn confirmed(&self) -> bool {
+        self.told.is_some()
+    }
+}
+
+/// One judgement shared by all that ask for the time; cheap to clone.
+#[derive(Clone)]
+pub struct ClusterClock {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    judgement: Mutex<Judgement>,
+    read: Box<dyn Fn() -> Reading + Send + Sync>,
+}
+
+impl ClusterClock {
+    /// A clock that reads the board's two by `read`, and knows that `floor_ms` has passed.
+    pub fn new(floor_ms: i64, read: impl Fn() -> Reading + Send + Sync + 'static) -> ClusterClock {
+        let judgement = Mutex::new(Judgement::new(floor_ms));
+        ClusterClock { inner: Arc::new(Inner { judgement, read: Box::new(read) }) }
+    }
+
+    fn judgement(&self) -> MutexGuard<'_, Judgement> {
+        self.inner.judgement.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The time, in milliseconds since 1970.
+    pub fn now_ms(&self) -> i64 {
+        self.judgement().now_ms((self.inner.read)())
+    }
+
+    /// The time, in seconds since 1970.
+    pub fn now_secs(&self) -> u64 {
+        u64::try_from(self.now_ms() / 1000).unwrap_or_default()
+    }
+
+    /// Takes the cluster's time from a peer that has proven itself.
+    pub fn tell(&self, cluster_ms: i64) {
+        let reading = (self.inner.read)();
+        self.judgement().tell(cluster_ms, reading);
+    }
+
+    /// What has passed for certain, in milliseconds since 1970.
+    pub fn floor_ms(&self) -> i64 {
+        self.judgement().floor_ms()
+    }
+
+    /// Whether the cluster has told its time since this process began.
+    pub fn confirmed(&self) -> bool {
+        self.judgement().confirmed()
+    }
+}
+
+impl fmt::Debug for ClusterClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ClusterClock").field(&*self.judgement()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 24 * 60 * 60 * 1000;
+    const NOVEMBER: i64 = BUILT_MS + 300 * DAY;
+
+    fn at(wall_ms: i64, steady_ms: i64) -> Reading {
+        Reading { wall_ms, steady_ms }
+    }
+
+    #[test]
+    fn a_board_in_1970_is_at_the_floor() {
+        let mut judgement = Judgement::new(NOVEMBER);
+        assert_eq!(judgement.now_ms(at(5, 5)), NOVEMBER);
+        judgement.tell(NOVEMBER + DAY, at(1000, 1000));
+        assert_eq!(judgement.now_ms(at(3000, 3000)), NOVEMBER + DAY + 2000);
+        assert_eq!(Judgement::new(0).now_ms(at(0, 0)), BUILT_MS);
+    }
+
+    #[test]
+    fn a_board_years_ahead_believes_the_cluster() {
+        let mut judgement = Judgement::new(NOVEMBER);
+        let ahead = NOVEMBER + 5000 * DAY;
+        assert_eq!(judgement.now_ms(at(ahead, 0)), ahead, "nobody has told it better");
+        judgement.tell(NOVEMBER + DAY, at(ahead, 0));
+        assert_eq!(judgement.now_ms(at(ahead + 10, 10)), NOVEMBER + DAY + 10);
+        // Then somebody sets the clock right: it counts again.
+        assert_eq!(judgement.now_ms(at(NOVEMBER + DAY + 500, 20)), NOVEMBER + DAY + 500);
+    }
+
+    #[test]
+    fn what_has_passed_stays_passed() {
+        let mut judgement = Judgement::new(NOVEMBER);
+        judgement.tell(NOVEMBER + DAY, at(0, 0));
+        judgement.tell(NOVEMBER, at(0, 10));
+        assert_eq!(judgement.floor_ms(), NOVEMBER + DAY);
+        assert!(judgement.now_ms(at(0, 10)) >= NOVEMBER + DAY);
+        assert!(judgement.confirmed());
+    }
+}

@@ -1,0 +1,24 @@
+//! Boards join, renew and leave: tokens, certificates for keys that boards have proven, the list of
+//! revoked keys, and the servers of the cluster, over HTTP under `/edged/v1`. Decisions and their
+//! reasons are in `docs/adr/0012-joining.md`.
+
+mod admit;
+mod desk;
+mod membership;
+mod names;
+mod renew;
+mod revoke;
+mod token;
+mod trust;
+mod words;
+
+pub(crate) use desk::{Ask, Desk, REQUEST_BYTES};
+pub use membership::{Changing, Cluster, Membership, MembershipError};
+pub use names::POD_CIDR_BITS;
+pub use token::{Remembered, Role, TOKEN_NAMESPACE, TOKEN_PREFIX, TOKEN_TYPE, Token, TokenError};
+pub use trust::{KEY_ANNOTATION, REVOKED, Trust};
+pub(crate) use trust::{begin, follow};
+pub use words::{
+    JoinAnswer, JoinRequest, PROTOCOL, RenewAnswer, RenewRequest, ServerInfo, ServersAnswer,
+    TimeAnswer, differs, even_warning,
+};

@@ -1,0 +1,54 @@
+//! Taking a board's key out of trust, for good: it is put on the list that every server follows.
+
+use super::desk::Desk;
+use super::trust::{KEY_ANNOTATION, REVOKED};
+use crate::api::{Place, WriteOptions};
+use crate::auth::Identity;
+use crate::pki::KeyHash;
+use edge_api::status::{Reason, Status};
+use edge_api::{Object, kinds, meta};
+use serde_json::json;
+
+/// `POST /edged/v1/nodes/<name>/revoke`; gives the key that is revoked now.
+pub(super) async fn revoke(desk: &Desk, name: &str) -> Result<Object, Status> {
+    let node = desk.api.object(Place::new(kinds::NODE, "", name))?;
+    let key = meta::annotation(&node, KEY_ANNOTATION).and_then(KeyHash::parse);
+    let Some(key) = key else {
+        let why = format!("node {name:?} has no key of its own: it never joined with a token");
+        return Err(Status::new(Reason::Conflict, why));
+    };
+    if key == desk.own_key {
+        let why = format!(
+            "{name} is the server that answers this: ask another server, or `edgectl server \
+             remove {name}` first"
+        );
+        return Err(Status::new(Reason::Conflict, why));
+    }
+    let who = Identity::system("edged-join");
+    let options = WriteOptions::default();
+    let place = Place::new(kinds::CONFIG_MAP, REVOKED.0, REVOKED.1);
+    loop {
+        let outcome = match desk.api.object(place) {
+            Ok(mut map) => {
+                map["data"][key.as_str()] = json!(name);
+                desk.api.update(&who, place, map, &options).await
+            }
+            Err(status) if status.is_not_found() => {
+                let map = json!({
+                    "metadata": { "name": REVOKED.1, "namespace": REVOKED.0 },
+                    "data": { key.as_str(): name },
+                });
+                desk.api.create(&who, kinds::CONFIG_MAP, REVOKED.0, map, &options).await
+            }
+            Err(status) => return Err(status),
+        };
+        match outcome {
+            Ok(_) => break,
+            // Somebody else revoked a key at the same moment.
+            Err(status) if status.code == 409 => {}
+            Err(status) => return Err(status),
+        }
+    }
+    tracing::info!("revoked the key of {name}");
+    Ok(json!({ "name": name, "key": key.as_str() }))
+}
