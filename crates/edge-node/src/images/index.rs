@@ -31,6 +31,16 @@ pub(super) struct Target {
     /// Digest that the registry has for it: of the index, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) digest: Option<Digest>,
+    /// It took a secret to learn this, so other boards are not told.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) private: bool,
+}
+
+impl Target {
+    /// An image that no registry has named.
+    pub(super) fn of(id: Digest) -> Target {
+        Target { id, digest: None, private: false }
+    }
 }
 
 /// All of it.
@@ -117,6 +127,7 @@ impl Files {
             .images
             .iter()
             .flat_map(|(id, record)| std::iter::once(id).chain(&record.manifest))
+            .chain(index.names.values().filter_map(|target| target.digest.as_ref()))
             .map(Digest::hex)
             .collect();
         for name in disk::names(&self.documents)? {

@@ -23,6 +23,10 @@ pub(super) struct Candidate {
     pub(super) digest: Option<Digest>,
     pub(super) config: Vec<u8>,
     pub(super) manifest: Option<Vec<u8>>,
+    /// The index that the manifest was chosen from, if there was one.
+    pub(super) index: Option<Vec<u8>>,
+    /// True when it took a secret to learn what the names stand for.
+    pub(super) private: bool,
 }
 
 /// Keeps layers from being collected while an image that needs them is on its way.
@@ -131,7 +135,11 @@ impl ImageStore {
             None => index.images.get(&id).and_then(|record| record.manifest.clone()),
         };
         index.images.insert(id.clone(), Record { chains, manifest });
-        let target = Target { id: id.clone(), digest: candidate.digest.clone() };
+        if let Some(bytes) = &candidate.index {
+            files.write_document(&self.0.ingest, bytes)?;
+        }
+        let target =
+            Target { id: id.clone(), digest: candidate.digest.clone(), private: candidate.private };
         for name in &candidate.names {
             index.names.insert(name.clone(), target.clone());
         }

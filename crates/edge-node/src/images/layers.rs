@@ -5,6 +5,7 @@ use super::decompress::Decompressor;
 use super::digest::{Digest, HashingReader};
 use super::disk::{self, Ingest, Temporary};
 use super::error::{ImageError, unsmuggle};
+use super::recipe::{self, Notes, Noting};
 use super::tarstream::TarReader;
 use super::unpack::{self, Limits};
 use serde::{Deserialize, Serialize};
@@ -18,8 +19,13 @@ use std::path::{Path, PathBuf};
 const NAME_LEN: usize = 32;
 /// More than this after the end of a layer's tar stream is no padding.
 const TRAILER_MAX: u64 = 1 << 20;
+const COPY_BUFFER: usize = 64 * 1024;
 const TREE: &str = "tree";
 const RECORD: &str = "layer.json";
+/// How the stream is made again from the tree …
+const RECIPE: &str = "recipe";
+/// … or the blob as it came, for the rare layer that writes a path twice.
+const BLOB: &str = "blob";
 
 /// What `layer.json` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +35,9 @@ pub(super) struct Layer {
     /// Bytes of file data.
     pub(super) bytes: u64,
     pub(super) entries: u64,
+    /// Length of the uncompressed stream; 0 for a layer that can't be handed on.
+    #[serde(default)]
+    pub(super) length: u64,
     /// Device nodes that were left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) skipped: Vec<String>,
@@ -92,7 +101,15 @@ pub(super) fn install(
     let limits =
         Limits::of_disk(&tree).map_err(|e| ImageError::file("examine the disk of", &tree, &e))?;
     let file = File::open(blob).map_err(|e| ImageError::file("open", blob, &e))?;
-    let layer = extract(plan, file, &tree, limits)?;
+    let recipe = temporary.path().join(RECIPE);
+    let failed = |e: io::Error| ImageError::file("write", &recipe, &e);
+    let notes = Notes::create(&recipe).map_err(failed)?;
+    let layer = extract(plan, file, &tree, limits, &notes)?;
+    if !notes.finish().map_err(failed)? {
+        disk::remove(&recipe)?;
+        let kept = temporary.path().join(BLOB);
+        fs::hard_link(blob, &kept).map_err(|e| ImageError::file("keep", &kept, &e))?;
+    }
     commit(layers, &layer, &temporary)?;
     Ok(layer)
 }
@@ -103,6 +120,7 @@ fn extract(
     source: impl Read,
     tree: &Path,
     limits: Limits,
+    notes: &Notes,
 ) -> Result<Layer, ImageError> {
     let what = plan.what.as_str();
     let stream = |e: io::Error| {
@@ -114,15 +132,15 @@ fn extract(
         })
     };
     let plain = Decompressor::new(source).map_err(stream)?;
-    let mut tar = TarReader::new(HashingReader::new(plain));
-    let outcome = unpack::unpack(what, &mut tar, tree, &plan.lowers, limits)?;
+    let mut tar = TarReader::new(HashingReader::new(Noting::new(plain, notes.clone())));
+    let outcome = unpack::unpack(what, &mut tar, tree, &plan.lowers, limits, Some(notes))?;
     let mut rest = tar.into_inner();
     let trailer = io::copy(&mut (&mut rest).take(TRAILER_MAX), &mut io::sink()).map_err(stream)?;
     if trailer == TRAILER_MAX {
         let detail = format!("over {TRAILER_MAX} bytes after the end of its archive");
         return Err(ImageError::malformed(what, detail));
     }
-    let (digest, _) = rest.finish();
+    let (digest, length) = rest.finish();
     if digest != plan.diff {
         return Err(ImageError::Corrupt {
             what: what.to_string(),
@@ -134,8 +152,34 @@ fn extract(
         diff: plan.diff.clone(),
         bytes: outcome.bytes,
         entries: outcome.entries,
+        length,
         skipped: outcome.skipped,
     })
+}
+
+/// Makes a layer's uncompressed stream again, without its first `skip` bytes; `give` ends it by
+/// answering false.
+pub(super) fn stream(
+    layers: &Path,
+    chain: &Digest,
+    skip: u64,
+    mut give: impl FnMut(&[u8]) -> bool,
+) -> io::Result<()> {
+    let dir = path(layers, chain);
+    let recipe = dir.join(RECIPE);
+    if recipe.exists() {
+        return recipe::follow(&recipe, &dir.join(TREE), skip, give);
+    }
+    let mut plain = Decompressor::new(File::open(dir.join(BLOB))?)?;
+    io::copy(&mut (&mut plain).take(skip), &mut io::sink())?;
+    let mut buffer = vec![0; COPY_BUFFER];
+    loop {
+        match plain.read(&mut buffer)? {
+            0 => return Ok(()),
+            n if !give(&buffer[..n]) => return Ok(()),
+            _ => {}
+        }
+    }
 }
 
 /// From here on the layer exists.

@@ -17,8 +17,10 @@ mod pax;
 mod platform;
 mod program;
 mod progress;
+mod recipe;
 mod reference;
 mod registry;
+mod share;
 mod tarstream;
 mod turns;
 mod unpack;
@@ -35,15 +37,18 @@ pub use platform::Platform;
 pub use progress::{Progress, Step};
 pub use reference::Reference;
 pub use registry::{RegistriesConfig, RegistryAuth, RegistryConfig, Timing};
+pub use share::{Refused, Shared};
 
 use disk::{Ingest, Temporary};
 use index::{Files, Index, Target};
 use layers::Layer;
 use manifest::ConfigFile;
+use share::Arrival;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use tokio::sync::Semaphore;
 use turns::Turns;
 
 /// How to open an [`ImageStore`].
@@ -118,6 +123,8 @@ struct Inner {
     state: Mutex<State>,
     /// One unpacking of a layer, one pull of a reference, one load at a time.
     turns: Turns,
+    /// How many may read what this board gives away.
+    readers: Arc<Semaphore>,
     _lock: File,
 }
 
@@ -130,6 +137,8 @@ struct State {
     held: BTreeMap<Digest, usize>,
     /// Downloads that somebody still holds, for others that want the same.
     blobs: BTreeMap<Digest, Weak<Temporary>>,
+    /// What is on its way, for boards that want the same.
+    arrivals: BTreeMap<Digest, Arrival>,
     /// When an image was first seen and last used in this run, Unix milliseconds.
     seen: BTreeMap<Digest, collect::Seen>,
 }
@@ -155,6 +164,7 @@ impl ImageStore {
             config,
             state: Mutex::new(state),
             turns: Turns::default(),
+            readers: Arc::new(Semaphore::new(share::READERS)),
             _lock: lock,
         }));
         drop(store.take_orphans(&mut store.state())?);
@@ -210,7 +220,9 @@ impl ImageStore {
         let mut state = self.state();
         let (_, target) = state.lookup(existing).ok_or_else(|| unknown(existing))?;
         let mut index = state.index.clone();
-        index.names.insert(new.canonical(), Target { id: target.id, digest: None });
+        index
+            .names
+            .insert(new.canonical(), Target { private: target.private, ..Target::of(target.id) });
         self.replace(&mut state, index)
     }
 
@@ -292,6 +304,6 @@ impl State {
         if matches.next().is_some() {
             return None;
         }
-        Some((id.to_string(), Target { id: id.clone(), digest: None }))
+        Some((id.to_string(), Target::of(id.clone())))
     }
 }

@@ -1,5 +1,7 @@
-//! The agent's own HTTPS port, for the API server alone: logs, exec, attach, images, figures.
+//! The agent's own HTTPS port, for the API server: logs, exec, attach, images,
+//! figures; and for other boards, which may read images here.
 
+mod blobs;
 mod error;
 mod exec;
 mod find;
@@ -92,10 +94,10 @@ async fn serve(tls: TlsAcceptor, stream: TcpStream, board: Arc<Board>) {
         Ok(Err(error)) => return tracing::debug!("handshake on the agent's port: {error}"),
         Err(_) => return,
     };
-    let allowed = peer::may_call(stream.get_ref().1.peer_certificates());
+    let caller = peer::caller(stream.get_ref().1.peer_certificates());
     let service = service_fn(move |request| {
         let board = board.clone();
-        async move { Ok::<_, Infallible>(route::answer(&board, allowed, request).await) }
+        async move { Ok::<_, Infallible>(route::answer(&board, caller, request).await) }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE);

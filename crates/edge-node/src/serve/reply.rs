@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use edge_api::status::Status;
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
@@ -63,4 +63,14 @@ pub(super) fn stream(kind: &'static str) -> (mpsc::Sender<Bytes>, Reply) {
     let mut response = Response::new(Stream(receiver).boxed_unsync());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     (sender, response)
+}
+
+/// A body that comes from elsewhere, of this length.
+pub(super) fn pieces(code: u16, length: u64, receiver: mpsc::Receiver<Bytes>) -> Reply {
+    let mut response = Response::new(Stream(receiver).boxed_unsync());
+    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::OK);
+    let kind = HeaderValue::from_static("application/octet-stream");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response.headers_mut().insert(CONTENT_LENGTH, length.into());
+    response
 }

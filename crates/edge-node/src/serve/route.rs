@@ -7,21 +7,27 @@ use http::{Method, Request};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
+use super::peer::Caller;
 use super::query::Query;
 use super::reply::{self, Reply, refuse};
-use super::{exec, images, logs, stats};
+use super::{blobs, exec, images, logs, stats};
 use crate::agent::Board;
 
 /// Answers a request.
-pub(super) async fn answer(board: &Arc<Board>, allowed: bool, request: Request<Incoming>) -> Reply {
+pub(super) async fn answer(
+    board: &Arc<Board>,
+    caller: Caller,
+    request: Request<Incoming>,
+) -> Reply {
     let path = request.uri().path().to_owned();
-    if !allowed {
+    let read = request.method() == Method::GET || request.method() == Method::HEAD;
+    let of_images = read && blobs::is_for_boards(&path);
+    if caller != Caller::Master && !(caller == Caller::Board && of_images) {
         let text = format!("Forbidden (verb={}, path={path})", request.method());
         return refuse(&Status::new(Reason::Forbidden, text));
     }
     let query = Query::parse(request.uri().query());
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-    let read = request.method() == Method::GET || request.method() == Method::HEAD;
     let result = match parts[..] {
         ["healthz"] if read => Ok(reply::text(200, "ok")),
         ["pods"] if read => Ok(pods(board)),
@@ -38,6 +44,11 @@ pub(super) async fn answer(board: &Arc<Board>, allowed: bool, request: Request<I
             "port-forward is not supported by this agent yet; use a Service with a NodePort",
         )),
         ["images"] if read => Ok(images::list(board)),
+        ["images", "manifest"] if read => blobs::manifest(&board.images, &query),
+        ["images", "blob", digest] if read => blobs::blob(&board.images, digest, request.headers()),
+        ["images", "missing"] if request.method() == Method::POST => {
+            blobs::missing(&board.images, request.into_body()).await
+        }
         ["images", "load"] if request.method() == Method::POST => {
             Ok(images::load(board, request.into_body()))
         }

@@ -146,13 +146,19 @@ impl Contents {
         let names = names(name.into_iter())?;
         let shown = names.first().cloned().unwrap_or_else(|| top.digest.to_string());
         let mut descriptor = top.clone();
+        let mut index = None;
         for _ in 0..INDEX_DEPTH {
             let bytes = self.document(&self.blob(&descriptor)?)?;
             let what = format!("manifest {} in the {WHAT}", descriptor.digest);
             match Document::parse(&what, &bytes)? {
-                Document::Index(entries) => descriptor = choose(&shown, &entries, board)?.clone(),
+                Document::Index(entries) => {
+                    descriptor = choose(&shown, &entries, board)?.clone();
+                    index.get_or_insert(bytes);
+                }
                 Document::Manifest(manifest) => {
-                    return self.assemble(shown, names, top.digest, &manifest, bytes);
+                    let mut found = self.assemble(shown, names, top.digest, &manifest, bytes)?;
+                    found.candidate.index = index;
+                    return Ok(found);
                 }
             }
         }
@@ -178,6 +184,8 @@ impl Contents {
                 digest: Some(digest),
                 config: self.document(&self.blob(&manifest.config)?)?,
                 manifest: Some(bytes),
+                index: None,
+                private: false,
             },
             layers,
         })
@@ -204,7 +212,15 @@ impl Contents {
             for layer in &image.layers {
                 layers.push(self.require(layer)?.blob.clone());
             }
-            let candidate = Candidate { label, names, digest: None, config, manifest: None };
+            let candidate = Candidate {
+                label,
+                names,
+                digest: None,
+                config,
+                manifest: None,
+                index: None,
+                private: false,
+            };
             found.push(Found { candidate, layers });
         }
         Ok(found)

@@ -1,11 +1,13 @@
 //! Downloads one blob to a file: verified by size and digest, tried again with back-off, and from
 //! where it stopped when the registry can. As long as bytes keep coming it doesn't give up.
 
+use super::super::ImageStore;
 use super::super::digest::{Digest, Hasher};
-use super::super::disk::{Blob, Ingest};
+use super::super::disk::Blob;
 use super::super::error::ImageError;
 use super::super::manifest::Descriptor;
 use super::super::progress::{Progress, Step};
+use super::super::share::Seen;
 use super::super::unpack::Limits;
 use super::session::Session;
 use super::wire::broken;
@@ -17,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::fs::File;
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 /// Progress is told each time so many bytes have come.
@@ -34,16 +37,19 @@ struct Download<'a> {
     hasher: Hasher,
     done: u64,
     told: u64,
+    /// Tells other boards that read along how far it is.
+    seen: watch::Sender<Seen>,
 }
 
 /// Fetches a blob into `ingest`.
 pub(super) async fn download(
     session: &Session,
     descriptor: &Descriptor,
-    ingest: &Ingest,
+    store: &ImageStore,
     progress: &Progress,
 ) -> Result<Blob, ImageError> {
     let what = format!("layer {}", descriptor.digest);
+    let ingest = &store.0.ingest;
     let free = Limits::of_disk(ingest.dir())
         .map_err(|e| ImageError::file("examine the disk of", ingest.dir(), &e))?;
     if descriptor.size > free.bytes {
@@ -51,15 +57,25 @@ pub(super) async fn download(
         let detail = format!("it has {size} bytes, the disk {free} to give");
         return Err(ImageError::Full { what: format!("download {what}"), detail });
     }
-    let temporary = ingest.file();
+    let temporary = Arc::new(ingest.file());
     let path = temporary.path().to_path_buf();
     let file = File::create(&path).await.map_err(|e| ImageError::file("create", &path, &e))?;
-    let hasher = Hasher::new();
-    let mut work =
-        Download { session, descriptor, progress, file, path: &path, hasher, done: 0, told: 0 };
+    let seen = store.arriving(&descriptor.digest, &temporary, descriptor.size);
+    let mut work = Download {
+        session,
+        descriptor,
+        progress,
+        file,
+        path: &path,
+        hasher: Hasher::new(),
+        done: 0,
+        told: 0,
+        seen,
+    };
     work.run(&what).await?;
+    work.seen.send_replace(Seen { written: work.done, whole: true });
     drop(work);
-    Ok(Arc::new(temporary))
+    Ok(temporary)
 }
 
 impl Download<'_> {
@@ -129,7 +145,7 @@ impl Download<'_> {
             }
             self.hasher.update(data);
             self.file.write_all(data).await.map_err(|e| self.broke("write", &e))?;
-            self.tell();
+            self.tell().await?;
         }
         if self.done < size {
             let detail = format!("it ended after {} of {size} bytes", self.done);
@@ -138,15 +154,18 @@ impl Download<'_> {
         Ok(())
     }
 
-    fn tell(&mut self) {
+    async fn tell(&mut self) -> Result<(), ImageError> {
         if self.done - self.told >= TELL_EVERY || self.done == self.descriptor.size {
             self.told = self.done;
+            self.file.flush().await.map_err(|e| self.broke("write", &e))?;
+            self.seen.send_replace(Seen { written: self.done, whole: false });
             self.progress.tell(Step::Downloading {
                 layer: self.descriptor.digest.clone(),
                 done: self.done,
                 total: self.descriptor.size,
             });
         }
+        Ok(())
     }
 
     /// Complete; is it what was asked for?
@@ -164,6 +183,8 @@ impl Download<'_> {
 
     async fn restart(&mut self) -> Result<(), ImageError> {
         self.hasher = Hasher::new();
+        // Who reads along hears that this file is not to be.
+        self.seen = watch::channel(Seen::default()).0;
         (self.done, self.told) = (0, 0);
         self.file.flush().await.map_err(|e| self.broke("write", &e))?;
         self.file.set_len(0).await.map_err(|e| self.broke("truncate", &e))?;

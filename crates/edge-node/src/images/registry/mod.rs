@@ -53,6 +53,8 @@ struct Resolved {
     /// The manifest for this board.
     bytes: Vec<u8>,
     manifest: Manifest,
+    /// The index that it was chosen from.
+    index: Option<Vec<u8>>,
 }
 
 impl ImageStore {
@@ -144,6 +146,8 @@ impl ImageStore {
             digest: Some(resolved.digest),
             config,
             manifest: Some(resolved.bytes),
+            index: resolved.index,
+            private: session.used_secret(),
         };
         let fetch = |number: usize| {
             let task = downloads.remove(&number);
@@ -174,7 +178,7 @@ impl ImageStore {
     ) -> Result<Resolved, ImageError> {
         let name = reference.canonical();
         let mut target = reference.target().to_string();
-        let mut top = None;
+        let (mut top, mut index) = (None, None);
         for _ in 0..INDEX_DEPTH {
             let (digest, bytes) = retry(session, || session.manifest(&target)).await?;
             let top = top.get_or_insert(digest).clone();
@@ -182,9 +186,10 @@ impl ImageStore {
                 Document::Index(entries) => {
                     let chosen = choose(&name, &entries, &self.0.config.platform)?;
                     target = chosen.digest.to_string();
+                    index.get_or_insert(bytes);
                 }
                 Document::Manifest(manifest) => {
-                    return Ok(Resolved { digest: top, bytes, manifest });
+                    return Ok(Resolved { digest: top, bytes, manifest, index });
                 }
             }
         }
@@ -228,7 +233,7 @@ impl ImageStore {
         if let Some(blob) = known {
             return Ok(blob);
         }
-        let blob = download::download(session, layer, &self.0.ingest, progress).await?;
+        let blob = download::download(session, layer, self, progress).await?;
         let mut state = self.state();
         state.blobs.retain(|_, blob| blob.strong_count() > 0);
         state.blobs.insert(layer.digest.clone(), Arc::downgrade(&blob));

@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Mutex;
 
 /// Token answers and error texts are small.
@@ -33,6 +34,8 @@ pub(super) struct Session {
     pub(super) reference: String,
     credentials: Option<RegistryAuth>,
     authorization: Mutex<Option<HeaderValue>>,
+    /// A secret was sent on the way.
+    secret: AtomicBool,
 }
 
 #[derive(Deserialize)]
@@ -71,7 +74,13 @@ impl Session {
             reference: reference.to_string(),
             credentials,
             authorization: Mutex::new(None),
+            secret: AtomicBool::new(false),
         }
+    }
+
+    /// True once a password or the like has been sent.
+    pub(super) fn used_secret(&self) -> bool {
+        self.secret.load(Ordering::Relaxed)
     }
 
     fn host(&self) -> &str {
@@ -201,6 +210,7 @@ impl Session {
     }
 
     async fn answer(&self, challenge: &Challenge) -> Result<HeaderValue, ImageError> {
+        self.secret.fetch_or(self.credentials.is_some(), Ordering::Relaxed);
         let text = match challenge {
             Challenge::Basic => match &self.credentials {
                 Some(credentials) => credentials.header(),

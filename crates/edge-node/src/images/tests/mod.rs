@@ -1,6 +1,7 @@
 //! The store from outside: loading, naming, finding, removing, and what a crash leaves.
 
 pub(super) mod samples;
+mod share;
 
 use super::*;
 use samples::{Sample, Scratch, Tar, gzip, plain, zstd};

@@ -12,6 +12,7 @@ mod tree;
 mod tests;
 
 use super::error::{ImageError, unsmuggle};
+use super::recipe::Notes;
 use super::tarstream::{Entry, Kind, TarReader};
 use attributes::{Times, mark_opaque};
 use lower::Lowers;
@@ -24,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use tree::Before;
 
-pub(crate) use tree::remove_directory;
+pub(crate) use tree::{open_file, open_root, remove_directory};
 
 /// No file in an image may be larger: boards have cards of that size.
 const FILE_MAX: u64 = 32 << 30;
@@ -73,6 +74,7 @@ pub(crate) fn unpack<R: Read>(
     into: &Path,
     lowers: &[PathBuf],
     limits: Limits,
+    notes: Option<&Notes>,
 ) -> Result<Outcome, ImageError> {
     let open = |path: &Path| tree::open_root(path);
     let root = open(into).map_err(|e| ImageError::file("open", into, &e))?;
@@ -89,6 +91,7 @@ pub(crate) fn unpack<R: Read>(
         limits,
         used: 0,
         buffer: vec![0; COPY_BUFFER],
+        notes: notes.cloned(),
     };
     layer.start().map_err(|e| fault(what, b"./", e))?;
     loop {
@@ -138,6 +141,8 @@ struct Layer {
     limits: Limits,
     used: u64,
     buffer: Vec<u8>,
+    /// Told which file holds which part of the stream.
+    notes: Option<Notes>,
 }
 
 impl Layer {
@@ -202,7 +207,7 @@ impl Layer {
                 }
                 self.directories.insert(full, Times::of(entry));
             }
-            Kind::File => self.file(&dir, name, entry, tar)?,
+            Kind::File => self.file((&dir, name, &full), entry, tar)?,
             Kind::Symlink => {
                 if entry.link.is_empty() {
                     return Err(bad("a symbolic link without a target"));
@@ -222,8 +227,7 @@ impl Layer {
 
     fn file<R: Read>(
         &mut self,
-        dir: &OwnedFd,
-        name: &[u8],
+        (dir, name, full): (&OwnedFd, &[u8], &[u8]),
         entry: &Entry,
         tar: &mut TarReader<R>,
     ) -> io::Result<()> {
@@ -237,6 +241,9 @@ impl Layer {
         while let Some((offset, mut length)) = left.pop() {
             if entry.runs.is_some() {
                 file.seek(SeekFrom::Start(offset))?;
+            }
+            if let Some(notes) = &self.notes {
+                notes.content(full, offset, length);
             }
             while length > 0 {
                 let want = usize::try_from(length).unwrap_or(COPY_BUFFER).min(COPY_BUFFER);

@@ -33,7 +33,8 @@ impl Stack {
         fs::create_dir(&dir).unwrap();
         let lowers: Vec<PathBuf> = self.layers.iter().rev().cloned().collect();
         let bytes = tar.end();
-        let result = unpack("layer", &mut TarReader::new(bytes.as_slice()), &dir, &lowers, limits);
+        let mut tar = TarReader::new(bytes.as_slice());
+        let result = unpack("layer", &mut tar, &dir, &lowers, limits, None);
         assert_eq!(fs::read(self.scratch.0.join("canary")).unwrap(), b"alive");
         let expected = self.layers.len() + 2;
         assert_eq!(fs::read_dir(&self.scratch.0).unwrap().count(), expected, "it got out");

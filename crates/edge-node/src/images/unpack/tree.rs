@@ -9,6 +9,7 @@ use super::{Layer, bad};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -44,7 +45,7 @@ enum Purpose {
 pub(super) type Place = (Rc<OwnedFd>, Vec<u8>);
 
 /// Opens a layer's root.
-pub(super) fn open_root(path: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn open_root(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, directory_flags(), Mode::empty())?)
 }
 
@@ -70,6 +71,19 @@ pub(super) fn open_beneath(root: &OwnedFd, path: &[u8]) -> io::Result<Option<Own
         }
     }
     Ok(Some(dir))
+}
+
+/// Opens a regular file at a clean path for reading, never through a link.
+pub(crate) fn open_file(root: &OwnedFd, path: &[u8]) -> io::Result<File> {
+    let missing = || io::Error::from(io::ErrorKind::NotFound);
+    let (parent, name) = names::split(path).ok_or_else(missing)?;
+    let dir = open_beneath(root, parent)?.ok_or_else(missing)?;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::openat(&dir, name, flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(bad("it is no file"));
+    }
+    Ok(file)
 }
 
 /// Opens many directories in the order of their paths, each from the nearest one above it that is
@@ -234,10 +248,14 @@ impl Layer {
             rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
             return Ok(Before::Whiteout);
         }
+        if is_directory(&found) && keep_directory {
+            return Ok(Before::Directory);
+        }
+        // What goes may be what the notes refer to.
+        if let Some(notes) = &self.notes {
+            notes.spoil();
+        }
         if is_directory(&found) {
-            if keep_directory {
-                return Ok(Before::Directory);
-            }
             remove_directory(dir, name)?;
             let inside = |path: &Vec<u8>| {
                 path.strip_prefix(full).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
