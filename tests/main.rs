@@ -3,6 +3,7 @@
 
 mod api;
 mod board;
+mod bus;
 mod lab;
 mod store;
 mod tidy;

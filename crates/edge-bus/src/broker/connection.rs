@@ -62,7 +62,7 @@ where
     let mut buffer = BytesMut::with_capacity(4096);
     let greeting = timeout(HELLO, greet(&mut reader, &mut writer, &mut buffer, &identity, &hub));
     let Ok(Some((number, outbox, keepalive))) = greeting.await else { return };
-    let write = write(&mut writer, &outbox);
+    let write = write(&mut writer, &outbox, false);
     tokio::pin!(write);
     let client = Client { number, identity, hub: hub.clone(), outbox: outbox.clone() };
     let end = tokio::select! {
@@ -74,7 +74,7 @@ where
         _ => outbox.close(Reason::NormalDisconnection),
     }
     hub.leave(number, matches!(end, End::Clean));
-    if matches!(end, End::Told(_)) {
+    if !matches!(end, End::Lost) {
         let _ = timeout(GOODBYE, write).await;
     }
 }
@@ -269,8 +269,9 @@ async fn read<R: AsyncRead + Unpin>(
     }
 }
 
-/// Writes what the queue holds until it is closed or the peer takes nothing for too long.
-pub(crate) async fn write<W: AsyncWrite + Unpin>(writer: &mut W, outbox: &Outbox) {
+/// Writes what the queue holds until it is closed or the peer takes nothing for too long. The
+/// last word is a DISCONNECT, from a broker only if it has a reason to give.
+pub(crate) async fn write<W: AsyncWrite + Unpin>(writer: &mut W, outbox: &Outbox, client: bool) {
     let mut batch = BytesMut::new();
     loop {
         match outbox.next(&mut batch) {
@@ -289,7 +290,9 @@ pub(crate) async fn write<W: AsyncWrite + Unpin>(writer: &mut W, outbox: &Outbox
             }
             Next::Wait => outbox.ready().await,
             Next::Close(reason) => {
-                put_disconnect(reason, &mut batch);
+                if client || reason != Reason::NormalDisconnection {
+                    put_disconnect(reason, &mut batch);
+                }
                 let _ = writer.write_all(&batch).await;
                 let _ = writer.shutdown().await;
                 return;
