@@ -9,6 +9,7 @@ mod kubectl;
 mod lifecycle;
 mod limits;
 mod lists;
+mod nodes;
 mod patches;
 mod services;
 mod watches;

@@ -60,6 +60,9 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+/// Bits of one board's part of the pods' addresses.
+const BLOCK_PREFIX: u8 = 24;
+
 /// An IPv4 range in which addresses are handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
@@ -98,6 +101,31 @@ impl Range {
         self.size
     }
 
+    /// Bits of the parts that boards get: 254 pods each, or the whole of a smaller range.
+    fn block_prefix(&self) -> u8 {
+        self.prefix.max(BLOCK_PREFIX)
+    }
+
+    /// How many boards can have a part of the range.
+    pub fn blocks(&self) -> u32 {
+        1 << (self.block_prefix() - self.prefix)
+    }
+
+    /// The n-th board's part, as `10.42.3.0/24`.
+    pub fn block(&self, n: u32) -> String {
+        let prefix = self.block_prefix();
+        let base = self.base + n * (1 << (32 - prefix));
+        format!("{}/{prefix}", Ipv4Addr::from(base))
+    }
+
+    /// Which part this is, if it is one.
+    pub fn block_of(&self, cidr: &str) -> Option<u32> {
+        let (address, _) = cidr.split_once('/')?;
+        let address: Ipv4Addr = address.parse().ok()?;
+        let n = u32::from(address).checked_sub(self.base)? >> (32 - self.block_prefix());
+        (n < self.blocks() && self.block(n) == cidr).then_some(n)
+    }
+
     /// Whether `address` may be handed out: inside, and neither base nor broadcast.
     pub fn usable(&self, address: Ipv4Addr) -> bool {
         let offset = u32::from(address).wrapping_sub(self.base);
@@ -112,6 +140,11 @@ impl fmt::Display for Range {
 }
 
 impl Config {
+    /// The range of pods' addresses.
+    pub fn pods(&self) -> Result<Range, ConfigError> {
+        Range::parse("--cluster-cidr", &self.cluster_cidr)
+    }
+
     /// The range of Services' addresses.
     pub fn services(&self) -> Result<Range, ConfigError> {
         Range::parse("--service-cidr", &self.service_cidr)
@@ -146,6 +179,30 @@ fn outgoing() -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_range_has_parts_for_boards() {
+        let range = Range::parse("--cluster-cidr", "10.42.0.0/16").unwrap();
+        assert_eq!(range.blocks(), 256);
+        assert_eq!(
+            (range.block(0).as_str(), range.block(3).as_str()),
+            ("10.42.0.0/24", "10.42.3.0/24")
+        );
+        for (cidr, n) in [
+            ("10.42.0.0/24", Some(0)),
+            ("10.42.255.0/24", Some(255)),
+            ("10.42.3.1/24", None),
+            ("10.42.3.0/25", None),
+            ("10.43.0.0/24", None),
+            ("10.41.0.0/24", None),
+            ("", None),
+        ] {
+            assert_eq!(range.block_of(cidr), n, "{cidr}");
+        }
+        let small = Range::parse("--cluster-cidr", "10.42.7.0/26").unwrap();
+        assert_eq!((small.blocks(), small.block(0).as_str()), (1, "10.42.7.0/26"));
+        assert_eq!(small.block_of("10.42.7.0/26"), Some(0));
+    }
 
     #[test]
     fn ranges_are_read_and_refused() {

@@ -95,6 +95,7 @@ impl Server {
     /// Opens the store and the keys, makes what every cluster has, and serves.
     pub async fn start(config: Config) -> Result<Server, StartError> {
         config.services()?;
+        config.pods()?;
         let (store, authority) = open(&config).await?;
         let authority = Arc::new(authority);
         let serving_cert = Renewing::new(&authority, pki::serving_names(&config)?)?;

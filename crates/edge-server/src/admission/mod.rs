@@ -2,6 +2,7 @@
 //! objects, such as the namespace something is created in or the addresses that are taken.
 
 mod namespace;
+mod node;
 mod pod;
 mod service;
 
@@ -51,6 +52,8 @@ pub(crate) async fn create(
     } else if kind == kinds::NODE {
         own_node(who, meta::name(object))?;
         own_key(who, object, None)?;
+        admitted._allocating = Some(api.inner.allocation.clone().lock_owned().await);
+        node::complete(api, object, None)?;
     }
     Ok(admitted)
 }
@@ -76,6 +79,10 @@ pub(crate) async fn update(
     } else if kind == kinds::NODE {
         own_node(who, place.name)?;
         own_key(who, new, Some(old))?;
+        if place.sub.is_empty() {
+            admitted._allocating = Some(api.inner.allocation.clone().lock_owned().await);
+            node::complete(api, new, Some(old))?;
+        }
     }
     Ok(admitted)
 }

@@ -8,6 +8,7 @@ mod create;
 mod delete;
 mod events;
 mod intake;
+mod leases;
 mod options;
 mod patching;
 mod read;
@@ -52,6 +53,8 @@ pub struct Api {
 pub(crate) struct Inner {
     pub(crate) store: Store,
     pub(crate) services: Range,
+    /// The range that boards' pod addresses are parts of.
+    pub(crate) pods: Range,
     pub(crate) metrics: Metrics,
     /// The leader's Lease, which is never logged.
     pub(crate) lease: Entry,
@@ -131,6 +134,7 @@ impl Api {
         Ok(Api {
             inner: Arc::new(Inner {
                 services: config.services()?,
+                pods: config.pods()?,
                 metrics: Metrics::default(),
                 lease,
                 namespaces: Arc::default(),

@@ -2,7 +2,7 @@
 //! when a selector asks about more than a name.
 
 use super::options::{At, ListOptions};
-use super::{Api, LEADER_LEASE, Place, events, now_ms, read_object, token};
+use super::{Api, Place, events, now_ms, read_object, token};
 use edge_api::kinds::{self, Kind};
 use edge_api::selector::{FieldSelector, LabelSelector};
 use edge_api::status::Status;
@@ -57,8 +57,8 @@ impl Api {
 
     /// One object by its key, if it is there.
     pub(crate) fn entry(&self, key: &str) -> Result<Option<Entry>, Status> {
-        if self.inner.lease.key.as_ref() == key {
-            return Ok(Some(self.inner.lease.clone()));
+        if let Some(lease) = self.held_lease(key) {
+            return Ok(Some(lease));
         }
         let entry = self.inner.store.get(key).map_err(|e| read_error(e, None))?;
         let event = keys::kind_of(key) == Some(kinds::EVENT);
@@ -96,7 +96,7 @@ impl Api {
         let mut page =
             Page { revision: 0, entries: Vec::new(), continue_token: None, remaining: None };
         let plain = choice.all() && kind != kinds::EVENT;
-        // There are a handful of Leases, and one of them is not in the store: no pages of them.
+        // There are a handful of Leases, and some of them are not in the store: no pages of them.
         let wanted = if kind == kinds::LEASE { 0 } else { options.limit };
         loop {
             let limit = match wanted {
@@ -117,7 +117,7 @@ impl Api {
             }
         }
         if !continued {
-            self.show_lease(kind, namespace, &choice, &mut page);
+            self.show_leases(kind, namespace, &choice, &mut page);
         }
         Ok(page)
     }
@@ -152,16 +152,18 @@ impl Api {
         false
     }
 
-    /// Adds the leader's Lease, which the store does not have, where it belongs.
-    fn show_lease(&self, kind: &Kind, namespace: &str, choice: &Choice, page: &mut Page) {
-        let here = namespace.is_empty() || namespace == LEADER_LEASE.0;
-        if kind != kinds::LEASE || !here || page.continue_token.is_some() {
+    /// Adds the Leases that the store does not have where they belong.
+    fn show_leases(&self, kind: &Kind, namespace: &str, choice: &Choice, page: &mut Page) {
+        if page.continue_token.is_some() {
             return;
         }
-        let lease = &self.inner.lease;
-        if choice.takes(&lease.value) {
-            let at = page.entries.partition_point(|entry| entry.key < lease.key);
-            page.entries.insert(at, lease.clone());
+        let namespace = Some(namespace).filter(|namespace| !namespace.is_empty());
+        for lease in self.held_leases(kind, namespace) {
+            if choice.takes(&lease.value) {
+                page.entries.retain(|entry| entry.key != lease.key);
+                let at = page.entries.partition_point(|entry| entry.key < lease.key);
+                page.entries.insert(at, lease);
+            }
         }
     }
 

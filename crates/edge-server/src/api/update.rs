@@ -3,11 +3,11 @@
 
 use super::intake::{self, Body};
 use super::options::WriteOptions;
-use super::{Api, CommitError, LEADER_LEASE, Place, Written, read_object, tried, written};
+use super::{Api, CommitError, Place, Written, read_object, tried, written};
 use crate::admission;
 use crate::auth::Identity;
 use edge_api::status::Status;
-use edge_api::{Object, kinds, meta};
+use edge_api::{Object, meta};
 use edge_store::{Entry, Expect};
 
 /// How often a write that names no revision is tried again when somebody else was first.
@@ -78,7 +78,7 @@ impl Api {
 
     /// The object to be written, unless it is one that nobody may write.
     pub(super) fn writable(&self, place: Place<'_>) -> Result<Entry, Status> {
-        if place.kind == kinds::LEASE && (place.namespace, place.name) == LEADER_LEASE {
+        if self.holds_lease(place) {
             let why = "it is held in memory by the leading board";
             return Err(Status::forbidden(place.kind, place.name, why));
         }

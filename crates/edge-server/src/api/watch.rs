@@ -4,7 +4,7 @@
 
 use super::options::WatchOptions;
 use super::read::{Choice, read_error};
-use super::{Api, LEADER_LEASE, events, now_ms, read_object};
+use super::{Api, events, now_ms, read_object};
 use bytes::Bytes;
 use edge_api::kinds::{self, Kind};
 use edge_api::meta;
@@ -80,9 +80,7 @@ impl Api {
                 let now = now_ms();
                 initial.retain(|entry| !events::expired(&entry.value, now));
             }
-            if kind == kinds::LEASE && scope.is_none_or(|scope| scope == LEADER_LEASE.0) {
-                initial.push(self.inner.lease.clone());
-            }
+            initial.extend(self.held_leases(kind, scope));
         }
         let source = match self.inner.store.watch(&prefix, from) {
             Ok(watch) => Source::Live(watch),
