@@ -6,12 +6,16 @@ mod board;
 mod chance;
 mod cluster;
 mod fabric;
+mod history;
+mod linear;
 mod link;
+mod load;
 mod namespace;
 mod processes;
 #[cfg(test)]
 mod proof;
 mod tap;
+mod watching;
 
 /// Whether this machine can run laboratories. What is missing is said aloud: a silent skip
 /// would look like a pass.

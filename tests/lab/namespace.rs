@@ -56,6 +56,18 @@ impl Namespace {
         })
     }
 
+    /// Starts a thread that stands in the namespace.
+    pub(crate) fn thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> std::thread::JoinHandle<T> {
+        let file = File::open(self.path()).expect("the namespace is there");
+        std::thread::spawn(move || {
+            setns(file, CloneFlags::CLONE_NEWNET).expect("root may enter namespaces");
+            work()
+        })
+    }
+
     /// Moves the calling thread into the namespace, for good.
     pub(crate) fn enter(&self) {
         let file = File::open(self.path()).expect("the namespace is there");

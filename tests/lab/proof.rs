@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::board::{Board, address};
 use super::cluster::{Cluster, PERSON};
+use super::history::{Asked, Told};
 use super::link::Weather;
+use super::load::{Load, Plan};
+use super::watching;
 use crate::board::command::until;
 
 /// The port of the echo and of the stream.
@@ -262,4 +265,53 @@ fn nothing_is_left_of_a_laboratory() {
     let spaces = std::fs::read_dir("/run/netns").into_iter().flatten().flatten();
     let left = spaces.filter(|entry| entry.file_name().to_string_lossy().starts_with(&name));
     assert_eq!(left.count(), 0);
+}
+
+/// The clients and their judges, on the simplest cluster there is: one server that is killed.
+#[test]
+fn a_load_is_judged_on_one_server() {
+    if !super::can_run() {
+        return;
+    }
+    let _alone = super::alone();
+    let lab = Cluster::strangers(1);
+    let plan = Plan {
+        registers: 3,
+        clients: 6,
+        pause: Duration::from_millis(5),
+        seed: super::cluster::seed(),
+    };
+    let load = Load::start(&lab, plan);
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_millis(500));
+        lab.boards[0].kill();
+        lab.boards[0].spawn();
+        let since = load.now();
+        let took = load.recovery(since, Duration::from_secs(20)).expect("it comes back");
+        eprintln!("from a killed lone server to the next acknowledged write: {took:?}");
+    }
+    let mut evidence = load.finish();
+    let count = evidence.history.acknowledged().count();
+    eprintln!("{} requests, {count} acknowledged writes", evidence.history.records.len());
+    assert!(count > 100, "{count}");
+    assert_eq!(evidence.history.check(), Vec::<String>::new());
+    assert_eq!(watching::check(&evidence.watches, &evidence.history), Vec::<String>::new());
+    for watch in &evidence.watches {
+        assert!(watch.events.len() > 100 && watch.resumed > 0, "{} events", watch.events.len());
+    }
+
+    // The judges see what is wrong: an event missed, one lost for all, a stale answer.
+    let missing = evidence.watches[0].events.remove(40);
+    let told = watching::check(&evidence.watches, &evidence.history).join("; ");
+    assert!(told.contains("missed revision"), "{told}");
+    for watch in &mut evidence.watches[1..] {
+        watch.events.retain(|event| *event != missing);
+    }
+    let told = watching::check(&evidence.watches, &evidence.history).join("; ");
+    assert!(told.contains("lost") || told.contains("not what watches saw"), "{told}");
+    let last = evidence.history.records.last_mut().expect("records");
+    last.told = Told::Done { value: 1, revision: 1 };
+    last.asked = Asked::Read;
+    let told = evidence.history.check().join("; ");
+    assert!(told.contains("no order") && told.contains("is older than"), "{told}");
 }
