@@ -1,12 +1,14 @@
 //! The bench room: what edged promises in numbers, measured side by side with its peers in one
 //! run. Prints a table (median, p99, ratio) and writes it as JSON under `docs/bench/`.
 //!
-//! `cargo run --release -p edge-tests --bin edge-bench -- [--quick] [--out NAME]`; as root.
+//! `cargo run --profile bench -p edge-tests --bin edge-bench -- [cluster] [--quick] [--out NAME]`,
+//! as root; `cluster` measures boards together, with `--only leaders|writes|agents|image` a part.
 //! EDGED_BIN_DIR names the directory of the binaries to measure.
 
 #[path = "../board/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod board;
+mod cluster;
 mod footprint;
 #[path = "../lab/mod.rs"]
 #[allow(dead_code, unused_imports)]
@@ -33,7 +35,20 @@ pub(crate) struct Effort {
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     let quick = args.iter().any(|a| a == "--quick");
-    let name = args.iter().position(|a| a == "--out").and_then(|at| args.get(at + 1)).cloned();
+    let value = |flag| args.iter().position(|a| a == flag).and_then(|at| args.get(at + 1)).cloned();
+    if args.get(1).is_some_and(|word| word == "cluster") {
+        let only = value("--only");
+        let table = cluster::run(quick, only.as_deref());
+        let name = value("--out").unwrap_or_else(|| "cluster".into());
+        finish(&table, &name, quick || only.is_some());
+        return;
+    }
+    let table = one_board(quick);
+    finish(&table, &value("--out").unwrap_or_else(|| "one-board".into()), quick);
+}
+
+/// What one board costs.
+fn one_board(quick: bool) -> Table {
     let effort = if quick {
         Effort { starts: 10, idle_cpu_s: 10, idle_write_s: 20, many: 20 }
     } else {
@@ -49,13 +64,18 @@ fn main() {
     starts::many(&mut table, &board, effort.many);
     footprint::loaded(&mut table, &board, effort.many);
     drop(board);
+    table
+}
+
+/// Shows a table, and writes it unless it is only a part.
+fn finish(table: &Table, name: &str, is_part: bool) {
     table.print();
     let out = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/bench");
-    let path = format!("{out}/{}.json", name.unwrap_or_else(|| "one-board".into()));
-    if quick {
-        println!("--quick: nothing is written");
+    if is_part {
+        println!("a part, or --quick: nothing is written");
     } else {
+        let path = format!("{out}/{name}.json");
         std::fs::write(&path, table.json()).expect("docs/bench can be written");
-        println!("written: {}", built("edged").display());
+        println!("written {path}: {}", built("edged").display());
     }
 }

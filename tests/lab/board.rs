@@ -153,17 +153,22 @@ impl Board {
     /// Starts `edged` with these arguments, this time only, beside its own; its words go to a
     /// file beside its data.
     pub(crate) fn spawn_with(&self, arguments: &[&str]) {
-        let path = self.dir.join("edged.log");
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(path);
-        let log = log.expect("a log file");
         let role = if self.role == Role::Server { "server" } else { "agent" };
         let mut command = self.inside(built("edged"));
         command.arg(role).args(self.flags()).args(arguments);
         command.args(&*self.extra.lock().unwrap_or_else(PoisonError::into_inner));
+        self.run(command);
+    }
+
+    /// Starts the board's main program: `edged`, or a peer that is compared with it.
+    pub(crate) fn run(&self, mut command: Command) {
+        let path = self.dir.join("edged.log");
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        let log = log.expect("a log file");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let mut power = self.power();
-        assert!(power.edged.is_none(), "{} runs edged", self.name);
-        power.edged = Some(command.spawn().expect("edged starts"));
+        assert!(power.edged.is_none(), "{} runs its program", self.name);
+        power.edged = Some(command.spawn().expect("the program starts"));
     }
 
     /// Starts `edged` as a restarted board does: its data directory knows the rest.

@@ -76,9 +76,7 @@ impl Cluster {
 
     /// Founds and joins, on a dark laboratory; `arguments` go to every `edged`, at each start.
     pub(crate) fn form(&self, arguments: &[&str]) {
-        let first = &self.boards[0];
-        first.with(arguments).spawn();
-        self.wait_ready(first, &[&first.name]);
+        self.found(arguments);
         for board in &self.boards[1..] {
             self.join(board.with(arguments));
         }
@@ -86,6 +84,13 @@ impl Cluster {
         for server in self.servers() {
             self.wait_ready(server, &names);
         }
+    }
+
+    /// Founds a cluster on the first server.
+    pub(crate) fn found(&self, arguments: &[&str]) {
+        let first = &self.boards[0];
+        first.with(arguments).spawn();
+        self.wait_ready(first, &[&first.name]);
     }
 
     /// Lets a board join by the first one.

@@ -2,20 +2,35 @@
 //! on a switch of ours that cuts, delays, loses and throttles frames per direction of each
 //! pair. See `docs/laboratory.md`.
 
-mod board;
-mod chance;
-mod cluster;
-mod fabric;
-mod history;
-mod linear;
-mod link;
-mod load;
-mod namespace;
-mod processes;
+pub(crate) mod board;
+pub(crate) mod broker;
+pub(crate) mod cargo;
+pub(crate) mod chance;
+pub(crate) mod cluster;
+pub(crate) mod crowd;
+pub(crate) mod etcd;
+pub(crate) mod fabric;
+pub(crate) mod failover;
+#[cfg(test)]
+mod faults;
+pub(crate) mod history;
+pub(crate) mod leader;
+pub(crate) mod linear;
+pub(crate) mod link;
+pub(crate) mod load;
+pub(crate) mod lost;
+#[cfg(test)]
+mod members;
+pub(crate) mod namespace;
+pub(crate) mod nemesis;
+pub(crate) mod pods;
+pub(crate) mod processes;
 #[cfg(test)]
 mod proof;
-mod tap;
-mod watching;
+pub(crate) mod pulse;
+pub(crate) mod speed;
+pub(crate) mod tap;
+pub(crate) mod watching;
 
 /// Whether this machine can run laboratories. What is missing is said aloud: a silent skip
 /// would look like a pass.
