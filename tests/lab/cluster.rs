@@ -186,6 +186,14 @@ impl Cluster {
         });
     }
 
+    /// Bytes that crossed each direction of each link so far.
+    pub(crate) fn crossed(&self) -> Vec<((Port, Port), u64)> {
+        let ports = self.fabric.ports();
+        let pairs = (0..ports).flat_map(|from| (0..ports).map(move |to| (from, to)));
+        let pairs = pairs.filter(|(from, to)| from != to);
+        pairs.map(|(from, to)| ((from, to), self.fabric.count(from, to).bytes)).collect()
+    }
+
     /// The ports of these boards.
     pub(crate) fn ports<'a>(&self, boards: impl IntoIterator<Item = &'a Board>) -> Vec<Port> {
         boards.into_iter().map(|board| board.port).collect()

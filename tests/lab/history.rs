@@ -38,6 +38,7 @@ pub(crate) enum Told {
 pub(crate) struct Record {
     pub(crate) key: usize,
     /// Which server was asked.
+    #[allow(dead_code, reason = "read by people, in a failed test's output")]
     pub(crate) server: usize,
     pub(crate) asked: Asked,
     pub(crate) told: Told,

@@ -7,6 +7,8 @@ pub(crate) mod broker;
 pub(crate) mod cargo;
 pub(crate) mod chance;
 pub(crate) mod cluster;
+#[cfg(test)]
+mod costs;
 pub(crate) mod crowd;
 pub(crate) mod etcd;
 pub(crate) mod fabric;
@@ -28,6 +30,7 @@ pub(crate) mod processes;
 #[cfg(test)]
 mod proof;
 pub(crate) mod pulse;
+#[allow(dead_code, reason = "the bench measures with it")]
 pub(crate) mod speed;
 pub(crate) mod tap;
 pub(crate) mod watching;

@@ -77,6 +77,7 @@ impl Fault {
 
 /// One fault and what came of it.
 #[derive(Clone, Debug)]
+#[allow(dead_code, reason = "read by people, in a failed test's output")]
 pub(crate) struct Episode {
     pub(crate) fault: Fault,
     pub(crate) board: String,

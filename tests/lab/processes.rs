@@ -59,13 +59,6 @@ impl Marks {
         found.into_iter().map(|(_, pid)| Pid::from_raw(pid)).collect()
     }
 
-    /// Sends a signal to all its processes.
-    pub(crate) fn signal(&self, signal: Signal) {
-        for pid in self.processes() {
-            let _ = kill(pid, signal);
-        }
-    }
-
     /// Kills all its processes and waits until none is left.
     pub(crate) fn kill(&self) {
         let end = Instant::now() + PATIENCE;

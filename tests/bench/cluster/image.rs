@@ -14,12 +14,13 @@ pub(crate) fn measure(table: &mut Table) {
     let alone = spread(&Cluster::start(1, 0), 1);
     table.one("60 MB image: push → running on one board", "s", alone.as_secs_f64(), None);
     let cluster = Cluster::start(3, 2);
-    let before = crossed(&cluster);
+    let before = cluster.crossed();
     let five = spread(&cluster, 5);
     let (five, aim) = (five.as_secs_f64(), 1.3 * alone.as_secs_f64());
     let ratio = Some(("one board", alone.as_secs_f64()));
     table.add("60 MB image: push → running on five boards", "s", &[five], Some(aim), ratio);
-    for ((link, bytes), (_, before)) in crossed(&cluster).into_iter().zip(before) {
+    for (((from, to), bytes), (_, before)) in cluster.crossed().into_iter().zip(before) {
+        let link = format!("{} → {}", name(&cluster, from), name(&cluster, to));
         let images = (bytes - before) as f64 / BYTES as f64;
         if images > 0.05 {
             table.one(&format!("{link}: bytes, in images"), "×", images, None);
@@ -43,18 +44,10 @@ fn spread(cluster: &Cluster, boards: u32) -> Duration {
     begin.elapsed()
 }
 
-/// Bytes that crossed each direction of each link so far.
-fn crossed(cluster: &Cluster) -> Vec<(String, u64)> {
-    let name = |port| match port {
-        PERSON => "person".to_owned(),
-        n => cluster.boards[n - 1].name.clone(),
-    };
-    let ports = cluster.fabric.ports();
-    let pairs = (0..ports).flat_map(|from| (0..ports).map(move |to| (from, to)));
-    pairs
-        .filter(|(from, to)| from != to)
-        .map(|(from, to)| {
-            (format!("{} → {}", name(from), name(to)), cluster.fabric.count(from, to).bytes)
-        })
-        .collect()
+/// What a port is called.
+fn name(cluster: &Cluster, port: usize) -> &str {
+    match port {
+        PERSON => "person",
+        n => &cluster.boards[n - 1].name,
+    }
 }
