@@ -4,16 +4,26 @@
 //! `cargo run --profile bench -p edge-tests --bin edge-bench -- [cluster] [--quick] [--out NAME]`,
 //! as root; `cluster` measures boards together, with `--only leaders|writes|agents|image` a part.
 //! EDGED_BIN_DIR names the directory of the binaries to measure.
+//!
+//! `edge-bench broker [--quick] [--out NAME]` compares our broker with Mosquitto; it needs neither
+//! root nor binaries.
 
 #[path = "../board/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod board;
+mod broker;
+#[path = "../bus/client.rs"]
+#[allow(dead_code)]
+mod client;
 mod cluster;
 mod footprint;
 #[path = "../lab/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod lab;
 mod peers;
+#[path = "../bus/pki.rs"]
+#[allow(dead_code)]
+mod pki;
 mod starts;
 mod table;
 
@@ -42,6 +52,14 @@ fn main() {
         let name = value("--out").unwrap_or_else(|| "cluster".into());
         finish(&table, &name, quick || only.is_some());
         return;
+    }
+    match args.get(1).map(String::as_str) {
+        Some("broker") => {
+            let name = value("--out").unwrap_or_else(|| "broker".into());
+            return finish(&broker::compare(quick), &name, quick);
+        }
+        Some("broker-alone") => return broker::alone(args[2].as_ref()),
+        _ => {}
     }
     let table = one_board(quick);
     finish(&table, &value("--out").unwrap_or_else(|| "one-board".into()), quick);

@@ -150,6 +150,7 @@ async fn servers_and_agents_hear_what_is_for_them() {
     b.bus.send("c", large.clone());
     assert_eq!(c.raft().await, ("b".into(), large));
     a.bus.lead("hint 1".into());
+    assert_eq!(a.hint().await, ("a".into(), "hint 1".into()));
     assert_eq!(b.hint().await, ("a".into(), "hint 1".into()));
     // An agent that comes later gets the hint, and is heard by every server.
     let mut agent = cluster.agent("n").await;

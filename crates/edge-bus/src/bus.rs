@@ -45,7 +45,7 @@ pub enum Incoming {
         /// Its beat.
         payload: Bytes,
     },
-    /// The leader's hint, retained by brokers: it may be old.
+    /// The leader's hint, retained by brokers: it may be old. The leader gets its own as well.
     Leader {
         /// The server that gave it.
         from: String,
@@ -78,6 +78,8 @@ pub(crate) struct Core {
     pub(crate) cluster: String,
     pub(crate) me: Me,
     pub(crate) topics: Topics,
+    /// Random number of this process.
+    pub(crate) session: u64,
     pub(crate) counts: Counts,
     pub(crate) sessions: Arc<SessionCounts>,
     pub(crate) connections: Arc<AtomicU32>,
@@ -247,6 +249,7 @@ impl Core {
             cluster: config.cluster.clone(),
             me: config.me.clone(),
             topics: Topics::new(&config.cluster),
+            session,
             counts: Counts::default(),
             sessions: Arc::default(),
             connections: Arc::default(),

@@ -262,7 +262,7 @@ async fn hold(
     };
     let why = tokio::select! {
         why = reading => why,
-        () = write(&mut writer, &inner.outbox, true) => "closed, or nothing could be written".to_owned(),
+        () = write(&mut writer, &inner.outbox, true) => "closed, or it takes nothing".to_owned(),
         () = pinging => "closed".to_owned(),
         () = moved => "the broker is no longer listed".to_owned(),
     };

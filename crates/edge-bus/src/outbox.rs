@@ -32,6 +32,8 @@ pub(crate) enum Put {
     Crowded,
     /// There was no room.
     Full,
+    /// Its receiver takes no packets of that size.
+    TooLarge,
     /// The connection has ended.
     Closed,
 }
@@ -103,11 +105,13 @@ impl Outbox {
         if state.closed.is_some() {
             return Put::Closed;
         }
+        if message.packet_size() > self.largest {
+            return Put::TooLarge;
+        }
         let all = self.shared.bytes.load(Ordering::Relaxed);
         if state.queue.len() >= MESSAGES
             || state.bytes + weight > BYTES
             || all + weight > self.shared.limit
-            || message.packet_size() > self.largest
         {
             return Put::Full;
         }
@@ -196,9 +200,10 @@ impl Outbox {
     }
 
     /// Waits until the queue is less than half full. Gives up, and marks the queue as lagging so
-    /// that nobody waits for it again before it has drained, when nothing leaves it for `still`.
+    /// that nobody waits for it again before it has drained, when nothing leaves it for `still`,
+    /// or when it stays half full for eight times that.
     pub(crate) async fn room(&self, still: std::time::Duration) {
-        let mut seen = None;
+        let (mut seen, begin) = (None, tokio::time::Instant::now());
         loop {
             let space = self.space.notified();
             tokio::pin!(space);
@@ -208,7 +213,7 @@ impl Outbox {
                 if state.closed.is_some() || state.lagging || !state.crowded() {
                     return;
                 }
-                if seen == Some(state.taken) {
+                if seen == Some(state.taken) || begin.elapsed() > still * 8 {
                     state.lagging = true;
                     return;
                 }

@@ -25,6 +25,9 @@ const SETTLE: Duration = Duration::from_millis(150);
 /// How long the caller may keep a notice waiting.
 const NOTICE: Duration = Duration::from_secs(1);
 
+/// Nodes whose last beat is remembered.
+const BEATS: usize = 2048;
+
 /// See the module.
 pub(crate) struct Receiver {
     core: Arc<Core>,
@@ -120,6 +123,8 @@ impl Receiver {
         match kind {
             Kind::Raft => self.raft(header, plain, now),
             Kind::Beat => self.beat(header.sender, plain),
+            // A hint of an earlier process of ours is nobody's.
+            Kind::Leader if own && header.session != core.session => {}
             Kind::Leader => self.leader(header.sender, plain, own).await,
             Kind::Gone if !own && !retained => self.will(header, &plain, broker, now).await,
             Kind::Gone => {}
@@ -141,16 +146,21 @@ impl Receiver {
         if payload.is_empty() || self.beats.get(&node) == Some(&payload) {
             return;
         }
+        if self.beats.len() >= BEATS {
+            self.beats.clear();
+        }
         self.beats.insert(node.clone(), payload.clone());
         self.give(Incoming::Beat { node, payload });
     }
 
     async fn leader(&mut self, from: String, payload: Bytes, own: bool) {
         let hint = (from, payload);
-        if own || self.hint.as_ref() == Some(&hint) {
+        if self.hint.as_ref() == Some(&hint) {
             return;
         }
-        self.core.forget_hint();
+        if !own {
+            self.core.forget_hint();
+        }
         self.hint = Some(hint.clone());
         let (from, payload) = hint;
         self.tell(Incoming::Leader { from, payload }).await;

@@ -158,7 +158,7 @@ impl Session {
         let message = Arc::new(Message { topic, payload, properties: None });
         match self.inner.outbox.put(&message, Manner { qos1, retain }) {
             Put::Taken | Put::Crowded => Ok(()),
-            Put::Full => Err(Refused::Full),
+            Put::Full | Put::TooLarge => Err(Refused::Full),
             Put::Closed => Err(Refused::Down),
         }
     }

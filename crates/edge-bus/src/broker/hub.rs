@@ -231,7 +231,7 @@ impl Hub {
                     routed.crowded.push(client.outbox.clone());
                 }
                 Put::Taken => routed.reached += 1,
-                Put::Full | Put::Closed => {}
+                Put::Full | Put::TooLarge | Put::Closed => {}
             }
         }
         routed
@@ -245,7 +245,8 @@ impl Hub {
                 self.counts.slow.one();
                 client.outbox.close(Reason::QuotaExceeded);
             }
-            Put::Full => self.counts.dropped.one(),
+            // MQTT: what is too large for a client is dropped as if it had been sent.
+            Put::Full | Put::TooLarge => self.counts.dropped.one(),
             Put::Closed => {}
         }
         put

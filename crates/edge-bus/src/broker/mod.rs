@@ -7,6 +7,8 @@ mod connection;
 mod hub;
 mod requests;
 mod retained;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

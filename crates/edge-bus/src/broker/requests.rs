@@ -17,8 +17,8 @@ use crate::outbox::{Outbox, Put};
 use crate::packet::{Manner, Message, properties_size};
 use crate::topics::{valid_filter, valid_topic};
 
-/// A receiver whose queue is half full is waited for while it makes progress; after this long
-/// without any it is waited for no more.
+/// A receiver whose queue is half full is waited for while it makes progress, but no longer than
+/// eight times this; after this long without any it is waited for no more.
 const STILL: Duration = Duration::from_millis(500);
 
 /// Bytes of the properties that are passed on.
@@ -118,7 +118,7 @@ impl Client {
                     self.hub.counts.delivered.one();
                     self.outbox.room(STILL).await;
                 }
-                Put::Full => self.hub.counts.dropped.one(),
+                Put::Full | Put::TooLarge => self.hub.counts.dropped.one(),
                 Put::Closed => break,
             }
         }
