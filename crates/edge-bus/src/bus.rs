@@ -90,6 +90,8 @@ pub(crate) struct Core {
     parts: AtomicU32,
     paths: Mutex<Paths>,
     presence: Mutex<Presence>,
+    /// Our last beat, said again on a new connection: the lost one may have taken it along.
+    last_beat: Mutex<Bytes>,
     /// Our hint while we lead.
     hint: Mutex<Option<Bytes>>,
 }
@@ -152,6 +154,7 @@ impl Bus {
         for path in paths {
             self.core.publish_beat(&path, &payload);
         }
+        *self.core.last_beat() = payload;
     }
 
     /// Publishes the leader's hint, which brokers retain until the next; it is said again to
@@ -260,6 +263,7 @@ impl Core {
             parts: AtomicU32::new(0),
             paths: Mutex::default(),
             presence: Mutex::default(),
+            last_beat: Mutex::default(),
             hint: Mutex::new(None),
         })
     }
@@ -274,6 +278,10 @@ impl Core {
 
     fn hint(&self) -> MutexGuard<'_, Option<Bytes>> {
         self.hint.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn last_beat(&self) -> MutexGuard<'_, Bytes> {
+        self.last_beat.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn publish(&self, path: &Path, topic: &str, sealed: Bytes, retain: bool) {
@@ -291,14 +299,15 @@ impl Core {
         self.publish(path, &topic, sealed, false);
     }
 
-    /// Says on a new connection that we are there: an empty beat.
+    /// Says on a new connection that we are there: the last beat, or an empty one.
     pub(crate) fn hello(&self, broker: &str) {
         let session = {
             let paths = self.paths();
             paths.sessions.get(broker).or_else(|| paths.sessions.values().next()).cloned()
         };
         if let Some(session) = session {
-            self.publish_beat(&Path::Remote(session), &[]);
+            let last = self.last_beat().clone();
+            self.publish_beat(&Path::Remote(session), &last);
         }
     }
 

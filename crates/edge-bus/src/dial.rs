@@ -18,7 +18,10 @@ use crate::url::ExternalBroker;
 
 /// Sent bytes that nobody confirms for this long end a connection: a pulled cable is noticed
 /// long before a keepalive would, yet WiFi's power-save pauses (1.3 s) are lived through.
-const UNCONFIRMED: Duration = Duration::from_secs(4);
+const UNCONFIRMED: Duration = Duration::from_secs(3);
+
+/// The same where another broker can be tried: whoever waits longer seems as dead as its broker.
+const UNCONFIRMED_OF_MANY: Duration = Duration::from_millis(800);
 
 /// A stream of bytes to a broker.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -76,14 +79,16 @@ impl fmt::Display for DialError {
 }
 
 /// Sets what every connection of the bus has: no delay, and an end to unconfirmed bytes.
-pub(crate) fn tune(stream: &TcpStream) {
+pub(crate) fn tune(stream: &TcpStream, others: bool) {
     let _ = stream.set_nodelay(true);
-    let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(UNCONFIRMED));
+    let limit = if others { UNCONFIRMED_OF_MANY } else { UNCONFIRMED };
+    let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(limit));
 }
 
-/// Connects.
+/// Connects; `others`: there are more brokers to try.
 pub(crate) async fn dial(
     target: &Target,
+    others: bool,
     tls: &watch::Receiver<Arc<TlsPair>>,
 ) -> Result<Box<dyn Stream>, DialError> {
     let (host, port) = match target {
@@ -96,7 +101,7 @@ pub(crate) async fn dial(
         Target::External(_) => None,
     };
     let stream = TcpStream::connect((host, port)).await.map_err(DialError::Connect)?;
-    tune(&stream);
+    tune(&stream, others);
     let Some(config) = config else { return Ok(Box::new(stream)) };
     let name = ServerName::try_from(host.to_owned());
     let name = name.map_err(|_| DialError::Name(host.into()))?;

@@ -9,8 +9,8 @@ use bytes::{Buf, Bytes, BytesMut};
 /// Bytes of a part at most.
 pub(crate) const PART: usize = 200 * 1024;
 
-/// Bytes of the largest message.
-pub(crate) const LARGEST: usize = 8 * 1024 * 1024;
+/// Bytes of the largest message: half of what a queue on its way holds.
+pub(crate) const LARGEST: usize = 4 * 1024 * 1024;
 
 /// Messages of one sender that may wait for parts.
 const OPEN_EACH: usize = 2;
@@ -189,7 +189,7 @@ mod tests {
             }
         }
         assert!(joiner.bytes <= WAITING, "{}", joiner.bytes);
-        assert!(joiner.open.len() <= 20 * OPEN_EACH && joiner.incomplete > 90);
+        assert!(joiner.open.len() <= 20 * OPEN_EACH && joiner.incomplete > 80);
         let later = now + 2 * PATIENCE;
         joiner.take("x", 1, parts(&large, 1)[0].clone(), later);
         assert_eq!(joiner.open.len(), 1);

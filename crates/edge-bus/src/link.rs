@@ -23,6 +23,9 @@ use crate::session::{Event, Inner, SessionConfig};
 /// From the first packet of TCP to the answer to SUBSCRIBE.
 const ESTABLISH: Duration = Duration::from_secs(4);
 
+/// The same where another broker can be tried.
+const ESTABLISH_OF_MANY: Duration = Duration::from_millis(1500);
+
 /// Publishes at QoS 1 that a broker may have under way towards us.
 const RECEIVE_MAXIMUM: u16 = 256;
 
@@ -63,9 +66,11 @@ pub(crate) async fn run(
         }
         let target = targets[at % targets.len()].clone();
         let number = config.connections.fetch_add(1, Ordering::Relaxed) + 1;
-        let established = timeout(ESTABLISH, establish(&config, &target, number)).await;
+        let others = targets.len() > 1;
+        let limit = if others { ESTABLISH_OF_MANY } else { ESTABLISH };
+        let established = timeout(limit, establish(&config, &target, others, number)).await;
         let established =
-            established.unwrap_or_else(|_| Err("no answer within four seconds".into()));
+            established.unwrap_or_else(|_| Err(format!("no answer within {limit:?}")));
         let why = match established {
             Ok(link) => {
                 (failed, told) = (0, false);
@@ -104,8 +109,13 @@ pub(crate) async fn run(
     }
 }
 
-async fn establish(config: &SessionConfig, target: &Target, number: u32) -> Result<Link, String> {
-    let stream = dial(target, &config.tls).await.map_err(|e| e.to_string())?;
+async fn establish(
+    config: &SessionConfig,
+    target: &Target,
+    others: bool,
+    number: u32,
+) -> Result<Link, String> {
+    let stream = dial(target, others, &config.tls).await.map_err(|e| e.to_string())?;
     let (mut reader, mut writer) = tokio::io::split(stream);
     let mut buffer = BytesMut::with_capacity(4096);
     // The codec writes a CONNECT right only into an empty buffer.

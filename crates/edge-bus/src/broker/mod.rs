@@ -128,7 +128,7 @@ async fn shake(
     hub: Arc<Hub>,
     permit: tokio::sync::OwnedSemaphorePermit,
 ) {
-    tune(&stream);
+    tune(&stream, false);
     let Ok(Ok(stream)) = timeout(connection::HELLO, acceptor.accept(stream)).await else {
         hub.counts.refused.one();
         return;
