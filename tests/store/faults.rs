@@ -1,12 +1,11 @@
 //! A disk that writes short, runs full, fails a write or fails a sync.
 
-use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use edge_store::{Disk, Expect, Options, ProposeError, RealDisk, Store};
+use edge_store::{Disk, DiskFile, Expect, Options, ProposeError, RealDisk, Store};
 
-use super::{Directory, pairs, put};
+use super::{Directory, pairs, put, small};
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Faults {
@@ -32,7 +31,7 @@ impl FaultyDisk {
 }
 
 impl Disk for FaultyDisk {
-    fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+    fn write_at(&self, file: &DiskFile, bytes: &[u8], offset: u64) -> io::Result<usize> {
         let mut faults = self.0.lock().unwrap();
         let mut count = bytes.len().min(faults.short.unwrap_or(usize::MAX));
         let spared = faults.spare_zeroes && bytes.iter().all(|byte| *byte == 0);
@@ -48,14 +47,14 @@ impl Disk for FaultyDisk {
         RealDisk.write_at(file, &bytes[..count], offset)
     }
 
-    fn sync(&self, file: &File) -> io::Result<()> {
+    fn sync(&self, file: &DiskFile) -> io::Result<()> {
         match self.0.lock().unwrap().sync {
             Some(error) => Err(io::Error::from_raw_os_error(error)),
             None => RealDisk.sync(file),
         }
     }
 
-    fn allocate(&self, file: &File, length: u64) -> io::Result<()> {
+    fn allocate(&self, file: &DiskFile, length: u64) -> io::Result<()> {
         match self.0.lock().unwrap().allocate {
             Some(error) => Err(io::Error::from_raw_os_error(error)),
             None => RealDisk.allocate(file, length),
@@ -65,7 +64,7 @@ impl Disk for FaultyDisk {
 
 fn open(dir: &Directory) -> (Store, Arc<FaultyDisk>) {
     let disk = Arc::new(FaultyDisk::default());
-    let options = Options { segment_bytes: 8 * 1024, disk: disk.clone() };
+    let options = Options { disk: disk.clone(), ..small() };
     (Store::open(&dir.0, options).unwrap(), disk)
 }
 

@@ -36,7 +36,7 @@ async fn readers_see_whole_commands_while_the_state_moves() {
             op("pair/b", value),
             op(&format!("large/{number}"), large.clone()),
         ];
-        let revision = store.propose(Command { ops }).await.unwrap().revision;
+        let revision = store.propose(Command { ops, term: None }).await.unwrap().revision;
         for key in ["pair/a", "pair/b"] {
             let event = watch.next().await.unwrap();
             assert_eq!((event.revision, &*event.key), (revision, key));

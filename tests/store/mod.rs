@@ -72,12 +72,14 @@ impl Drop for Directory {
 
 pub(crate) fn put(key: &str, value: &str, expect: Expect) -> Command {
     let value = Bytes::copy_from_slice(value.as_bytes());
-    Command { ops: vec![Op::Put { key: key.to_owned(), value, stamp: None, expect }] }
+    let ops = vec![Op::Put { key: key.to_owned(), value, stamp: None, expect }];
+    Command { ops, term: None }
 }
 
 pub(crate) fn delete(key: &str, expect: Expect) -> Command {
     let last = Bytes::from_static(b"last");
-    Command { ops: vec![Op::Delete { key: key.to_owned(), last, stamp: None, expect }] }
+    let ops = vec![Op::Delete { key: key.to_owned(), last, stamp: None, expect }];
+    Command { ops, term: None }
 }
 
 pub(crate) fn open(dir: &Directory) -> Store {

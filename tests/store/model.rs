@@ -80,7 +80,7 @@ impl Model {
             .collect();
         keys.sort();
         keys.dedup();
-        Command { ops: keys.into_iter().map(|key| self.op(random, key)).collect() }
+        Command { ops: keys.into_iter().map(|key| self.op(random, key)).collect(), term: None }
     }
 
     /// The first expectation that does not hold.
@@ -195,7 +195,7 @@ async fn the_store_does_what_the_model_does() {
             watchers.drain(..).for_each(|mut watcher| watcher.check(&model));
             store.close().await;
             store = Store::open(&dir.0, small()).unwrap();
-            assert_eq!(store.revision(), current, "step {step}");
+            assert!(store.revision() > current, "step {step}: the new term's first entry");
         }
     }
     watchers.into_iter().for_each(|mut watcher| watcher.check(&model));

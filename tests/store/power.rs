@@ -1,11 +1,10 @@
 //! Power cuts: from some write on, only some sectors reach the disk and nothing else does.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use edge_store::{Disk, Expect, Options, ProposeError, RealDisk, Store};
+use edge_store::{Disk, DiskFile, Expect, Options, ProposeError, RealDisk, Store};
 
 use super::{Directory, Random, pairs, put, small};
 
@@ -37,7 +36,7 @@ impl CutDisk {
 }
 
 impl Disk for CutDisk {
-    fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+    fn write_at(&self, file: &DiskFile, bytes: &[u8], offset: u64) -> io::Result<usize> {
         let Some(mut random) = self.call()? else { return RealDisk.write_at(file, bytes, offset) };
         // Sectors reach the disk in any order, or not at all.
         let kept = random.below(101);
@@ -49,14 +48,14 @@ impl Disk for CutDisk {
         Err(io::Error::from_raw_os_error(libc::EIO))
     }
 
-    fn sync(&self, file: &File) -> io::Result<()> {
+    fn sync(&self, file: &DiskFile) -> io::Result<()> {
         match self.call()? {
             None => RealDisk.sync(file),
             Some(_) => Err(io::Error::from_raw_os_error(libc::EIO)),
         }
     }
 
-    fn allocate(&self, file: &File, length: u64) -> io::Result<()> {
+    fn allocate(&self, file: &DiskFile, length: u64) -> io::Result<()> {
         match self.call()? {
             None => RealDisk.allocate(file, length),
             Some(_) => Err(io::Error::from_raw_os_error(libc::EIO)),

@@ -1,12 +1,11 @@
 //! What the flash is spared: one sync for many writers, and nothing at all at rest.
 
-use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edge_store::{Disk, Expect, Options, ProposeError, RealDisk, Store};
+use edge_store::{Disk, DiskFile, Expect, Options, ProposeError, RealDisk, Store};
 
 use super::{CHILD, Directory, all, child, name_of, open, put};
 
@@ -14,16 +13,16 @@ use super::{CHILD, Directory, all, child, name_of, open, put};
 struct SlowDisk;
 
 impl Disk for SlowDisk {
-    fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+    fn write_at(&self, file: &DiskFile, bytes: &[u8], offset: u64) -> io::Result<usize> {
         RealDisk.write_at(file, bytes, offset)
     }
 
-    fn sync(&self, file: &File) -> io::Result<()> {
+    fn sync(&self, file: &DiskFile) -> io::Result<()> {
         std::thread::sleep(Duration::from_millis(5));
         RealDisk.sync(file)
     }
 
-    fn allocate(&self, file: &File, length: u64) -> io::Result<()> {
+    fn allocate(&self, file: &DiskFile, length: u64) -> io::Result<()> {
         RealDisk.allocate(file, length)
     }
 }

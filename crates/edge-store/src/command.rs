@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use edge_core::consensus::Term;
 
 use crate::entry::Revision;
 use crate::error::ProposeError;
@@ -16,6 +17,8 @@ use crate::limits::{COMMAND_BYTES_MAX, COMMAND_OPS_MAX, KEY_BYTES_MAX, VALUE_BYT
 pub struct Command {
     /// The operations; no two may name the same key.
     pub ops: Vec<Op>,
+    /// The term that must have logged it: what a leader planned does not happen under another.
+    pub term: Option<Term>,
 }
 
 /// One operation on one key.
@@ -77,6 +80,7 @@ pub struct Applied {
     pub revision: Revision,
 }
 
+const VERSION: u8 = 1;
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
 const NO_STAMP: u32 = u32::MAX;
@@ -106,6 +110,11 @@ impl Command {
     /// The bytes it carries, keys included.
     pub(crate) fn weight(&self) -> usize {
         self.ops.iter().map(Op::parts).map(|parts| parts.key.len() + parts.bytes.len() + 32).sum()
+    }
+
+    /// Whether anything must hold for it to happen.
+    pub(crate) fn has_expectations(&self) -> bool {
+        self.ops.iter().any(|op| op.parts().expect != Expect::Any)
     }
 
     /// Refuses what may never reach the log.
@@ -142,8 +151,12 @@ impl Command {
         Ok(())
     }
 
-    /// Appends the log form: per operation its tag, expectation, stamp, key and bytes.
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+    /// The log form: version, term (0 for none), count; per operation its tag, expectation,
+    /// stamp, key and bytes.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.weight() + 16);
+        out.push(VERSION);
+        out.extend_from_slice(&self.term.unwrap_or(0).to_le_bytes());
         out.extend_from_slice(&(self.ops.len() as u32).to_le_bytes());
         for op in &self.ops {
             let parts = op.parts();
@@ -162,11 +175,16 @@ impl Command {
             out.extend_from_slice(parts.key.as_bytes());
             out.extend_from_slice(parts.bytes);
         }
+        out
     }
 
-    /// Reads the log form; `None` if it is not one that this version knows.
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Command> {
+    /// Reads the log form, sharing its bytes; `None` if it is not one that this version knows.
+    pub(crate) fn decode(bytes: &Bytes) -> Option<Command> {
         let mut input = Input(bytes);
+        if input.take(1)? != [VERSION] {
+            return None;
+        }
+        let term = Some(input.u64()?).filter(|term| *term != 0);
         let count = input.u32()? as usize;
         let mut ops = Vec::with_capacity(count.min(COMMAND_OPS_MAX));
         for _ in 0..count {
@@ -183,14 +201,14 @@ impl Command {
             let stamp = Some(input.u32()?).filter(|at| *at != NO_STAMP);
             let (key_len, value_len) = (input.u32()? as usize, input.u32()? as usize);
             let key = String::from_utf8(input.take(key_len)?.to_vec()).ok()?;
-            let value = Bytes::copy_from_slice(input.take(value_len)?);
+            let value = bytes.slice_ref(input.take(value_len)?);
             ops.push(match kind {
                 PUT => Op::Put { key, value, stamp, expect },
                 DELETE => Op::Delete { key, last: value, stamp, expect },
                 _ => return None,
             });
         }
-        input.0.is_empty().then_some(Command { ops })
+        input.0.is_empty().then_some(Command { ops, term })
     }
 }
 
@@ -247,18 +265,18 @@ mod tests {
                     expect: Expect::Present,
                 },
             ],
+            term: Some(9),
         };
-        let mut bytes = Vec::new();
-        command.encode(&mut bytes);
+        let bytes = Bytes::from(command.encode());
         assert_eq!(Command::decode(&bytes), Some(command));
         for cut in 0..bytes.len() {
-            assert_eq!(Command::decode(&bytes[..cut]), None, "cut at {cut}");
+            assert_eq!(Command::decode(&bytes.slice(..cut)), None, "cut at {cut}");
         }
     }
 
     #[test]
     fn what_breaks_a_limit_is_refused() {
-        let check = |ops| Command { ops }.check().map_err(|error| error.to_string());
+        let check = |ops| Command { ops, term: None }.check().map_err(|error| error.to_string());
         assert!(check(vec![]).unwrap_err().contains("0 operations"));
         assert!(check(vec![put("", b"", None, Expect::Any)]).unwrap_err().contains("empty"));
         let long = "k".repeat(KEY_BYTES_MAX + 1);

@@ -7,22 +7,41 @@
 //!
 //! - `command`: what can be asked of the state, and how it looks in the log;
 //! - `log`: segments, records, recovery after a power cut;
-//! - `machine`: the deterministic step from (state, command) to state, on an in-memory `overlay`;
+//! - `machine`: the deterministic step from (state, command) to state, on an in-memory `overlay`
+//!   over a `base`;
 //! - `history` and `watch`: the bounded past that watches and lists at a revision read;
-//! - `writer`: the one thread that writes, with group commit;
-//! - `snapshot`: the logical export that replication and backup use;
+//! - `mind`: the half of a member that decides, on `edge_core::consensus`; `replica`: the half
+//!   that waits for disks, with `hand`, which works on it; `brain` and `writer`: their threads, `event` what they say to each other;
+//! - `snapshot`: the logical export that replication and backup use; `install`: how one takes a
+//!   state's place, in a `home` of its own;
+//! - `open`, `force`: how log and state are brought together, and what is left to do when the
+//!   majority is lost;
 //! - `env`: LMDB, and the only `unsafe` of the crate.
 
+mod base;
+mod brain;
 mod command;
 mod entry;
 mod env;
 mod error;
+mod event;
+mod hand;
 mod history;
+mod home;
+mod install;
 mod limits;
 mod log;
 mod machine;
+mod mailbox;
+mod meta;
+mod mind;
+mod open;
 mod overlay;
 mod read;
+mod replica;
+mod shared;
+#[doc(hidden)]
+pub mod sim;
 mod snapshot;
 mod store;
 mod watch;
@@ -31,10 +50,11 @@ mod writer;
 pub use command::{Applied, Command, Expect, Op};
 pub use entry::{Change, Entry, Event, ListOptions, Listing, Revision, stamp};
 pub use error::{
-    Damage, Gone, OpenError, ProposeError, ReadError, SnapshotError, StateError, WatchEnd,
+    BarrierError, ChangeError, Damage, Gone, OpenError, ProposeError, ReadError, SnapshotError,
+    StateError, WatchEnd,
 };
+pub use install::restore;
 pub use limits::{HISTORY_BYTES_MAX, HISTORY_EVENTS_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
-pub use log::disk::{Disk, RealDisk};
-pub use snapshot::restore;
-pub use store::{Options, Stats, Store};
+pub use log::disk::{Disk, DiskFile, RealDisk};
+pub use store::{Founding, NoPeers, Options, Peers, Stats, Store};
 pub use watch::Watch;

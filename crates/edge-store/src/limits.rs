@@ -68,10 +68,29 @@ pub(crate) const MAP_BYTES_MAX: usize = 1024 * 1024 * 1024;
 #[cfg(not(target_pointer_width = "32"))]
 pub(crate) const MAP_BYTES_MAX: usize = 64 * 1024 * 1024 * 1024;
 
-/// The revision of a fresh store. "0" has a meaning of its own for Kubernetes' clients, so no
-/// list may ever carry it.
-pub(crate) const FIRST_REVISION: u64 = 1;
-
 /// How far revisions jump when an operator accepts the loss of log entries: their numbers may
 /// be known to clients, and are never given out again.
 pub(crate) const LOSS_GAP: u64 = 1_000_000;
+
+/// Messages from other members that wait for the brain; more are dropped, and sent again.
+pub(crate) const MESSAGES_MAX: usize = 1024;
+
+/// Bytes of such messages.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Reads, changes and hints that wait for the brain.
+pub(crate) const REQUESTS_MAX: usize = 4096;
+
+/// Entries on their way to log and state may hold so much; above, messages of other members are
+/// dropped until the disk has caught up.
+pub(crate) const BACKLOG_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// An applied entry waits for a commit when the overlay holds this much: followers can't refuse.
+pub(crate) const OVERLAY_BYTES_STALL: usize = 2 * OVERLAY_BYTES_HARD;
+
+/// A linearizable read fails after so many ticks.
+pub(crate) const READ_TICKS: u64 = 20;
+
+/// Room in a segment that proposals leave to elections, so that a full disk does not keep a
+/// restarted member from leading.
+pub(crate) const SLACK_BYTES: u64 = 16 * 1024;

@@ -5,20 +5,21 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::base::Found;
 use crate::entry::{Entry, ListOptions, Listing};
-use crate::env::Found;
 use crate::error::{ReadError, StateError};
-use crate::store::Shared;
+use crate::machine::Head;
+use crate::shared::Shared;
 
 /// Reads one key.
 pub(crate) fn get(shared: &Shared, key: &str) -> Result<Option<Entry>, ReadError> {
     let state = shared.read();
-    let env = state.env.clone().ok_or(ReadError::Closed)?;
+    let base = state.base.clone().ok_or(ReadError::Closed)?;
     if let Some(held) = state.machine.overlay.get(key) {
         return Ok(held.clone());
     }
     // Begun under the lock, so that no commit can come between.
-    let snapshot = env.read()?;
+    let snapshot = base.read()?;
     drop(state);
     Ok(snapshot.get(key)?.map(|(revision, value)| Entry {
         key: Arc::from(key),
@@ -35,8 +36,8 @@ pub(crate) fn list(
 ) -> Result<Listing, ReadError> {
     let after = options.after.as_deref();
     let state = shared.read();
-    let env = state.env.clone().ok_or(ReadError::Closed)?;
-    let (current, oldest) = (state.machine.applied, state.machine.history.floor());
+    let base = state.base.clone().ok_or(ReadError::Closed)?;
+    let (current, oldest) = (state.machine.revision(), state.machine.history.floor());
     let revision = options.at.unwrap_or(current);
     if revision > current {
         return Err(ReadError::Future { at: revision, current });
@@ -48,7 +49,7 @@ pub(crate) fn list(
     if revision < current {
         changed.extend(state.machine.history.undo(revision, prefix, after));
     }
-    let snapshot = env.read()?;
+    let snapshot = base.read()?;
     drop(state);
     let limit = if options.limit == 0 { usize::MAX } else { options.limit };
     let mut entries = Vec::new();
@@ -73,16 +74,16 @@ pub(crate) fn list(
 /// Calls `each` for every entry of the newest revision, which it answers.
 pub(crate) fn visit<E: From<ReadError>>(
     shared: &Shared,
-    mut begin: impl FnMut(u64) -> Result<(), E>,
+    mut begin: impl FnMut(&Head) -> Result<(), E>,
     mut each: impl FnMut(&str, u64, &[u8]) -> Result<(), E>,
 ) -> Result<u64, E> {
     let state = shared.read();
-    let env = state.env.clone().ok_or(ReadError::Closed)?;
-    let revision = state.machine.applied;
+    let base = state.base.clone().ok_or(ReadError::Closed)?;
+    let head = state.machine.head.clone();
     let changed = state.machine.overlay.range("", None);
-    let snapshot = env.read().map_err(ReadError::State)?;
+    let snapshot = base.read().map_err(ReadError::State)?;
     drop(state);
-    begin(revision)?;
+    begin(&head)?;
     let committed = snapshot.scan("", None).map_err(ReadError::State)?.peekable();
     for item in (Merge { committed, changed: changed.into_iter().peekable() }) {
         match item.map_err(ReadError::State)? {
@@ -90,7 +91,7 @@ pub(crate) fn visit<E: From<ReadError>>(
             Item::Committed(key, revision, value) => each(key, revision, value)?,
         }
     }
-    Ok(revision)
+    Ok(head.index)
 }
 
 enum Item<'s> {

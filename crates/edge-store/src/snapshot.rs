@@ -1,29 +1,27 @@
 //! The logical export: keys and values as records with checksums, for replication and backup.
 //! LMDB files move neither between word sizes nor between page sizes; this does.
 //!
-//! `edgesnp1`, revision; per key its lengths, revision, bytes and their CRC32; then an end mark
-//! with the number of keys and the CRC32 of everything before. Numbers are little-endian.
+//! `edgesnp2`, index, term, the members, the CRC32 of these; per key its lengths, revision, bytes
+//! and their CRC32; then an end mark with the number of keys and the CRC32 of everything before.
+//! Numbers are little-endian.
 
-use std::fs;
 use std::io::{self, Read, Write};
-use std::path::Path;
-use std::sync::Arc;
+
+use edge_core::consensus::Members;
 
 use crate::entry::Revision;
-use crate::env::{Env, Lock, sync_dir};
-use crate::error::{OpenError, SnapshotError};
-use crate::limits::{KEY_BYTES_MAX, OVERLAY_BYTES_SOFT, SEGMENT_BYTES, VALUE_BYTES_MAX};
-use crate::log::disk::RealDisk;
-use crate::log::{Log, LogConfig};
+use crate::error::SnapshotError;
+use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::machine::Head;
 use crate::read;
-use crate::store::{Shared, fresh_id};
+use crate::shared::Shared;
 
-const MAGIC: &[u8; 8] = b"edgesnp1";
-/// Lies in a directory while it is restored into.
-pub(crate) const UNFINISHED: &str = "restoring";
+const MAGIC: &[u8; 8] = b"edgesnp2";
 const END: u32 = u32::MAX;
 /// A stamped revision may make a stored value a little longer than a proposed one.
 const STAMP_MAX: usize = 20;
+/// Sixty-four members with long names and addresses fit.
+const MEMBERS_BYTES_MAX: usize = 64 * 1024;
 
 /// Writes the newest revision of everything.
 pub(crate) fn write(shared: &Shared, out: &mut dyn Write) -> Result<Revision, SnapshotError> {
@@ -31,10 +29,16 @@ pub(crate) fn write(shared: &Shared, out: &mut dyn Write) -> Result<Revision, Sn
     let mut count = 0u64;
     let revision = read::visit(
         shared,
-        |revision| {
+        |head| {
             let mut out = out.borrow_mut();
             out.put(MAGIC)?;
-            out.put(&revision.to_le_bytes())
+            let members = head.members.encode();
+            let mut bytes = head.index.to_le_bytes().to_vec();
+            bytes.extend_from_slice(&head.term.to_le_bytes());
+            bytes.extend_from_slice(&(members.len() as u32).to_le_bytes());
+            bytes.extend_from_slice(&members);
+            out.put(&bytes)?;
+            out.put(&record_sum(&bytes, &[]).to_le_bytes())
         },
         |key, revision, value| {
             let mut out = out.borrow_mut();
@@ -58,49 +62,6 @@ pub(crate) fn write(shared: &Shared, out: &mut dyn Write) -> Result<Revision, Sn
     Ok(revision)
 }
 
-/// Makes a store in the empty or absent directory `dir` from a snapshot, and answers its revision.
-/// What is left of an interrupted restore does not open.
-pub fn restore(dir: &Path, input: &mut dyn Read) -> Result<Revision, SnapshotError> {
-    let target = SnapshotError::Target;
-    let log_dir = dir.join("log");
-    fs::create_dir_all(dir).map_err(OpenError::io("creating", dir)).map_err(target)?;
-    let mut listing = fs::read_dir(dir).map_err(OpenError::io("listing", dir)).map_err(target)?;
-    if listing.next().is_some() {
-        let why = "not empty; restore into an empty directory".to_owned();
-        return Err(target(OpenError::Foreign { path: dir.to_owned(), why }));
-    }
-    let marker = dir.join(UNFINISHED);
-    fs::write(&marker, b"").map_err(OpenError::io("creating", &marker)).map_err(target)?;
-    fs::create_dir(&log_dir).map_err(OpenError::io("creating", &log_dir)).map_err(target)?;
-    let lock = Lock::take(dir).map_err(target)?;
-    let env = Env::open(dir, lock).map_err(target)?;
-    let failed = |error| SnapshotError::Target(OpenError::State(error));
-    let id = fresh_id().map_err(target)?;
-    let mut reader = Reader { inner: input, sum: crc32fast::Hasher::new(), offset: 0 };
-    if reader.take(MAGIC.len())? != MAGIC {
-        return Err(reader.corrupt("it does not begin as a snapshot does"));
-    }
-    let revision = reader.u64()?;
-    let (mut entries, mut bytes, mut count) = (Vec::new(), 0, 0);
-    while let Some((key, at, value)) = reader.record(revision)? {
-        bytes += key.len() + value.len();
-        count += 1;
-        entries.push((key, at, value));
-        if bytes >= OVERLAY_BYTES_SOFT {
-            env.fill(&entries).map_err(failed)?;
-            (entries, bytes) = (Vec::new(), 0);
-        }
-    }
-    reader.end(count)?;
-    env.fill(&entries).map_err(failed)?;
-    env.initialise(id, revision).map_err(target)?;
-    let config = LogConfig { dir: log_dir, disk: Arc::new(RealDisk), segment_bytes: SEGMENT_BYTES };
-    Log::create(config, id, revision + 1).map_err(target)?;
-    fs::remove_file(&marker).map_err(OpenError::io("removing", &marker)).map_err(target)?;
-    sync_dir(dir).map_err(target)?;
-    Ok(revision)
-}
-
 fn record_sum(head: &[u8], value: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(head);
@@ -120,13 +81,58 @@ impl Summed<'_> {
     }
 }
 
-struct Reader<'a> {
+/// One object of a snapshot: key, revision and value.
+pub(crate) type Record = (String, Revision, Vec<u8>);
+
+/// Reads a snapshot, and believes nothing that its checksums do not prove.
+pub(crate) struct Reader<'a> {
     inner: &'a mut dyn Read,
     sum: crc32fast::Hasher,
     offset: u64,
+    count: u64,
+    newest: Revision,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    /// Reads what the snapshot is of.
+    pub(crate) fn begin(inner: &'a mut dyn Read) -> Result<(Reader<'a>, Head), SnapshotError> {
+        let sum = crc32fast::Hasher::new();
+        let mut reader = Reader { inner, sum, offset: 0, count: 0, newest: 0 };
+        if reader.take(MAGIC.len())? != MAGIC {
+            return Err(reader.corrupt("it does not begin as a snapshot of this version does"));
+        }
+        let mut bytes = reader.take(20)?;
+        let number = |at: usize| {
+            bytes[at..].first_chunk::<8>().map_or(0, |number| u64::from_le_bytes(*number))
+        };
+        let (index, term) = (number(0), number(8));
+        let length = u32::from_le_bytes([bytes[16], bytes[17], bytes[18], bytes[19]]) as usize;
+        if length > MEMBERS_BYTES_MAX {
+            return Err(reader.corrupt("a list of members that can't be"));
+        }
+        let members = reader.take(length)?;
+        bytes.extend_from_slice(&members);
+        if reader.u32()? != record_sum(&bytes, &[]) {
+            return Err(reader.corrupt("a head that changed"));
+        }
+        let Some(members) = Members::decode(&members) else {
+            return Err(reader.corrupt("a list of members that this version does not know"));
+        };
+        reader.newest = index;
+        Ok((reader, Head { index, term, members }))
+    }
+
+    /// The next record; `None` at the end, which proves that everything was there.
+    pub(crate) fn next(&mut self) -> Result<Option<Record>, SnapshotError> {
+        match self.record()? {
+            Some(record) => {
+                self.count += 1;
+                Ok(Some(record))
+            }
+            None => self.end().map(|()| None),
+        }
+    }
+
     fn take(&mut self, count: usize) -> Result<Vec<u8>, SnapshotError> {
         let mut bytes = vec![0; count];
         self.inner.read_exact(&mut bytes).map_err(|error| match error.kind() {
@@ -148,10 +154,7 @@ impl Reader<'_> {
         Ok(u64::from(high) << 32 | u64::from(low))
     }
 
-    fn record(
-        &mut self,
-        newest: Revision,
-    ) -> Result<Option<(String, Revision, Vec<u8>)>, SnapshotError> {
+    fn record(&mut self) -> Result<Option<Record>, SnapshotError> {
         let key_length = self.u32()?;
         if key_length == END {
             return Ok(None);
@@ -160,7 +163,7 @@ impl Reader<'_> {
         let (key_length, value_length) = (key_length as usize, value_length as usize);
         if !(1..=KEY_BYTES_MAX).contains(&key_length)
             || value_length > VALUE_BYTES_MAX + STAMP_MAX
-            || revision > newest
+            || revision > self.newest
         {
             return Err(self.corrupt("a record that can't be"));
         }
@@ -176,8 +179,8 @@ impl Reader<'_> {
         Ok(Some((key, revision, value)))
     }
 
-    fn end(&mut self, count: u64) -> Result<(), SnapshotError> {
-        if self.u64()? != count {
+    fn end(&mut self) -> Result<(), SnapshotError> {
+        if self.u64()? != self.count {
             return Err(self.corrupt("not as many records as it says"));
         }
         let sum = self.sum.clone().finalize();

@@ -1,28 +1,69 @@
-//! The handle that everybody holds: opening, closing, proposing, and what the parts share.
+//! The handle that everybody holds: opening, closing, proposing, reading.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
+use bytes::Bytes;
+use edge_core::consensus::{Change, Index, MemberId, MemberInfo, Refusal, Standing, Tuning};
 use tokio::sync::{Semaphore, oneshot, watch};
 
+use crate::brain::Engine;
 use crate::command::{Applied, Command};
 use crate::entry::{Entry, ListOptions, Listing, Revision};
-use crate::env::{Env, Lock};
-use crate::error::{Gone, OpenError, ProposeError, ReadError, SnapshotError};
+use crate::error::{
+    BarrierError, ChangeError, Gone, OpenError, ProposeError, ReadError, SnapshotError,
+};
+use crate::event::{Event, Proposal};
+use crate::hand::Hand;
+use crate::home::Home;
+use crate::install;
 use crate::limits::{
-    FIRST_REVISION, LOSS_GAP, PROPOSAL_BYTES_MAX, PROPOSAL_OVERHEAD, PROPOSALS_MAX, SEGMENT_BYTES,
+    PROPOSAL_BYTES_MAX, PROPOSAL_OVERHEAD, PROPOSALS_MAX, SEGMENT_BYTES, SLACK_BYTES,
 };
 use crate::log::disk::{Disk, RealDisk};
-use crate::log::{self, Counters, Log, LogConfig, LogEntry, Recovery};
-use crate::machine::Machine;
+use crate::log::{Counters, LogConfig};
+use crate::machine::Verdict;
+use crate::mind::{Begin, Mind};
+use crate::open::{Opener, open};
 use crate::watch::Watch;
-use crate::writer::{Message, Proposal, Writer};
+use crate::writer::Writer;
 use crate::{read, snapshot};
+
+/// The way to the other members.
+pub trait Peers: Send + Sync {
+    /// Sends a message; never waits. What is lost is sent again by whoever needs it.
+    fn send(&self, to: MemberId, message: Bytes);
+
+    /// A snapshot of `from`'s state, of revision `at` or later. Blocks; on a thread of its own.
+    fn fetch(&self, from: MemberId, at: Index) -> Result<Box<dyn Read + Send>, String>;
+}
+
+/// Nobody.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoPeers;
+
+impl Peers for NoPeers {
+    fn send(&self, _to: MemberId, _message: Bytes) {}
+
+    fn fetch(&self, _from: MemberId, _at: Index) -> Result<Box<dyn Read + Send>, String> {
+        Err("this server has no others".to_owned())
+    }
+}
+
+/// What a fresh directory becomes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Founding {
+    /// A cluster of its own.
+    #[default]
+    Found,
+    /// An empty member, which waits for a leader to fill it.
+    Join,
+}
 
 /// How a store is kept.
 #[derive(Clone)]
@@ -31,11 +72,30 @@ pub struct Options {
     pub segment_bytes: u64,
     /// What makes the log durable.
     pub disk: Arc<dyn Disk>,
+    /// Who this member is. A directory belongs to one member for ever.
+    pub me: MemberInfo,
+    /// What a fresh directory becomes.
+    pub founding: Founding,
+    /// The way to the other members.
+    pub peers: Arc<dyn Peers>,
+    /// The cluster's timing.
+    pub tuning: Tuning,
+    /// Decides when this member stands for election; each member's should differ.
+    pub seed: u64,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { segment_bytes: SEGMENT_BYTES, disk: Arc::new(RealDisk) }
+        let (name, api, broker) = ("lone".to_owned(), String::new(), String::new());
+        Options {
+            segment_bytes: SEGMENT_BYTES,
+            disk: Arc::new(RealDisk),
+            me: MemberInfo { id: 1, name, api, broker },
+            founding: Founding::Found,
+            peers: Arc::new(NoPeers),
+            tuning: Tuning::default(),
+            seed: 1,
+        }
     }
 }
 
@@ -56,9 +116,6 @@ pub struct Stats {
     pub overlay_bytes: u64,
 }
 
-/// Places in the writer's channel that proposals leave to a commit's end and to closers.
-const SPARE_SLOTS: usize = 8;
-
 /// A store; clones are handles on the same one.
 #[derive(Clone)]
 pub struct Store {
@@ -66,136 +123,208 @@ pub struct Store {
 }
 
 struct Inner {
-    shared: Arc<Shared>,
-    sender: Mutex<Option<SyncSender<Message>>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    engine: Arc<Engine>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     waiting: Arc<Semaphore>,
     waiting_bytes: Arc<Semaphore>,
     counters: Arc<Counters>,
-}
-
-/// What readers, watchers and the writer share.
-pub(crate) struct Shared {
-    pub(crate) state: RwLock<State>,
-    /// Wakes watchers; true once the store is closed.
-    pub(crate) signal: watch::Sender<bool>,
-    pub(crate) dir: PathBuf,
-}
-
-/// The machine, and LMDB while the store is open.
-pub(crate) struct State {
-    pub(crate) machine: Machine,
-    pub(crate) env: Option<Arc<Env>>,
-    pub(crate) commits: u64,
-}
-
-impl Shared {
-    pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, State> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Lets go of the files and ends every watch.
-    pub(crate) fn shut(&self) {
-        self.write().env = None;
-        self.signal.send_replace(true);
-    }
+    standing: watch::Receiver<Arc<Standing>>,
 }
 
 impl Store {
-    /// Opens the store in `dir`, or makes one; blocks while it reads the log back.
+    /// Opens the store in `dir`, or makes one; blocks while it reads the log back. A lone member
+    /// leads when this returns, unless its disk has no room for that.
     pub fn open(dir: &Path, options: Options) -> Result<Store, OpenError> {
-        let log_dir = dir.join("log");
-        std::fs::create_dir_all(&log_dir).map_err(OpenError::io("creating", &log_dir))?;
-        let lock = Lock::take(dir)?;
-        if dir.join(snapshot::UNFINISHED).exists() {
+        let home = Home::take(dir)?;
+        if dir.join(install::UNFINISHED).exists() {
             let why = "an unfinished restore; empty the directory and restore again".to_owned();
             return Err(OpenError::Foreign { path: dir.to_owned(), why });
         }
-        let config =
-            LogConfig { dir: log_dir, disk: options.disk, segment_bytes: options.segment_bytes };
-        let env = Arc::new(Env::open(dir, lock)?);
-        let (log, machine) = recover(&env, config)?;
-        let shared = Arc::new(Shared {
-            state: RwLock::new(State { machine, env: Some(env.clone()), commits: 0 }),
-            signal: watch::Sender::new(false),
+        let Options { segment_bytes, disk, me, founding, peers, tuning, seed } = options;
+        let config = LogConfig { dir: home.log(), disk, segment_bytes };
+        let id = me.id;
+        let opener = Opener { me, founding, config, fresh: fresh_id()? };
+        let (replica, start) = open(home.clone(), &opener)?;
+        let (shared, counters) = (replica.shared.clone(), replica.log.counters.clone());
+        let hand = Hand::new(replica);
+        let begin = Begin {
+            me: id,
+            tuning,
+            seed,
+            slack: SLACK_BYTES.min(segment_bytes / 8),
+            status: hand.status(),
             dir: dir.to_owned(),
-        });
-        let (sender, receiver) = sync_channel(PROPOSALS_MAX);
-        let counters = log.counters.clone();
-        let writer = Writer::new(shared.clone(), env, log, sender.clone());
-        let thread = std::thread::Builder::new()
-            .name("store".to_owned())
-            .spawn(move || writer.run(&receiver))
-            .map_err(OpenError::io("starting the writer of", dir))?;
+        };
+        let mind = Mind::new(begin, start)
+            .map_err(|error| OpenError::Foreign { path: dir.to_owned(), why: error.to_string() })?;
+        let tick = Duration::from_millis(tuning.tick_ms);
+        let engine = Arc::new(Engine::new(mind, shared, peers, home, tick));
+        let mut writer = Writer::new(engine.clone(), hand);
+        engine.pump([]);
+        writer.settle();
+        let standing = engine.standing.subscribe();
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(work)
+                .map_err(OpenError::io("starting a thread of", dir))
+        };
+        let brain = engine.clone();
+        let threads = vec![
+            spawn("store", Box::new(move || writer.run()))?,
+            spawn("store-brain", Box::new(move || brain.run()))?,
+        ];
         Ok(Store {
             inner: Arc::new(Inner {
-                shared,
-                sender: Mutex::new(Some(sender)),
-                thread: Mutex::new(Some(thread)),
-                waiting: Arc::new(Semaphore::new(PROPOSALS_MAX - SPARE_SLOTS)),
+                engine,
+                threads: Mutex::new(threads),
+                waiting: Arc::new(Semaphore::new(PROPOSALS_MAX)),
                 waiting_bytes: Arc::new(Semaphore::new(PROPOSAL_BYTES_MAX)),
                 counters,
+                standing,
             }),
         })
     }
 
-    /// Asks for a command; answers once it is durable and applied, or did not happen.
+    /// Asks for a command; answers once it is durable with a majority and applied here, or did
+    /// not happen, or its outcome can't be known.
     ///
     /// A caller that stops waiting does not take the command back.
     pub async fn propose(&self, command: Command) -> Result<Applied, ProposeError> {
         command.check()?;
+        if let Some(conflict) = self.certain_conflict(&command)? {
+            return Err(conflict);
+        }
         let size = (command.weight() + PROPOSAL_OVERHEAD) as u32;
         let closed = |_| ProposeError::Closed;
         let bytes = self.inner.waiting_bytes.clone().acquire_many_owned(size).await;
         let bytes = bytes.map_err(closed)?;
         let turn = self.inner.waiting.clone().acquire_owned().await.map_err(closed)?;
         let (answer, answered) = oneshot::channel();
-        self.inner.send(Message::Propose(Proposal { command, answer, _held: (turn, bytes) }))?;
-        answered.await.unwrap_or(Err(ProposeError::Closed))
+        let (data, held) = (Bytes::from(command.encode()), Some((turn, bytes)));
+        let proposal = Proposal { command, data, answer, _held: held };
+        self.inner.engine.tell(Event::Propose(proposal));
+        answered.await.unwrap_or(Err(ProposeError::Unknown))
+    }
+
+    /// What certainly conflicts spares the log an entry. Only where this member is alone is its
+    /// own state the newest; elsewhere the log decides.
+    fn certain_conflict(&self, command: &Command) -> Result<Option<ProposeError>, ProposeError> {
+        let shared = &self.inner.engine.shared;
+        if !shared.alone.load(Ordering::SeqCst) || !command.has_expectations() {
+            return Ok(None);
+        }
+        let state = shared.read();
+        let Some(base) = state.base.clone() else { return Err(ProposeError::Closed) };
+        match state.machine.judge(&base, command) {
+            Ok(Verdict::Conflict { key, found }) => Ok(Some(ProposeError::Conflict { key, found })),
+            Ok(Verdict::Holds(_)) => Ok(None),
+            Err(error) => {
+                Err(ProposeError::Broken { detail: format!("judging a command: {error}") })
+            }
+        }
+    }
+
+    /// Hands a message of another member over; never waits, and drops it when too many do.
+    pub fn deliver(&self, from: MemberId, message: Bytes) {
+        self.inner.engine.deliver(from, message);
+    }
+
+    /// Where this member stands, always the newest.
+    pub fn standing(&self) -> watch::Receiver<Arc<Standing>> {
+        self.inner.standing.clone()
+    }
+
+    /// A linearizable read point: whatever was acknowledged anywhere before the call is visible
+    /// here when it returns. Fails within about two seconds if no leader confirms.
+    pub async fn barrier(&self) -> Result<Revision, BarrierError> {
+        if self.inner.engine.shared.alone.load(Ordering::SeqCst) {
+            return Ok(self.revision());
+        }
+        let (answer, answered) = oneshot::channel();
+        if self.inner.engine.request(Event::Barrier(answer)).is_err() {
+            return Err(BarrierError::Timeout);
+        }
+        answered.await.unwrap_or(Err(BarrierError::Closed))
+    }
+
+    /// Changes the members; only the leader can. Answers when the change is applied here.
+    pub async fn change(&self, change: Change) -> Result<(), ChangeError> {
+        self.ask(|answer| Event::Change { change, answer }).await
+    }
+
+    /// Has another member lead: this one, or the one that has most of the log. Answers when this
+    /// member does not lead any more.
+    pub async fn transfer(&self, to: Option<MemberId>) -> Result<(), ChangeError> {
+        self.ask(|answer| Event::Transfer { to, answer }).await
+    }
+
+    async fn ask(
+        &self,
+        event: impl FnOnce(oneshot::Sender<Result<(), ChangeError>>) -> Event,
+    ) -> Result<(), ChangeError> {
+        let (answer, answered) = oneshot::channel();
+        if self.inner.engine.request(event(answer)).is_err() {
+            return Err(ChangeError::Refused(Refusal::Busy));
+        }
+        answered.await.unwrap_or(Err(ChangeError::Closed))
+    }
+
+    /// Two brokers saw this member's last will: if it leads, its heirs need not wait.
+    pub fn gone(&self, member: MemberId) {
+        // With so much waiting, a hint more or less makes no difference.
+        let _ = self.inner.engine.request(Event::Gone(member));
+    }
+
+    /// What was last sent to this member did not arrive.
+    pub fn unreachable(&self, member: MemberId) {
+        // As above.
+        let _ = self.inner.engine.request(Event::Unreachable(member));
+    }
+
+    /// A member has fetched its snapshot from here, or failed to.
+    pub fn snapshot_sent(&self, to: MemberId, ok: bool) {
+        self.inner.engine.tell(Event::SnapshotSent { to, ok });
     }
 
     /// Reads one key.
     pub fn get(&self, key: &str) -> Result<Option<Entry>, ReadError> {
-        read::get(&self.inner.shared, key)
+        read::get(&self.inner.engine.shared, key)
     }
 
     /// Lists the keys that begin with `prefix`.
     pub fn list(&self, prefix: &str, options: ListOptions) -> Result<Listing, ReadError> {
-        read::list(&self.inner.shared, prefix, &options)
+        read::list(&self.inner.engine.shared, prefix, &options)
     }
 
     /// Watches the keys that begin with `prefix`: every event after `from`, each once, in order.
     pub fn watch(&self, prefix: &str, from: Revision) -> Result<Watch, Gone> {
-        Watch::begin(self.inner.shared.clone(), prefix, from)
+        Watch::begin(self.inner.engine.shared.clone(), prefix, from)
     }
 
     /// The newest revision.
     pub fn revision(&self) -> Revision {
-        self.inner.shared.read().machine.applied
+        self.inner.engine.shared.read().machine.revision()
     }
 
     /// Forgets the history up to `revision`: older watches and lists are told to begin again.
     pub fn compact(&self, revision: Revision) {
-        let mut state = self.inner.shared.write();
-        let revision = revision.min(state.machine.applied);
+        let mut state = self.inner.engine.shared.write();
+        let revision = revision.min(state.machine.revision());
         state.machine.history.forget(revision);
     }
 
     /// Writes every key and value as of one revision, checksummed and independent of the board,
     /// and answers that revision. Blocks; give it a fast writer.
     pub fn snapshot(&self, out: &mut dyn Write) -> Result<Revision, SnapshotError> {
-        snapshot::write(&self.inner.shared, out)
+        snapshot::write(&self.inner.engine.shared, out)
     }
 
     /// What the store has done and holds.
     pub fn stats(&self) -> Stats {
-        let state = self.inner.shared.read();
+        let state = self.inner.engine.shared.read();
         Stats {
-            revision: state.machine.applied,
+            revision: state.machine.revision(),
             oldest: state.machine.history.floor(),
             log_bytes: self.inner.counters.bytes.load(Ordering::Relaxed),
             log_syncs: self.inner.counters.syncs.load(Ordering::Relaxed),
@@ -207,113 +336,28 @@ impl Store {
     /// Answers what was proposed, ends all watches and lets go of the directory.
     pub async fn close(&self) {
         let (done, finished) = oneshot::channel();
-        if self.inner.send(Message::Close(done)).is_ok() {
-            // An error means that the writer has ended already.
-            let _ = finished.await;
-        }
+        self.inner.engine.tell(Event::Close(done));
+        // An error means that the threads have ended already.
+        let _ = finished.await;
         self.inner.waiting.close();
         self.inner.waiting_bytes.close();
-        self.inner.lock_sender().take();
-    }
-}
-
-impl Inner {
-    fn lock_sender(&self) -> std::sync::MutexGuard<'_, Option<SyncSender<Message>>> {
-        self.sender.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Never blocks: the semaphores leave room in the channel.
-    fn send(&self, message: Message) -> Result<(), ProposeError> {
-        match &*self.lock_sender() {
-            Some(sender) => sender.try_send(message).map_err(|_| ProposeError::Closed),
-            None => Err(ProposeError::Closed),
-        }
+        self.inner.engine.end();
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if let Some(sender) = self.lock_sender().take() {
-            // An error means that the writer has ended already.
-            let _ = sender.send(Message::Close(oneshot::channel().0));
-        }
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
-            tracing::error!("store: the writer thread died");
-        }
-        self.shared.shut();
-    }
-}
-
-/// Brings log and state together: a fresh store, the tail replayed, or a clear refusal.
-fn recover(env: &Env, config: LogConfig) -> Result<(Log, Machine), OpenError> {
-    let (applied, id) = {
-        let snapshot = env.read()?;
-        (snapshot.applied()?, snapshot.store_id()?)
-    };
-    let (applied, id) = match (applied, id) {
-        (Some(applied), Some(id)) => (applied, id),
-        _ => return begin(env, config),
-    };
-    match Log::recover(config.clone(), id, applied)? {
-        Recovery::Absent => Err(foreign(
-            &config,
-            "the log is missing beside a state; put it back, or empty the whole directory and \
-             restore a snapshot",
-        )),
-        Recovery::Whole(log, entries) => Ok((log, replay(env, applied, entries)?)),
-        Recovery::Damaged(damage, entries, highest) => {
-            if !damage.consent.exists() {
-                return Err(OpenError::Damaged(damage));
+        self.engine.tell(Event::Close(oneshot::channel().0));
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("store: one of its threads died");
             }
-            tracing::warn!("store: going on without what was lost, as asked: {damage}");
-            let mut machine = replay(env, applied, entries)?;
-            let applied = machine.applied.max(highest) + LOSS_GAP;
-            env.commit(&machine.overlay.freeze(), applied)?;
-            let log = Log::create(config.clone(), id, applied + 1)?;
-            log::set_aside(&config.dir, applied + 1, &damage.consent)?;
-            Ok((log, Machine::new(applied)))
         }
+        self.engine.end();
+        self.engine.shared.shut();
     }
-}
-
-/// A fresh directory, or one whose first start was cut short.
-fn begin(env: &Env, config: LogConfig) -> Result<(Log, Machine), OpenError> {
-    let id = match Log::identify(&config.dir)? {
-        None => {
-            let id = fresh_id()?;
-            Log::create(config.clone(), id, FIRST_REVISION + 1)?;
-            id
-        }
-        Some((id, first)) if first == FIRST_REVISION + 1 => id,
-        Some(_) => {
-            let why = "the state is missing behind a log; put it back, or empty the whole \
-                       directory and restore a snapshot";
-            return Err(foreign(&config, why));
-        }
-    };
-    env.initialise(id, FIRST_REVISION)?;
-    match Log::recover(config.clone(), id, FIRST_REVISION)? {
-        Recovery::Whole(log, entries) => Ok((log, replay(env, FIRST_REVISION, entries)?)),
-        Recovery::Damaged(damage, ..) => Err(OpenError::Damaged(damage)),
-        Recovery::Absent => Err(foreign(&config, "the log vanished while it was opened")),
-    }
-}
-
-fn replay(env: &Env, applied: Revision, entries: Vec<LogEntry>) -> Result<Machine, OpenError> {
-    let mut machine = Machine::new(applied);
-    for LogEntry { index, command, .. } in entries {
-        let verdict = machine.judge(env, &command)?;
-        machine.apply(index, &command, &verdict);
-    }
-    Ok(machine)
-}
-
-fn foreign(config: &LogConfig, why: &str) -> OpenError {
-    let path = config.dir.parent().unwrap_or(&config.dir).to_owned();
-    OpenError::Foreign { path, why: why.to_owned() }
 }
 
 /// A number that tells this store's files from any other's.

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use crate::entry::{Event, Revision};
 use crate::error::{Gone, WatchEnd};
-use crate::store::Shared;
+use crate::shared::Shared;
 
 /// Every event under a prefix after a revision: none missed, none twice, in order.
 pub struct Watch {
@@ -15,19 +15,21 @@ pub struct Watch {
     prefix: Arc<str>,
     position: u64,
     progress: Revision,
+    era: u64,
 }
 
 impl Watch {
     pub(crate) fn begin(shared: Arc<Shared>, prefix: &str, from: Revision) -> Result<Watch, Gone> {
         let signal = shared.signal.subscribe();
         let state = shared.read();
-        let (oldest, current) = (state.machine.history.floor(), state.machine.applied);
+        let (oldest, current) = (state.machine.history.floor(), state.machine.revision());
         if from < oldest || from > current {
             return Err(Gone { from, oldest, current });
         }
         let position = state.machine.history.position(from);
+        let era = state.era;
         drop(state);
-        Ok(Watch { shared, signal, prefix: Arc::from(prefix), position, progress: from })
+        Ok(Watch { shared, signal, prefix: Arc::from(prefix), position, progress: from, era })
     }
 
     /// The next event, as soon as there is one. Dropping the future loses nothing.
@@ -46,6 +48,9 @@ impl Watch {
     /// The next event, if there is one already.
     pub fn try_next(&mut self) -> Result<Option<Arc<Event>>, WatchEnd> {
         let state = self.shared.read();
+        if state.era != self.era {
+            return Err(WatchEnd::Lagged);
+        }
         let history = &state.machine.history;
         let Some(events) = history.since(self.position) else { return Err(WatchEnd::Lagged) };
         for event in events {
@@ -57,7 +62,7 @@ impl Watch {
             }
         }
         self.position = history.end();
-        self.progress = state.machine.applied;
+        self.progress = state.machine.revision();
         // What happened before the end is still handed out.
         if *self.signal.borrow() { Err(WatchEnd::Closed) } else { Ok(None) }
     }

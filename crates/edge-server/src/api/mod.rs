@@ -186,7 +186,7 @@ impl Api {
 
     /// Proposes operations that are kept together or not at all.
     pub(crate) async fn propose(&self, ops: Vec<Op>) -> Result<Revision, CommitError> {
-        match self.inner.store.propose(Command { ops }).await {
+        match self.inner.store.propose(Command { ops, term: None }).await {
             Ok(applied) => Ok(applied.revision),
             Err(ProposeError::Conflict { .. }) => Err(CommitError::Conflict),
             Err(error @ ProposeError::TooLarge { .. }) => {
@@ -194,9 +194,14 @@ impl Api {
                 status.message = format!("{}: {error}", status.message);
                 Err(CommitError::Status(status))
             }
-            Err(error @ (ProposeError::Closed | ProposeError::Full { .. })) => {
-                Err(CommitError::Status(Status::unavailable(error.to_string())))
-            }
+            Err(
+                error @ (ProposeError::Closed
+                | ProposeError::Full { .. }
+                | ProposeError::Busy
+                | ProposeError::StaleTerm { .. }
+                | ProposeError::NotLeader { .. }),
+            ) => Err(CommitError::Status(Status::unavailable(error.to_string()))),
+            Err(error @ ProposeError::Unknown) => Err(CommitError::Status(Status::timeout(error))),
             Err(error) => Err(CommitError::Status(Status::internal(error))),
         }
     }

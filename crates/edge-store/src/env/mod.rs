@@ -25,13 +25,16 @@ use heed::types::Bytes as Raw;
 use heed::{CommitOrAbort, Database, EnvFlags, EnvOpenOptions, MdbError, RoTxn, WithoutTls};
 
 pub(crate) use self::lock::Lock;
+use crate::base::Found;
 use crate::entry::{Entry, Revision};
 use crate::error::{OpenError, StateError};
 use crate::limits::{MAP_BYTES_MAX, MAP_BYTES_MIN};
+use crate::meta::Meta;
 
 /// Our own keys begin with a zero byte, which no object's key may.
-const APPLIED: &[u8] = b"\0applied";
-const STORE_ID: &[u8] = b"\0store";
+const META: &[u8] = b"\0meta";
+/// What the state of an earlier version has instead.
+const FORMER: &[u8] = b"\0applied";
 const DATA: &str = "data.mdb";
 const FIRST_KEY: &[u8] = b"\x01";
 
@@ -49,7 +52,7 @@ pub(crate) struct Env {
     writing: Mutex<()>,
     resizing: RwLock<()>,
     // Dropped last: nobody else may open the directory while the map is in use.
-    _lock: Lock,
+    _lock: Arc<Lock>,
 }
 
 #[derive(Default)]
@@ -69,13 +72,9 @@ pub(crate) struct Snapshot<'e> {
 /// What a commit writes: a value, or a removal, for each key.
 pub(crate) type Changes = BTreeMap<Arc<str>, Option<Entry>>;
 
-/// One object of a scan: key, revision and value.
-pub(crate) type Found<'s> = Result<(&'s str, Revision, &'s [u8]), StateError>;
-
 impl Env {
-    /// Opens or creates the state in `<dir>/state`.
-    pub(crate) fn open(dir: &Path, lock: Lock) -> Result<Env, OpenError> {
-        let path = dir.join("state");
+    /// Opens or creates the state in the directory `path`.
+    pub(crate) fn open(path: PathBuf, lock: Arc<Lock>) -> Result<Env, OpenError> {
         std::fs::create_dir_all(&path).map_err(OpenError::io("creating", &path))?;
         let failed = |error| state_error("opening", &path, error);
         let env = match open_map(&path) {
@@ -136,8 +135,9 @@ impl Env {
         }
     }
 
-    /// Writes `changes` and the index they lead to; synced when it returns.
-    pub(crate) fn commit(&self, changes: &Changes, applied: Revision) -> Result<(), StateError> {
+    /// Writes `changes` and what they lead to; synced when it returns.
+    pub(crate) fn commit(&self, changes: &Changes, meta: &Meta) -> Result<(), StateError> {
+        let meta = meta.encode();
         self.write(|database, txn| {
             for (key, change) in changes {
                 match change {
@@ -153,21 +153,18 @@ impl Env {
                     }
                 }
             }
-            database.put(txn, APPLIED, &applied.to_le_bytes())
+            database.put(txn, META, &meta)
         })
     }
 
-    /// Makes a fresh state one of the store `id`. The names of its files are made durable first:
-    /// a state that is initialised never needs that again.
-    pub(crate) fn initialise(&self, id: u64, applied: Revision) -> Result<(), OpenError> {
+    /// Makes a fresh state a finished one. The names of its files are made durable first: a state
+    /// that is initialised never needs that again.
+    pub(crate) fn initialise(&self, meta: &Meta) -> Result<(), OpenError> {
         for dir in self.path.ancestors().take(3).filter(|dir| !dir.as_os_str().is_empty()) {
             sync_dir(dir)?;
         }
-        let written = self.write(|database, txn| {
-            database.put(txn, STORE_ID, &id.to_le_bytes())?;
-            database.put(txn, APPLIED, &applied.to_le_bytes())
-        });
-        Ok(written?)
+        let meta = meta.encode();
+        Ok(self.write(|database, txn| database.put(txn, META, &meta))?)
     }
 
     /// Writes objects into a state that is not in use yet, and leaves it unfinished.
@@ -243,21 +240,22 @@ impl Env {
     }
 }
 
-impl Snapshot<'_> {
-    /// The index of the last log entry that is in the state; `None` if it was never finished.
-    pub(crate) fn applied(&self) -> Result<Option<Revision>, StateError> {
-        self.number(APPLIED)
+impl<'e> Snapshot<'e> {
+    /// What the last commit said of itself; `None` if the state was never finished.
+    pub(crate) fn meta(&self) -> Result<Option<Meta>, StateError> {
+        match self.own(META)? {
+            None if self.own(FORMER)?.is_some() => Err(self.corrupt("it is an earlier version's")),
+            None => Ok(None),
+            Some(bytes) => match Meta::decode(bytes) {
+                Some(meta) => Ok(Some(meta)),
+                None => Err(self.corrupt("its first record is none that this version knows")),
+            },
+        }
     }
 
-    /// The number that this store's files carry.
-    pub(crate) fn store_id(&self) -> Result<Option<u64>, StateError> {
-        self.number(STORE_ID)
-    }
-
-    fn number(&self, key: &[u8]) -> Result<Option<u64>, StateError> {
+    fn own(&self, key: &[u8]) -> Result<Option<&[u8]>, StateError> {
         let found = self.env.database.get(&self.txn, key);
-        let found = found.map_err(|error| self.env.failed("reading", error))?;
-        Ok(found.and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes))
+        found.map_err(|error| self.env.failed("reading", error))
     }
 
     /// Reads one object.
@@ -277,7 +275,7 @@ impl Snapshot<'_> {
         &'s self,
         prefix: &'s str,
         after: Option<&str>,
-    ) -> Result<impl Iterator<Item = Found<'s>>, StateError> {
+    ) -> Result<impl Iterator<Item = Found<'s>> + use<'s, 'e>, StateError> {
         let start = match after {
             Some(after) if after >= prefix => Bound::Excluded(after.as_bytes()),
             _ => Bound::Included(prefix.as_bytes().max(FIRST_KEY)),
@@ -288,7 +286,7 @@ impl Snapshot<'_> {
         let inside = move |item: &heed::Result<(&[u8], &[u8])>| {
             item.as_ref().map_or(true, |(key, _)| key.starts_with(prefix.as_bytes()))
         };
-        Ok(range.take_while(inside).map(|item| {
+        Ok(range.take_while(inside).map(move |item| {
             let (key, bytes) = item.map_err(|error| self.env.failed("reading", error))?;
             let key = std::str::from_utf8(key).map_err(|_| self.corrupt("a key is no text"))?;
             self.split(bytes).map(|(revision, value)| (key, revision, value))

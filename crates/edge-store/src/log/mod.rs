@@ -1,26 +1,28 @@
 //! The log in front: segments of checksummed records, one write and one sync per batch.
 
 pub(crate) mod disk;
+mod read;
 mod record;
 mod recover;
 mod segment;
 
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use self::disk::Disk;
-use self::record::SECTOR;
-use self::recover::{Bad, Contents, Reader};
-use self::segment::SegmentHeader;
-use crate::command::Command;
-use crate::env::sync_dir;
+use edge_core::consensus::{HardState, Index, LogEntry};
+
+use self::disk::{Disk, DiskFile};
+use self::read::{Place, is_behind, read_segment};
+use self::record::{Batch, SECTOR};
+use self::recover::{Bad, Contents};
+use self::segment::{SegmentHeader, SegmentName};
 use crate::error::{Damage, OpenError};
 
-pub(crate) use self::recover::LogEntry;
+pub(crate) use self::record::bound;
+pub(crate) use self::recover::Outlived;
 
 /// The encoding buffer gives back what it holds above this.
 const BUFFER_KEPT: usize = 64 * 1024;
@@ -47,12 +49,17 @@ pub(crate) struct LogConfig {
 pub(crate) struct Log {
     config: LogConfig,
     store: u64,
-    /// The first index of every segment; the last is the one that is written.
-    segments: VecDeque<u64>,
-    file: File,
+    /// The segments; the last is the one that is written.
+    segments: VecDeque<SegmentName>,
+    file: DiskFile,
     size: u64,
     end: u64,
-    next: u64,
+    /// The index after the last entry.
+    next: Index,
+    /// The number of the next batch.
+    batch: u64,
+    /// What a restart would find.
+    hard: HardState,
     buffer: Vec<u8>,
     pub(crate) counters: Arc<Counters>,
 }
@@ -70,38 +77,46 @@ pub(crate) enum AppendError {
 pub(crate) enum Recovery {
     /// No segment at all.
     Absent,
-    /// A whole log, and its entries after the state's index.
+    /// A whole log, and its entries after the state's index, committed or not.
     Whole(Log, Vec<LogEntry>),
     /// A damaged one, the entries before the damage, and the highest index seen in it.
     Damaged(Damage, Vec<LogEntry>, u64),
 }
 
 impl Log {
-    /// Begins a log for the store `store` with the entry `first`.
-    pub(crate) fn create(config: LogConfig, store: u64, first: u64) -> Result<Log, OpenError> {
-        let header = SegmentHeader { store, first, length: config.segment_bytes };
-        let path = segment::path(&config.dir, first);
+    /// Begins a log for the store `store` behind what the state has.
+    pub(crate) fn create(config: LogConfig, store: u64, state: Outlived) -> Result<Log, OpenError> {
+        let name = SegmentName { batch: state.batch + 1, next: state.applied + 1 };
+        let header = SegmentHeader { store, name, length: config.segment_bytes };
+        let path = segment::path(&config.dir, name);
+        config.disk.make_dir(&config.dir).map_err(OpenError::io("creating", &config.dir))?;
         let file = segment::create(&*config.disk, &config.dir, header)
             .map_err(OpenError::io("creating", path))?;
         Ok(Log {
             size: config.segment_bytes,
             config,
             store,
-            segments: VecDeque::from([first]),
+            segments: VecDeque::from([name]),
             file,
             end: SECTOR as u64,
-            next: first,
+            next: name.next,
+            batch: name.batch,
+            hard: state.hard,
             buffer: Vec::new(),
             counters: Arc::default(),
         })
     }
 
-    /// The store that the segments in `dir` belong to, and the first index; `None` without any.
-    pub(crate) fn identify(dir: &Path) -> Result<Option<(u64, u64)>, OpenError> {
-        let Some((_, path)) = segment::list(dir)?.into_iter().next() else { return Ok(None) };
-        let (bytes, _) = segment::read(&path)?;
+    /// The store that the segments in a directory belong to, and the index that the first of them
+    /// begins with; `None` without any.
+    pub(crate) fn identify(config: &LogConfig) -> Result<Option<(u64, Index)>, OpenError> {
+        let disk = &*config.disk;
+        config.disk.make_dir(&config.dir).map_err(OpenError::io("creating", &config.dir))?;
+        let listed = segment::list(disk, &config.dir)?;
+        let Some((_, path)) = listed.into_iter().next() else { return Ok(None) };
+        let (bytes, _) = segment::read(disk, &path)?;
         match SegmentHeader::decode(&bytes) {
-            Some(header) => Ok(Some((header.store, header.first))),
+            Some(header) => Ok(Some((header.store, header.name.next))),
             None => {
                 let why = "no log segment that this version knows, and there is no state behind \
                            it; restore a snapshot into an empty directory";
@@ -110,43 +125,43 @@ impl Log {
         }
     }
 
-    /// Reads the log back. `applied` is the index that the state behind it holds.
+    /// Reads the log back. `state` is what the state behind it has kept.
     pub(crate) fn recover(
         config: LogConfig,
         store: u64,
-        applied: u64,
+        state: Outlived,
     ) -> Result<Recovery, OpenError> {
-        let mut segments = segment::list(&config.dir)?;
-        if segments.is_empty() {
-            return Ok(Recovery::Absent);
-        }
+        let disk = config.disk.clone();
+        let mut segments = segment::list(&*disk, &config.dir)?;
         // Whatever a later segment begins behind of is in the state already.
-        let needed = segments.iter().rposition(|(first, _)| *first <= applied + 1).unwrap_or(0);
+        let needed = segments.iter().rposition(|(name, _)| is_behind(&state, *name)).unwrap_or(0);
         let behind: Vec<_> = segments.drain(..needed).collect();
-        let mut contents = Contents { next: applied + 1, ..Contents::default() };
+        let Some((first, _)) = segments.first() else { return Ok(Recovery::Absent) };
+        let mut contents = Contents::new(state, first.batch, first.next);
         let mut size = 0;
         for position in 0..segments.len() {
-            let (first, path) = &segments[position];
+            let (name, path) = &segments[position];
             let proven = position + 1 < segments.len();
-            let (bytes, length) = segment::read(path)?;
+            let (bytes, length) = segment::read(&*disk, path)?;
             size = length;
-            let place = Place { path, first: *first, applied, proven, store, length };
+            let place = Place { path, name: *name, state, proven, store, length };
             if let Err(bad) = read_segment(&place, &bytes, position == 0, &mut contents) {
                 let damage = damage(&config.dir, path, &bad);
-                let highest = segments.last().map_or(0, |(first, _)| *first).max(bad.highest);
+                let highest = segments.last().map_or(0, |(name, _)| name.next).max(bad.highest);
                 return Ok(Recovery::Damaged(damage, contents.entries, highest));
             }
         }
         let (_, path) = &segments[segments.len() - 1];
-        let file = OpenOptions::new().read(true).write(true).open(path);
-        let file = file.map_err(OpenError::io("opening", path))?;
+        let file = disk.open(path, false).map_err(OpenError::io("opening", path))?;
         let log = Log {
             store,
-            segments: segments.iter().map(|(first, _)| *first).collect(),
+            segments: segments.iter().map(|(name, _)| *name).collect(),
             file,
             size,
             end: contents.end as u64,
             next: contents.next,
+            batch: contents.batch,
+            hard: contents.hard,
             buffer: Vec::new(),
             counters: Arc::default(),
             config,
@@ -160,16 +175,49 @@ impl Log {
             log.erase(log.size - log.end).map_err(OpenError::io("erasing the end of", path))?;
         }
         for (_, path) in &behind {
-            std::fs::remove_file(path).map_err(OpenError::io("removing", path))?;
+            disk.remove(path).map_err(OpenError::io("removing", path))?;
         }
         Ok(Recovery::Whole(log, contents.entries))
     }
 
-    /// Appends one batch: when this returns, it is durable. Answers the first entry's index.
-    pub(crate) fn append(&mut self, term: u64, commands: &[&Command]) -> Result<u64, AppendError> {
-        let first = self.next;
+    /// Term, vote and commit as a restart would find them. The commit may be behind.
+    pub(crate) fn hard(&self) -> HardState {
+        self.hard
+    }
+
+    /// The number of the last batch that is durable.
+    pub(crate) fn synced(&self) -> u64 {
+        self.batch - 1
+    }
+
+    /// The index after the last entry.
+    pub(crate) fn next(&self) -> Index {
+        self.next
+    }
+
+    /// The bytes that batches can take before a new segment is needed.
+    pub(crate) fn room(&self) -> u64 {
+        self.size - self.end
+    }
+
+    /// Makes a batch durable: `entries`, contiguous, from `from` on, replace what the log has
+    /// there. A commit that moved is not written alone: it is no promise to anybody.
+    pub(crate) fn append(
+        &mut self,
+        hard: HardState,
+        from: Option<Index>,
+        entries: &[LogEntry],
+    ) -> Result<(), AppendError> {
+        let from = entries.first().map(|entry| entry.index).or(from).unwrap_or(self.next);
+        let voted = (hard.term, hard.vote) != (self.hard.term, self.hard.vote);
+        if !voted && entries.is_empty() && from >= self.next {
+            return Ok(());
+        }
+        let new = (voted || entries.is_empty()).then_some(hard);
+        let number = self.batch;
+        let batch = Batch { number, hard: new, from, commit: hard.commit, entries };
         self.buffer.clear();
-        record::encode_batch(&mut self.buffer, self.store, term, first, commands);
+        record::encode_batch(&mut self.buffer, self.store, &batch);
         let length = self.buffer.len() as u64;
         if self.end + length > self.size {
             self.rotate(length)?;
@@ -190,10 +238,12 @@ impl Log {
         self.counters.bytes.fetch_add(length, Ordering::Relaxed);
         self.counters.syncs.fetch_add(1, Ordering::Relaxed);
         self.end += length;
-        self.next += commands.len() as u64;
+        self.next = from + entries.len() as u64;
+        self.batch += 1;
+        self.hard = hard;
         self.buffer.clear();
         self.buffer.shrink_to(BUFFER_KEPT);
-        Ok(first)
+        Ok(())
     }
 
     /// Whether a commit of the state would let a segment go.
@@ -201,10 +251,11 @@ impl Log {
         self.segments.len() > 1
     }
 
-    /// Removes the segments whose entries are all in the state, except the one being written.
-    pub(crate) fn forget(&mut self, committed: u64) -> io::Result<()> {
-        while self.segments.len() > 1 && self.segments[1] <= committed + 1 {
-            match std::fs::remove_file(segment::path(&self.config.dir, self.segments[0])) {
+    /// Removes the segments that a commit of the state has outlived, except the one being written.
+    pub(crate) fn forget(&mut self, state: &Outlived) -> io::Result<()> {
+        while self.segments.len() > 1 && is_behind(state, self.segments[1]) {
+            let path = segment::path(&self.config.dir, self.segments[0]);
+            match self.config.disk.remove(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => self.segments.pop_front(),
             };
@@ -212,27 +263,45 @@ impl Log {
         Ok(())
     }
 
+    /// Makes sure that batches of `length` bytes in all can be appended.
+    pub(crate) fn make_room(&mut self, length: u64) -> Result<(), AppendError> {
+        if self.end + length > self.size { self.rotate(length) } else { Ok(()) }
+    }
+
     /// Begins a new segment that has room for `length` bytes.
     fn rotate(&mut self, length: u64) -> Result<(), AppendError> {
         let size = self.config.segment_bytes.max(length + SECTOR as u64);
-        let header = SegmentHeader { store: self.store, first: self.next, length: size };
-        match segment::create(&*self.config.disk, &self.config.dir, header) {
+        let name = SegmentName { batch: self.batch, next: self.next };
+        let disk = self.config.disk.clone();
+        let failed =
+            |error: io::Error| AppendError::Failed(format!("making a log segment: {error}"));
+        if let Some(last) = self.segments.back().copied()
+            && last.batch == self.batch
+            && last != name
+        {
+            // Nothing was ever written to it: its first batch was refused, and comes changed.
+            self.segments.pop_back();
+            self.end = self.size;
+            disk.remove(&segment::path(&self.config.dir, last)).map_err(failed)?;
+            disk.sync_dir(&self.config.dir).map_err(failed)?;
+        }
+        let header = SegmentHeader { store: self.store, name, length: size };
+        match segment::create(&*disk, &self.config.dir, header) {
             Ok(file) => {
                 self.file = file;
                 self.size = size;
                 self.end = SECTOR as u64;
-                // The first batch of a segment may have been refused, and come again.
-                if self.segments.back() != Some(&self.next) {
-                    self.segments.push_back(self.next);
+                if self.segments.back() != Some(&name) {
+                    self.segments.push_back(name);
                 }
                 Ok(())
             }
             Err(error)
-                if is_full(&error) && !segment::path(&self.config.dir, self.next).exists() =>
+                if is_full(&error) && !disk.exists(&segment::path(&self.config.dir, name)) =>
             {
                 Err(AppendError::Full(error))
             }
-            Err(error) => Err(AppendError::Failed(format!("making a log segment: {error}"))),
+            Err(error) => Err(failed(error)),
         }
     }
 
@@ -250,54 +319,6 @@ impl Log {
     }
 }
 
-/// Where a segment stands among its kind.
-struct Place<'a> {
-    path: &'a Path,
-    first: u64,
-    applied: u64,
-    proven: bool,
-    store: u64,
-    length: u64,
-}
-
-fn read_segment(
-    place: &Place<'_>,
-    bytes: &[u8],
-    oldest: bool,
-    contents: &mut Contents,
-) -> Result<(), Bad> {
-    let index = contents.next;
-    let bad = |what: &str, offset: usize| {
-        Err(Bad { offset, index, what: what.to_owned(), highest: index })
-    };
-    let header = match SegmentHeader::decode(bytes) {
-        Some(header) => header,
-        None => return bad("a first sector that changed", 0),
-    };
-    if header.store != place.store {
-        return bad("a segment of another store", 0);
-    }
-    let gap = if oldest { place.first > index } else { place.first != index };
-    if header.first != place.first || gap {
-        return bad(&format!("a segment that begins with entry {}", header.first), 0);
-    }
-    let reader = Reader {
-        bytes,
-        path: place.path,
-        seed: place.store,
-        first: place.first,
-        applied: place.applied,
-        proven: place.proven,
-    };
-    let read = reader.read(contents);
-    if place.length < header.length {
-        let what = format!("the file's end, where {} bytes should be", header.length);
-        let highest = read.map_or_else(|bad| bad.highest, |()| contents.next);
-        return Err(Bad { offset: place.length as usize, index: contents.next, what, highest });
-    }
-    read
-}
-
 fn damage(dir: &Path, file: &Path, bad: &Bad) -> Damage {
     Damage {
         file: file.to_owned(),
@@ -305,6 +326,7 @@ fn damage(dir: &Path, file: &Path, bad: &Bad) -> Damage {
         index: bad.index,
         what: format!("found {}", bad.what),
         consent: consent_path(dir, bad.index),
+        alone: true,
     }
 }
 
@@ -312,17 +334,18 @@ fn consent_path(dir: &Path, index: u64) -> PathBuf {
     dir.join(format!("accept-loss-from-{index}"))
 }
 
-/// Renames the segments before `first`, so that they are kept and not read again, and removes
+/// Renames the segments that begin before `first`, so that they are kept and not read again, and removes
 /// the consent to do so.
-pub(crate) fn set_aside(dir: &Path, first: u64, consent: &Path) -> Result<(), OpenError> {
-    for (index, path) in segment::list(dir)? {
-        if index < first {
+pub(crate) fn set_aside(config: &LogConfig, first: Index, consent: &Path) -> Result<(), OpenError> {
+    let disk = &*config.disk;
+    for (name, path) in segment::list(disk, &config.dir)? {
+        if name.next < first {
             let aside = path.with_extension("damaged");
-            std::fs::rename(&path, &aside).map_err(OpenError::io("renaming", &path))?;
+            disk.rename(&path, &aside).map_err(OpenError::io("renaming", &path))?;
         }
     }
-    std::fs::remove_file(consent).map_err(OpenError::io("removing", consent))?;
-    sync_dir(dir)
+    disk.remove(consent).map_err(OpenError::io("removing", consent))?;
+    disk.sync_dir(&config.dir).map_err(OpenError::io("syncing", &config.dir))
 }
 
 /// Whether the disk has no room, rather than a fault.

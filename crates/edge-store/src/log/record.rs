@@ -7,7 +7,9 @@
 //! of zeroes inside a record was never written. A write that a full disk or a kill cut short
 //! leaves zeroes from some byte on, and so no fillers.
 
-use crate::command::{Command, Input};
+use edge_core::consensus::{EntryKind, HardState, LogEntry};
+
+use crate::command::Input;
 
 /// What a disk writes whole or not at all.
 pub(crate) const SECTOR: usize = 512;
@@ -19,6 +21,38 @@ const FILLER: u8 = 0xee;
 const FILLER_MIN: usize = 8;
 const MAGIC: u32 = 0x9c3a_71e5;
 const LAST: u32 = 1;
+const KIND_SHIFT: u32 = 8;
+const BEHIND_UNKNOWN: u32 = u32::MAX;
+/// What a record may take beside its bytes: header, fillers, and room lost at a sector's end.
+const RECORD_OVERHEAD: u64 = (HEADER + FILLER_MIN + ALIGN + HEADER) as u64;
+
+/// What a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// An entry of the replicated log.
+    Entry(EntryKind),
+    /// The member's own term and vote. The log goes on with the record's index.
+    Hard,
+}
+
+impl Kind {
+    fn number(self) -> u32 {
+        match self {
+            Kind::Entry(EntryKind::Command) => 0,
+            Kind::Entry(EntryKind::Members) => 1,
+            Kind::Hard => 2,
+        }
+    }
+
+    fn from_number(number: u32) -> Option<Kind> {
+        match number {
+            0 => Some(Kind::Entry(EntryKind::Command)),
+            1 => Some(Kind::Entry(EntryKind::Members)),
+            2 => Some(Kind::Hard),
+            _ => None,
+        }
+    }
+}
 
 /// What stands before a record's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,12 +61,17 @@ pub(crate) struct Header {
     pub(crate) length: u32,
     /// Their checksum.
     pub(crate) checksum: u32,
-    /// The entry's index.
+    /// What it is.
+    pub(crate) kind: Kind,
+    /// The entry's index: it ends the log that was before there. A batch may so begin anew at an
+    /// index that an earlier one had.
     pub(crate) index: u64,
-    /// The term of the leader that made it.
+    /// The term of the leader that made the entry; of a hard state, its own.
     pub(crate) term: u64,
-    /// The index of the first record of its batch.
+    /// The number of its batch; batches are numbered without gaps.
     pub(crate) batch: u64,
+    /// How far behind `index` the last entry is that was known to be committed.
+    pub(crate) behind: u32,
     /// Whether it ends its batch.
     pub(crate) last: bool,
 }
@@ -51,11 +90,12 @@ pub(crate) enum Slot {
 impl Header {
     fn encode(&self, seed: u64) -> [u8; HEADER] {
         let mut out = [0; HEADER];
-        let flags = if self.last { LAST } else { 0 };
+        let flags = (self.kind.number() << KIND_SHIFT) | if self.last { LAST } else { 0 };
         out[0..4].copy_from_slice(&MAGIC.to_le_bytes());
         out[8..12].copy_from_slice(&self.checksum.to_le_bytes());
         out[12..16].copy_from_slice(&self.length.to_le_bytes());
         out[16..20].copy_from_slice(&flags.to_le_bytes());
+        out[20..24].copy_from_slice(&self.behind.to_le_bytes());
         out[24..32].copy_from_slice(&self.index.to_le_bytes());
         out[32..40].copy_from_slice(&self.term.to_le_bytes());
         out[40..48].copy_from_slice(&self.batch.to_le_bytes());
@@ -70,9 +110,19 @@ impl Header {
         if magic != MAGIC || sum != checksum(seed, body) {
             return None;
         }
-        let (payload, length, flags, _) = (input.u32()?, input.u32()?, input.u32()?, input.u32()?);
+        let (checksum, length) = (input.u32()?, input.u32()?);
+        let (flags, behind) = (input.u32()?, input.u32()?);
         let (index, term, batch) = (input.u64()?, input.u64()?, input.u64()?);
-        Some(Header { length, checksum: payload, index, term, batch, last: flags & LAST != 0 })
+        let (kind, last) = (Kind::from_number(flags >> KIND_SHIFT)?, flags & LAST != 0);
+        Some(Header { length, checksum, kind, index, term, batch, behind, last })
+    }
+
+    /// The last entry that was known to be committed when this was written; 0 if none was.
+    pub(crate) fn commit(&self) -> u64 {
+        match self.behind {
+            BEHIND_UNKNOWN => 0,
+            behind => self.index.saturating_sub(u64::from(behind)),
+        }
     }
 
     /// Where the bytes end of the record whose header is at `at`, fillers included.
@@ -145,25 +195,59 @@ pub(crate) fn is_blank(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
 }
 
-/// Appends a batch that begins with entry `first`. `out` is empty and lands on a sector.
-pub(crate) fn encode_batch(
-    out: &mut Vec<u8>,
-    seed: u64,
-    term: u64,
-    first: u64,
-    commands: &[&Command],
-) {
-    for (index, command) in (first..).zip(commands) {
+/// What one write and one sync make durable.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Batch<'a> {
+    /// Its number.
+    pub(crate) number: u64,
+    /// Term and vote, if they changed.
+    pub(crate) hard: Option<HardState>,
+    /// The index that the log goes on with.
+    pub(crate) from: u64,
+    /// The last entry that is known to be committed.
+    pub(crate) commit: u64,
+    /// The entries, contiguous, beginning with `from`.
+    pub(crate) entries: &'a [LogEntry],
+}
+
+/// The most bytes that a batch of entries with these lengths takes.
+pub(crate) fn bound(lengths: impl Iterator<Item = usize>) -> u64 {
+    let records = lengths.map(|length| length as u64 + RECORD_OVERHEAD).sum::<u64>();
+    records + 2 * RECORD_OVERHEAD + SECTOR as u64
+}
+
+/// Appends a batch, which has a hard state or entries. `out` is empty and lands on a sector.
+pub(crate) fn encode_batch(out: &mut Vec<u8>, seed: u64, batch: &Batch<'_>) {
+    let vote = batch.hard.map(|hard| hard.vote.to_le_bytes());
+    let hard = batch
+        .hard
+        .iter()
+        .zip(&vote)
+        .map(|(hard, vote)| (Kind::Hard, batch.from, hard.term, &vote[..]));
+    let entries = batch
+        .entries
+        .iter()
+        .map(|entry| (Kind::Entry(entry.kind), entry.index, entry.term, &entry.data[..]));
+    let mut left = hard.len() + entries.len();
+    for (kind, index, term, data) in hard.chain(entries) {
+        left -= 1;
         let at = place(out.len());
         out.resize(at + HEADER, 0);
-        command.encode(out);
+        out.extend_from_slice(data);
+        let behind = u32::try_from(index.saturating_sub(batch.commit));
         let header = Header {
-            length: (out.len() - at - HEADER) as u32,
-            checksum: checksum(seed, &out[at + HEADER..]),
+            length: data.len() as u32,
+            checksum: checksum(seed, data),
+            kind,
             index,
             term,
-            batch: first,
-            last: index + 1 == first + commands.len() as u64,
+            batch: batch.number,
+            behind: if batch.commit == 0 {
+                BEHIND_UNKNOWN
+            } else {
+                behind.unwrap_or(BEHIND_UNKNOWN)
+            },
+            last: left == 0,
         };
         out[at..at + HEADER].copy_from_slice(&header.encode(seed));
         out.resize(header.end(at), FILLER);

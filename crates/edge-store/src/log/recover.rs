@@ -1,39 +1,78 @@
-//! Reading a segment back: which entries were acknowledged, where the next batch goes, and
-//! whether what can't be read was an unacknowledged batch (cut) or is damage (refused).
+//! Reading a segment back: what was acknowledged, where the next batch goes, and whether what
+//! can't be read was an unacknowledged batch (cut) or is damage (refused).
 //!
-//! A batch is written only after the one before is synced. So a record of a later batch, or a
-//! later segment, proves that everything before it was synced once: a bad record there is damage.
-//! Only the last batch can be torn, and then its end or a sector of it is missing (see `record`).
-//! A bad record in the last batch with nothing missing was written whole and changed later: damage.
-//! Entries up to the state's own index are not needed any more, wherever they can be told.
+//! A batch is written only after the one before is synced. So a record of a later batch, a later
+//! segment, or the number of a synced batch that the state has kept, proves that everything
+//! before it was synced once: a bad record there is damage. Only the last batch can be torn, and
+//! then its end or a sector of it is missing (see `record`). A bad record in the last batch with
+//! nothing missing was written whole and changed later: damage.
+//!
+//! A record with index *n* ends the log at *n* - 1 before it adds to it, so that a batch may
+//! replace the entries of earlier ones. What the state has outlived is not needed any more: its
+//! entries up to the state's own index, and terms and votes up to the state's own batch.
 
 use std::path::Path;
 
-use super::record::{self, HEADER, Header, SECTOR, Slot};
-use crate::command::Command;
+use bytes::Bytes;
+use edge_core::consensus::{HardState, LogEntry};
 
-/// One entry of the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LogEntry {
-    /// Its index, which is its revision.
-    pub(crate) index: u64,
-    /// The term of the leader that made it.
-    pub(crate) term: u64,
-    /// What it asks of the machine.
-    pub(crate) command: Command,
+use super::record::{self, HEADER, Header, Kind, SECTOR, Slot};
+
+/// What the state behind the log has kept, all of one commit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outlived {
+    /// The index of the last entry in it.
+    pub(crate) applied: u64,
+    /// The number of the last batch that was synced before.
+    pub(crate) batch: u64,
+    /// Term, vote and commit as they were then.
+    pub(crate) hard: HardState,
 }
 
-/// What a segment holds.
+/// What a log holds.
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
     /// The entries after the state's index.
     pub(crate) entries: Vec<LogEntry>,
     /// The index that comes after the last entry.
     pub(crate) next: u64,
+    /// The number of the next batch.
+    pub(crate) batch: u64,
+    /// Term, vote and the highest index known to be committed.
+    pub(crate) hard: HardState,
     /// Where the next batch goes.
     pub(crate) end: usize,
     /// Whether remains of a torn batch lie there and must be erased.
     pub(crate) torn: bool,
+}
+
+impl Contents {
+    /// What a log that begins with batch `batch` and entry `next` adds to.
+    pub(crate) fn new(outlived: Outlived, batch: u64, next: u64) -> Contents {
+        Contents { next, batch, hard: outlived.hard, ..Contents::default() }
+    }
+
+    fn add(&mut self, outlived: &Outlived, record: Pending) {
+        let Pending { header, data } = record;
+        let kept = header.index.saturating_sub(outlived.applied + 1);
+        self.entries.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
+        self.hard.commit = self.hard.commit.max(header.commit());
+        match header.kind {
+            Kind::Hard => {
+                let vote = data.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes));
+                if header.batch > outlived.batch {
+                    self.hard.term = header.term;
+                    self.hard.vote = vote.unwrap_or_default();
+                }
+            }
+            Kind::Entry(kind) => {
+                if header.index > outlived.applied {
+                    let (term, index) = (header.term, header.index);
+                    self.entries.push(LogEntry { term, index, kind, data });
+                }
+            }
+        }
+    }
 }
 
 /// What can't be read, and is missed.
@@ -52,18 +91,56 @@ pub(crate) struct Reader<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) path: &'a Path,
     pub(crate) seed: u64,
-    /// The first index in it.
-    pub(crate) first: u64,
-    /// What the state holds already.
-    pub(crate) applied: u64,
+    pub(crate) outlived: Outlived,
     /// Whether a later segment proves that this one was synced.
     pub(crate) proven: bool,
 }
 
+/// Which index a record may have.
+#[derive(Clone, Copy)]
+enum Want {
+    /// At the beginning of a batch: any that does not leave a gap.
+    UpTo(u64),
+    /// Within a batch.
+    Exactly(u64),
+}
+
+impl Want {
+    fn fits(self, index: u64) -> bool {
+        match self {
+            Want::UpTo(most) => (1..=most).contains(&index),
+            Want::Exactly(wanted) => index == wanted,
+        }
+    }
+
+    /// The first index that may be missing with a record here.
+    fn index(self) -> u64 {
+        match self {
+            Want::UpTo(index) | Want::Exactly(index) => index,
+        }
+    }
+}
+
+/// A place in the segment, and what is expected there.
+#[derive(Clone, Copy)]
+struct Cursor {
+    at: usize,
+    batch: u64,
+    want: Want,
+}
+
+/// A record of a batch whose end was not seen yet.
+struct Pending {
+    header: Header,
+    data: Bytes,
+}
+
 /// How a look at one record ended.
 enum Step {
-    /// Go on at this offset with this index of this batch.
-    Next(usize, u64, u64),
+    /// It is whole.
+    Record(Header),
+    /// It is not needed: go on here. Whether that ends the batch.
+    Skip(Cursor, bool),
     /// The log ends before this batch, cleanly or torn.
     End(bool),
 }
@@ -71,95 +148,107 @@ enum Step {
 impl Reader<'_> {
     /// Reads the whole segment. What was read before something bad is in `contents` either way.
     pub(crate) fn read(&self, contents: &mut Contents) -> Result<(), Bad> {
-        let (mut at, mut index) = (SECTOR, self.first);
-        let mut batch = index;
-        let mut pending = Vec::new();
-        (contents.next, contents.end, contents.torn) = (batch, at, false);
+        let mut pending: Vec<Pending> = Vec::new();
+        let want = Want::UpTo(contents.next);
+        let mut cursor = Cursor { at: SECTOR, batch: contents.batch, want };
+        (contents.end, contents.torn) = (SECTOR, false);
         loop {
-            match self.step(at, index, batch, &mut pending)? {
+            let ends = match self.step(cursor)? {
                 Step::End(torn) => {
-                    contents.torn = torn || at != contents.end;
-                    return Ok(());
+                    contents.torn = torn || cursor.at != contents.end;
+                    return self.check_end(cursor, contents);
                 }
-                Step::Next(next_at, next_index, next_batch) => {
-                    (at, index, batch) = (next_at, next_index, next_batch);
-                    if index == batch {
-                        contents.entries.append(&mut pending);
-                        (contents.next, contents.end) = (batch, at);
+                Step::Skip(later, ends) => {
+                    if later.batch != cursor.batch {
+                        pending.clear();
                     }
+                    cursor = later;
+                    ends
                 }
+                Step::Record(header) => {
+                    let from = cursor.at + HEADER;
+                    let data = &self.bytes[from..from + header.length as usize];
+                    pending.push(Pending { header, data: Bytes::copy_from_slice(data) });
+                    cursor.at = header.next(cursor.at);
+                    cursor.want = Want::Exactly(after(&header));
+                    header.last
+                }
+            };
+            if ends {
+                pending.drain(..).for_each(|record| contents.add(&self.outlived, record));
+                contents.next = cursor.want.index();
+                contents.end = cursor.at;
+                contents.batch = cursor.batch + 1;
+                cursor.batch = contents.batch;
+                cursor.want = Want::UpTo(contents.next);
             }
         }
     }
 
-    fn step(
-        &self,
-        at: usize,
-        index: u64,
-        batch: u64,
-        pending: &mut Vec<LogEntry>,
-    ) -> Result<Step, Bad> {
-        let slot = record::slot(self.bytes, at, self.seed);
-        let header = match slot {
-            Slot::Valid(header) if header.index == index && header.batch == batch => header,
-            Slot::Valid(_) => return self.skip(at, index, "a record of another place"),
+    /// The log must reach what the state has seen of it.
+    fn check_end(&self, cursor: Cursor, contents: &Contents) -> Result<(), Bad> {
+        let applied = self.outlived.applied;
+        if !self.proven && contents.next <= applied {
+            let what = format!("the end, though the state has seen entry {applied}");
+            return Err(self.bad(Cursor { want: Want::UpTo(contents.next), ..cursor }, &what));
+        }
+        Ok(())
+    }
+
+    fn step(&self, cursor: Cursor) -> Result<Step, Bad> {
+        let Cursor { at, batch, want } = cursor;
+        let header = match record::slot(self.bytes, at, self.seed) {
+            Slot::Valid(header) if want.fits(header.index) && header.batch == batch => header,
+            Slot::Valid(_) => return self.skip(cursor, "a record of another place"),
             Slot::Bad if self.stops(at + HEADER, batch) => return Ok(Step::End(true)),
-            Slot::Bad => return self.skip(at, index, "a record's header that changed"),
-            Slot::Blank => return self.end(at, index, batch),
+            Slot::Bad => return self.skip(cursor, "a record's header that changed"),
+            Slot::Blank if self.was_synced(at, batch) => {
+                return self.skip(cursor, "nothing where a record was");
+            }
+            Slot::Blank => return Ok(Step::End(!self.is_blank_from(at))),
         };
-        let Some(bytes) = record::payload(self.bytes, at, &header, self.seed) else {
-            return self.changed(at, index, batch, &header);
-        };
-        if index > self.applied {
-            let Some(command) = Command::decode(bytes) else {
-                return Err(self.bad(at, index, "a record that this version does not know"));
-            };
-            pending.push(LogEntry { index, term: header.term, command });
+        match record::payload(self.bytes, at, &header, self.seed) {
+            Some(_) => Ok(Step::Record(header)),
+            None => self.changed(cursor, &header),
         }
-        Ok(next(at, &header))
     }
 
-    /// There is no header at `at`: the end, if nothing proves that there was one.
-    fn end(&self, at: usize, index: u64, batch: u64) -> Result<Step, Bad> {
-        if self.was_synced(at, batch) {
-            return self.skip(at, index, "nothing where a record was");
-        }
-        if index <= self.applied {
-            let what = format!("the end, though the state has seen entry {}", self.applied);
-            return Err(self.bad(at, index, &what));
-        }
-        Ok(Step::End(!self.is_blank_from(at)))
-    }
-
-    /// The record at `at` has its header, and other bytes than were written.
-    fn changed(&self, at: usize, index: u64, batch: u64, header: &Header) -> Result<Step, Bad> {
-        if index <= self.applied {
+    /// The record here has its header, and other bytes than were written.
+    fn changed(&self, cursor: Cursor, header: &Header) -> Result<Step, Bad> {
+        let Cursor { at, batch, .. } = cursor;
+        let needed = header.kind != Kind::Hard && header.index > self.outlived.applied;
+        if self.outlived_to(batch) && !needed {
             tracing::warn!(
-                "store: {} is damaged at byte {at}; the state holds entry {index} already",
-                self.path.display()
+                "store: {} is damaged at byte {at}; the state holds entry {} already",
+                self.path.display(),
+                header.index
             );
-            return Ok(next(at, header));
+            let want = Want::Exactly(after(header));
+            return Ok(Step::Skip(Cursor { at: header.next(at), batch, want }, header.last));
         }
         let synced = self.proven || self.was_synced(at + HEADER, batch);
         if !synced && record::is_torn(self.bytes, at, header) {
             return Ok(Step::End(true));
         }
-        Err(self.bad(at, index, "a record whose bytes changed after they were written"))
+        Err(self.bad(cursor, "a record whose bytes changed after they were written"))
+    }
+
+    fn outlived_to(&self, batch: u64) -> bool {
+        batch <= self.outlived.batch
     }
 
     /// Whether the last batch's write stopped before `from`: nothing at all lies behind.
     fn stops(&self, from: usize, batch: u64) -> bool {
-        !self.proven && batch > self.applied && self.is_blank_from(from)
+        !self.proven && !self.outlived_to(batch) && self.is_blank_from(from)
     }
 
     fn is_blank_from(&self, from: usize) -> bool {
         self.bytes.get(from..).is_none_or(record::is_blank)
     }
 
-    /// Whether the batch that begins with entry `batch` was durable once: the state holds part of
-    /// it, or a later batch follows.
+    /// Whether this batch was durable once: the state says so, or a later batch follows.
     fn was_synced(&self, from: usize, batch: u64) -> bool {
-        batch <= self.applied || self.headers(from).any(|(_, later)| later.batch > batch)
+        self.outlived_to(batch) || self.headers(from).any(|(_, later)| later.batch > batch)
     }
 
     /// The valid headers at or after `from`.
@@ -168,33 +257,42 @@ impl Reader<'_> {
         std::iter::successors(first, |(at, _)| record::find(self.bytes, at + HEADER, self.seed))
     }
 
-    /// Nothing at `at` can be trusted: go on behind it, if the state holds all that is between.
-    fn skip(&self, at: usize, index: u64, what: &str) -> Result<Step, Bad> {
+    /// Nothing here can be trusted: go on behind it, if the state has outlived what is between.
+    /// The record found there ends the log before itself, so that whatever lies between and
+    /// counts has a lower index.
+    fn skip(&self, cursor: Cursor, what: &str) -> Result<Step, Bad> {
+        let (at, outlived) = (cursor.at, &self.outlived);
         match record::find(self.bytes, at + 1, self.seed) {
-            Some((later_at, later)) if later.index > index && later.index <= self.applied + 1 => {
+            Some((later_at, later))
+                if later.batch >= cursor.batch
+                    && later.batch <= outlived.batch + 1
+                    && later.index <= outlived.applied + 1 =>
+            {
                 tracing::warn!(
-                    "store: {} is damaged at byte {at}; the state holds entries {index} to {} \
-                     already",
-                    self.path.display(),
-                    later.index - 1
+                    "store: {} is damaged at byte {at}; the state holds what was there already",
+                    self.path.display()
                 );
-                Ok(Step::Next(later_at, later.index, later.batch))
+                let want = Want::Exactly(later.index);
+                Ok(Step::Skip(Cursor { at: later_at, batch: later.batch, want }, false))
             }
-            _ => Err(self.bad(at, index, what)),
+            _ => Err(self.bad(cursor, what)),
         }
     }
 
-    fn bad(&self, offset: usize, index: u64, what: &str) -> Bad {
+    fn bad(&self, cursor: Cursor, what: &str) -> Bad {
+        let (offset, index) = (cursor.at, cursor.want.index());
         let highest = self.headers(offset).map(|(_, header)| header.index).max();
         let highest = highest.map_or(index, |seen| seen.max(index));
         Bad { offset, index, what: what.to_owned(), highest }
     }
 }
 
-/// Where the record after the one at `at` is expected.
-fn next(at: usize, header: &Header) -> Step {
-    let index = header.index + 1;
-    Step::Next(header.next(at), index, if header.last { index } else { header.batch })
+/// The index that the log goes on with behind a record.
+fn after(header: &Header) -> u64 {
+    match header.kind {
+        Kind::Hard => header.index,
+        Kind::Entry(_) => header.index + 1,
+    }
 }
 
 #[cfg(test)]

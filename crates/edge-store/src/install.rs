@@ -1,0 +1,158 @@
+//! A snapshot becomes a state: built beside the old one, and swapped for it in one step.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use edge_core::consensus::Start;
+
+use crate::base::Base;
+use crate::entry::{Entry, Revision};
+use crate::env::{Changes, Lock, sync_dir};
+use crate::error::{OpenError, SnapshotError};
+use crate::home::Home;
+use crate::limits::{OVERLAY_BYTES_SOFT, SEGMENT_BYTES};
+use crate::log::disk::RealDisk;
+use crate::log::{Log, LogConfig};
+use crate::machine::{Head, Machine};
+use crate::meta::Meta;
+use crate::replica::{self, Replica};
+use crate::snapshot::{Reader, Record};
+
+/// Lies in a directory while it is restored into.
+pub(crate) const UNFINISHED: &str = "restoring";
+
+/// A state that was built from a snapshot and is not in use yet.
+pub(crate) struct Built {
+    home: Home,
+    base: Arc<Base>,
+    store: u64,
+    /// What it is of.
+    pub(crate) head: Head,
+}
+
+/// Builds a state beside the one in `home`; nothing is changed there. `store` is a fresh number.
+pub(crate) fn build(home: &Home, store: u64, input: &mut dyn Read) -> Result<Built, SnapshotError> {
+    let home = home.next(format!("{store:016x}"));
+    let target = SnapshotError::Target;
+    let base = home.open().map_err(target)?;
+    let head = fill(&base, input)?;
+    Ok(Built { home, base: Arc::new(base), store, head })
+}
+
+fn fill(base: &Base, input: &mut dyn Read) -> Result<Head, SnapshotError> {
+    let (mut reader, head) = Reader::begin(input)?;
+    let (mut records, mut bytes) = (Vec::new(), 0);
+    while let Some(record) = reader.next()? {
+        bytes += record.0.len() + record.2.len();
+        records.push(record);
+        if bytes >= OVERLAY_BYTES_SOFT {
+            keep(base, std::mem::take(&mut records))?;
+            bytes = 0;
+        }
+    }
+    keep(base, records)?;
+    Ok(head)
+}
+
+fn keep(base: &Base, records: Vec<Record>) -> Result<(), SnapshotError> {
+    match base {
+        Base::Lmdb(env) => {
+            let failed = |error| SnapshotError::Target(OpenError::State(error));
+            env.fill(&records).map_err(failed)
+        }
+        Base::Memory(memory) => {
+            let entry = |(key, revision, value): Record| {
+                let key: Arc<str> = Arc::from(key);
+                (key.clone(), Some(Entry { key, revision, value: value.into() }))
+            };
+            let changes: Changes = records.into_iter().map(entry).collect();
+            memory.commit(&changes, &Meta::default());
+            Ok(())
+        }
+    }
+}
+
+/// Why a snapshot was not installed.
+#[derive(Debug)]
+pub(crate) enum InstallError {
+    /// The old state and log are as they were.
+    Kept(OpenError),
+    /// Which of the two a restart finds can't be told: the store must not go on.
+    Unknown(OpenError),
+}
+
+impl Replica {
+    /// The state and the whole log give way to what was built. Term and vote are kept, and
+    /// whoever watches has to list again.
+    pub(crate) fn install(&mut self, built: Built) -> Result<Start, InstallError> {
+        let Built { home, base, store, head } = built;
+        let mut hard = self.log.hard();
+        hard.commit = head.index;
+        let (applied, members) = ((head.index, head.term), head.members.clone());
+        let meta = Meta { store, me: self.me, applied, members, hard, batch: 0 };
+        let config = LogConfig { dir: home.log(), ..self.config.clone() };
+        let mut log =
+            Log::create(config.clone(), store, meta.outlived()).map_err(InstallError::Kept)?;
+        log.counters = self.log.counters.clone();
+        finish(&base, &meta).map_err(InstallError::Kept)?;
+        let home = self.home.give_way(home).map_err(InstallError::Unknown)?;
+        let base = match home {
+            Home::Memory { .. } => Arc::new(home.open().map_err(InstallError::Unknown)?),
+            Home::Dir { .. } => base,
+        };
+        {
+            let mut state = self.shared.write();
+            state.machine = Machine::new(head.clone());
+            state.base = Some(base.clone());
+            state.era += 1;
+        }
+        self.shared.wake();
+        self.replace(home, base, config, log, &meta);
+        if let Err(error) = self.home.sweep() {
+            tracing::warn!("store: removing the state before the snapshot: {error}");
+        }
+        Ok(replica::start(hard, head, Vec::new()))
+    }
+}
+
+fn finish(base: &Base, meta: &Meta) -> Result<(), OpenError> {
+    match base {
+        Base::Lmdb(env) => env.initialise(meta),
+        Base::Memory(memory) => {
+            memory.commit(&Changes::default(), meta);
+            Ok(())
+        }
+    }
+}
+
+/// Makes a store in the empty or absent directory `dir` from a snapshot, and answers its revision.
+/// What is left of an interrupted restore does not open. The store belongs to nobody: the member
+/// that opens it is its only one.
+pub fn restore(dir: &Path, input: &mut dyn Read) -> Result<Revision, SnapshotError> {
+    let target = SnapshotError::Target;
+    fs::create_dir_all(dir).map_err(OpenError::io("creating", dir)).map_err(target)?;
+    let mut listing = fs::read_dir(dir).map_err(OpenError::io("listing", dir)).map_err(target)?;
+    if listing.next().is_some() {
+        let why = "not empty; restore into an empty directory".to_owned();
+        return Err(target(OpenError::Foreign { path: dir.to_owned(), why }));
+    }
+    let marker = dir.join(UNFINISHED);
+    fs::write(&marker, b"").map_err(OpenError::io("creating", &marker)).map_err(target)?;
+    let lock = Arc::new(Lock::take(dir).map_err(target)?);
+    let home = Home::Dir { dir: dir.to_owned(), lock, generation: String::new() };
+    let base = home.open().map_err(target)?;
+    let head = fill(&base, input)?;
+    let store = crate::store::fresh_id().map_err(target)?;
+    let applied = (head.index, head.term);
+    let hard = edge_core::consensus::HardState { term: head.term, vote: 0, commit: head.index };
+    let meta = Meta { store, applied, hard, ..Meta::default() };
+    let disk = Arc::new(RealDisk);
+    let config = LogConfig { dir: home.log(), disk, segment_bytes: SEGMENT_BYTES };
+    Log::create(config, store, meta.outlived()).map_err(target)?;
+    finish(&base, &meta).map_err(target)?;
+    fs::remove_file(&marker).map_err(OpenError::io("removing", &marker)).map_err(target)?;
+    sync_dir(dir).map_err(target)?;
+    Ok(head.index)
+}

@@ -1,0 +1,115 @@
+//! Linearizable reads: everybody who waits shares one question to the majority, and a question
+//! that gets lost is asked again until time is up.
+
+use std::collections::BTreeMap;
+use std::mem;
+
+use edge_core::consensus::{Index, Input};
+
+use super::Mind;
+use crate::error::BarrierError;
+use crate::event::BarrierAnswer;
+use crate::limits::READ_TICKS;
+
+/// Who waits for a read point.
+#[derive(Default)]
+pub(super) struct Reads {
+    /// Not asked for yet: who came after a question was asked may not share its answer.
+    waiting: Vec<Reader>,
+    /// The ticket of the question that is on its way. The member puts it again if it is lost.
+    round: Option<u64>,
+    asked: Vec<Reader>,
+    /// Answered, once the state has come so far.
+    granted: BTreeMap<Index, Vec<Reader>>,
+    retry_at: u64,
+}
+
+struct Reader {
+    answer: BarrierAnswer,
+    until: u64,
+}
+
+impl Reader {
+    fn answer(self, result: Result<Index, BarrierError>) {
+        // Whoever waits may have stopped waiting.
+        let _ = self.answer.send(result);
+    }
+}
+
+impl Reads {
+    pub(super) fn add(&mut self, answer: BarrierAnswer, ticks: u64) {
+        self.waiting.push(Reader { answer, until: ticks + READ_TICKS });
+    }
+
+    pub(super) fn granted(&mut self, ticket: u64, index: Index, applied: Index) {
+        if self.round.is_some_and(|asked| asked == ticket) {
+            self.round = None;
+            self.granted.entry(index).or_default().append(&mut self.asked);
+            self.applied(applied);
+        }
+    }
+
+    pub(super) fn refused(&mut self, ticket: u64, ticks: u64) {
+        if self.round.is_some_and(|asked| asked == ticket) {
+            self.round = None;
+            self.waiting.append(&mut self.asked);
+            self.retry_at = ticks + 1;
+        }
+    }
+
+    /// Another member leads now, or this one is ready to.
+    pub(super) fn ask_now(&mut self) {
+        self.retry_at = 0;
+    }
+
+    /// The state has come to `index`.
+    pub(super) fn applied(&mut self, index: Index) {
+        let later = self.granted.split_off(&(index + 1));
+        for reader in mem::replace(&mut self.granted, later).into_values().flatten() {
+            reader.answer(Ok(index));
+        }
+    }
+
+    pub(super) fn tick(&mut self, ticks: u64, led: bool) {
+        let error = if led { BarrierError::Timeout } else { BarrierError::NoLeader };
+        let lists = self.granted.values_mut().chain([&mut self.waiting, &mut self.asked]);
+        for list in lists {
+            for late in list.extract_if(.., |reader| reader.until <= ticks) {
+                late.answer(Err(error));
+            }
+        }
+    }
+
+    fn fail(&mut self, error: BarrierError) {
+        self.round = None;
+        let granted = mem::take(&mut self.granted).into_values().flatten();
+        let others = mem::take(&mut self.waiting).into_iter().chain(mem::take(&mut self.asked));
+        others.chain(granted).for_each(|reader| reader.answer(Err(error)));
+    }
+
+    pub(super) fn close(&mut self) {
+        self.fail(BarrierError::Closed);
+    }
+}
+
+impl Mind {
+    /// Asks for a read point if somebody waits for one. Answers whether the member has something
+    /// to say now.
+    pub(super) fn ask_reads(&mut self) -> bool {
+        if self.reads.waiting.is_empty() || self.reads.round.is_some() {
+            return false;
+        }
+        if self.member.is_none() && !self.needs_ticks() {
+            self.reads.fail(BarrierError::NoLeader);
+            return false;
+        }
+        if self.member.is_none() || self.reads.retry_at > self.ticks {
+            return false;
+        }
+        let ticket = self.next_ticket();
+        self.reads.asked = mem::take(&mut self.reads.waiting);
+        self.reads.round = Some(ticket);
+        self.input(Input::Read { ticket });
+        true
+    }
+}

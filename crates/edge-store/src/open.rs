@@ -1,0 +1,155 @@
+//! Opening: log and state are brought together, or refused with one clear line.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use edge_core::consensus::{EntryKind, HardState, LogEntry, MemberInfo, Members, Start};
+
+use crate::base::Base;
+use crate::error::OpenError;
+use crate::home::Home;
+use crate::limits::LOSS_GAP;
+use crate::log::{self, Log, LogConfig, Outlived, Recovery};
+use crate::machine::Head;
+use crate::meta::Meta;
+use crate::replica::{self, Replica};
+use crate::store::Founding;
+
+/// Who opens a store, and how it keeps its log.
+#[derive(Clone)]
+pub(crate) struct Opener {
+    pub(crate) me: MemberInfo,
+    pub(crate) founding: Founding,
+    pub(crate) config: LogConfig,
+    /// A number that no other store has.
+    pub(crate) fresh: u64,
+}
+
+/// Opens the store in `home`, or begins one.
+pub(crate) fn open(home: Home, opener: &Opener) -> Result<(Replica, Start), OpenError> {
+    let mut config = opener.config.clone();
+    config.dir = home.log();
+    let base = Arc::new(home.open()?);
+    let found = base.read()?.meta()?;
+    let mut meta = match found {
+        Some(meta) => meta,
+        None => begin(&base, &config, opener)?,
+    };
+    if let Err(why) = replica::owner(&meta, &opener.me) {
+        return Err(OpenError::Foreign { path: home.dir(), why });
+    }
+    if meta.me == 0 {
+        // A restored snapshot: it becomes this member's alone.
+        meta.me = opener.me.id;
+        meta.members = Members::genesis(opener.me.clone());
+        base.commit(&Default::default(), &meta)?;
+    }
+    match Log::recover(config.clone(), meta.store, meta.outlived())? {
+        Recovery::Absent => Err(foreign(
+            &home.dir(),
+            "the log is missing beside a state; put it back, or empty the whole directory and \
+             restore a snapshot",
+        )),
+        Recovery::Whole(log, entries) => {
+            let start = begin_with(&meta, log.hard(), log.next(), entries);
+            let replica = Replica::new(home, base, config, log, &meta);
+            Ok((replica, start))
+        }
+        Recovery::Damaged(damage, entries, highest) => {
+            let alone = is_alone(&meta, &entries);
+            if !alone || !config.disk.exists(&damage.consent) {
+                return Err(OpenError::Damaged(crate::error::Damage { alone, ..damage }));
+            }
+            tracing::warn!("store: going on without what was lost, as asked: {damage}");
+            accept_loss(home, base, config, meta, entries, highest, &damage.consent)
+        }
+    }
+}
+
+/// Keeps what could be read, and jumps over the numbers that may have been lost.
+fn accept_loss(
+    home: Home,
+    base: Arc<Base>,
+    config: LogConfig,
+    meta: Meta,
+    entries: Vec<LogEntry>,
+    highest: u64,
+    consent: &Path,
+) -> Result<(Replica, Start), OpenError> {
+    let head = settle(&base, &meta, &entries, highest + LOSS_GAP)?;
+    let meta = base.read()?.meta()?.unwrap_or(meta);
+    let log = Log::create(config.clone(), meta.store, meta.outlived())?;
+    log::set_aside(&config, head.index + 1, consent)?;
+    let start = replica::start(meta.hard, head, Vec::new());
+    Ok((Replica::new(home, base, config, log, &meta), start))
+}
+
+/// Applies entries to a state that nobody uses yet, commits it, and moves its index on by at
+/// least as much as `jump` says.
+fn settle(base: &Base, meta: &Meta, entries: &[LogEntry], jump: u64) -> Result<Head, OpenError> {
+    let (index, term) = meta.applied;
+    let mut machine =
+        crate::machine::Machine::new(Head { index, term, members: meta.members.clone() });
+    for entry in entries {
+        let plan = machine.plan(base, entry, None)?;
+        // A refusal was told to whoever asked for it.
+        let _ = machine.follow(entry, plan);
+    }
+    let head = Head { index: machine.head.index.max(jump), ..machine.head };
+    let hard = HardState { commit: head.index, term: meta.hard.term.max(head.term), ..meta.hard };
+    let meta = Meta {
+        applied: (head.index, head.term),
+        members: head.members.clone(),
+        hard,
+        // Above every number that the lost segments may have.
+        batch: meta.batch + jump,
+        ..meta.clone()
+    };
+    base.commit(&machine.overlay.freeze(), &meta)?;
+    Ok(head)
+}
+
+/// A lone voter's durable log is committed: nobody else could ever say otherwise.
+fn begin_with(meta: &Meta, hard: HardState, next: u64, entries: Vec<LogEntry>) -> Start {
+    let last = next - 1;
+    let commit = if is_alone(meta, &entries) { last } else { hard.commit.min(last) };
+    let (index, term) = meta.applied;
+    let head = Head { index, term, members: meta.members.clone() };
+    replica::start(HardState { commit, ..hard }, head, entries)
+}
+
+fn is_alone(meta: &Meta, entries: &[LogEntry]) -> bool {
+    let voters = meta.members.voters();
+    voters.len() == 1
+        && voters.contains(&meta.me)
+        && entries.iter().all(|entry| entry.kind == EntryKind::Command)
+}
+
+/// A fresh directory, or one whose first start was cut short.
+fn begin(base: &Base, config: &LogConfig, opener: &Opener) -> Result<Meta, OpenError> {
+    let members = match opener.founding {
+        Founding::Found => Members::genesis(opener.me.clone()),
+        Founding::Join => Members::default(),
+    };
+    let mut meta = Meta { store: opener.fresh, me: opener.me.id, members, ..Meta::default() };
+    match Log::identify(config)? {
+        None => {
+            Log::create(config.clone(), meta.store, Outlived::default())?;
+        }
+        Some((store, 1)) => meta.store = store,
+        Some(_) => {
+            let why = "the state is missing behind a log; put it back, or empty the whole \
+                       directory and restore a snapshot";
+            return Err(foreign(config.dir.parent().unwrap_or(&config.dir), why));
+        }
+    }
+    match base {
+        Base::Lmdb(env) => env.initialise(&meta)?,
+        Base::Memory(memory) => memory.commit(&Default::default(), &meta),
+    }
+    Ok(meta)
+}
+
+fn foreign(path: &Path, why: &str) -> OpenError {
+    OpenError::Foreign { path: path.to_owned(), why: why.to_owned() }
+}
