@@ -102,15 +102,15 @@ async fn heartbeats_are_leases_in_memory() {
     let lab = Lab::start().await;
     register(&lab, "n1").await;
     assert_eq!(lab.get(&format!("{LEASES}/n1")).await.code, 404, "nothing was heard");
-    lab.server.beat("n1", &beat("n1", "s", 1)).unwrap();
-    lab.server.beat("stranger", &beat("stranger", "s", 1)).unwrap();
+    lab.server.inlet().beat("n1", &beat("n1", "s", 1)).unwrap();
+    lab.server.inlet().beat("stranger", &beat("stranger", "s", 1)).unwrap();
     let before = lab.server.api().store().revision();
     let lease = lab.get(&format!("{LEASES}/n1")).await.json();
     assert_eq!(lease["spec"]["holderIdentity"], "n1");
     assert_eq!(lease["spec"]["leaseDurationSeconds"], 40);
     let renewed = |lease: &Value| lease["spec"]["renewTime"].as_str().unwrap().to_owned();
     tokio::time::sleep(Duration::from_millis(5)).await;
-    lab.server.beat("n1", &beat("n1", "s", 2)).unwrap();
+    lab.server.inlet().beat("n1", &beat("n1", "s", 2)).unwrap();
     let list = lab.get(LEASES).await.json();
     let names: Vec<&Value> =
         list["items"].as_array().unwrap().iter().map(|l| &l["metadata"]["name"]).collect();
@@ -149,7 +149,7 @@ async fn a_crashed_boards_pods_are_elsewhere_within_two_seconds() {
     assert_eq!(on.len(), 3, "spread over the boards");
     // A restart moves nothing.
     hearts[1].1.abort();
-    lab.server.gone("n2");
+    lab.server.inlet().gone("n2");
     tokio::time::sleep(Duration::from_millis(700)).await;
     hearts[1].1 = beating(lab.server.beats(), "n2", "restarted");
     tokio::time::sleep(Duration::from_millis(1000)).await;
@@ -157,7 +157,7 @@ async fn a_crashed_boards_pods_are_elsewhere_within_two_seconds() {
     assert_eq!(now, on);
     // A crash does.
     hearts[0].1.abort();
-    lab.server.gone("n1");
+    lab.server.inlet().gone("n1");
     let moved = until(&lab, PODS, |pods| {
         let boards = boards(pods);
         boards.len() == 3 && !boards.contains(&"n1".to_owned())
@@ -195,8 +195,8 @@ async fn a_silent_boards_pods_are_elsewhere_within_five_seconds_and_an_upgrade_m
     until(&lab, PODS, |pods| boards(pods).len() == 3).await;
     hearts[1].abort();
     let last = Beat { stopping: true, ..Beat::read(&beat("n2", "s", 1_000_000)).unwrap() };
-    lab.server.beat("n2", &last.write()).unwrap();
-    lab.server.gone("n2");
+    lab.server.inlet().beat("n2", &last.write()).unwrap();
+    lab.server.inlet().gone("n2");
     hearts[0].abort();
     let moved = until(&lab, PODS, |pods| {
         let boards = boards(pods);
@@ -228,7 +228,7 @@ async fn a_singleton_waits_until_its_board_is_fenced() {
     until(&lab, PODS, |pods| boards(pods) == ["n1"]).await;
     patch(&lab, &format!("{NODES}/n2"), &label).await;
     n1.abort();
-    lab.server.gone("n1");
+    lab.server.inlet().gone("n1");
     until(&lab, &format!("{NODES}/n1"), |node| {
         node["spec"]["taints"].to_string().contains("NoExecute")
     })

@@ -11,6 +11,7 @@ use clap::Args;
 use tracing::level_filters::LevelFilter;
 
 use crate::identity;
+use edge_bus::{ExternalBroker, parse_broker};
 use edge_server::join::Token;
 pub(crate) use file::{File, Registry};
 
@@ -71,6 +72,19 @@ pub(crate) struct Settings {
     /// A file that holds the joining token
     #[arg(long, env = "EDGED_TOKEN_FILE", value_name = "FILE", conflicts_with = "token")]
     pub token_file: Option<PathBuf>,
+    /// A broker of your own instead of the servers', mqtt[s]://[USER[:PASSWORD]@]HOST[:PORT];
+    /// may be given several times. Better in the environment or the file, for its password
+    #[arg(
+        long,
+        env = "EDGED_BROKER",
+        value_name = "URL",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    pub broker: Vec<String>,
+    /// Where this server's broker listens [default: 0.0.0.0:8883]
+    #[arg(long, env = "EDGED_BROKER_LISTEN", value_name = "ADDRESS:PORT")]
+    pub broker_listen: Option<String>,
     /// How much to say: error, warn, info, debug or trace [default: info]
     #[arg(long, env = "EDGED_LOG", value_name = "LEVEL")]
     pub log: Option<String>,
@@ -95,6 +109,12 @@ pub(crate) struct Config {
     /// Servers to join, as URLs, or `auto`.
     pub join: Vec<String>,
     pub token: Option<Token>,
+    /// The user's own brokers, in place of the servers'.
+    pub brokers: Vec<ExternalBroker>,
+    /// Where this server's broker listens.
+    pub broker_listen: SocketAddr,
+    /// What is made of boards that fall silent.
+    pub nodes: edge_server::NodeSettings,
     /// Whether somebody chose the name.
     pub named: bool,
 }
@@ -138,6 +158,7 @@ impl Config {
         };
         let join = servers(settings, &file)?;
         let token = token(settings, &file)?;
+        let brokers = brokers(settings, &file)?;
         let named = settings.name.is_some() || file.name.is_some();
         let name = match settings.name.clone().or(file.name) {
             Some(name) => name,
@@ -179,6 +200,12 @@ impl Config {
             no_agent: file.no_agent,
             join,
             token,
+            brokers,
+            broker_listen: address(
+                "broker-listen",
+                &pick(&settings.broker_listen, file.broker_listen, "0.0.0.0:8883"),
+            )?,
+            nodes: edge_server::NodeSettings::default(),
             named,
             log: log
                 .parse()
@@ -207,6 +234,12 @@ fn servers(settings: &Settings, file: &File) -> Result<Vec<String>, ConfigError>
         Ok(if port { format!("https://{rest}") } else { format!("https://{rest}:{API_PORT}") })
     };
     given.iter().map(url).collect()
+}
+
+/// The user's own brokers. Their errors name no password.
+fn brokers(settings: &Settings, file: &File) -> Result<Vec<ExternalBroker>, ConfigError> {
+    let given = if settings.broker.is_empty() { &file.broker } else { &settings.broker };
+    given.iter().map(|url| parse_broker(url).map_err(|e| ConfigError(e.to_string()))).collect()
 }
 
 /// The token, from wherever it was given. It is never repeated in a message.

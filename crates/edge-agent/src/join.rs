@@ -28,7 +28,12 @@ pub(crate) struct Member {
     /// What the board keeps of its cluster.
     pub(crate) saved: Saved,
     /// Certificates that are renewed while it runs, and the cluster's time.
-    pub(crate) live: Live,
+    pub(crate) live: std::sync::Arc<Live>,
+}
+
+/// Whether this board has joined a cluster that another founded.
+pub(crate) fn joined(data_dir: &std::path::Path) -> bool {
+    data_dir.join(saved::FILE).exists()
 }
 
 /// Gives what is kept of an earlier join, or joins now. Whatever is refused leaves the directory as
@@ -49,7 +54,7 @@ pub(crate) async fn enter(config: &Config, role: Role) -> Result<Member, JoinErr
         }
     };
     let live = Live::open(config, &saved, key)?;
-    Ok(Member { saved, live })
+    Ok(Member { saved, live: std::sync::Arc::new(live) })
 }
 
 /// Whether a board that has joined is what it is started as.

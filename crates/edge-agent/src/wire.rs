@@ -1,32 +1,34 @@
 //! Ties the rooms together for one process: server first, then the agent that talks to it
 //! over the API like any other client. The only place that knows both.
 
+mod agent;
+mod bus;
+mod hint;
+mod server;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use edge_client::tls::ClientAuth;
-use edge_node::agent::{self, AgentConfig};
+use edge_node::agent::{self as kubelet, AgentConfig};
 use edge_node::images::{RegistriesConfig, RegistryConfig};
 use edge_server::{AgentCredentials, Server};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::{Config, Registry};
+use crate::join::{SERVER_NAME, Saved};
 use crate::notify;
+pub(crate) use agent::{servers, tie};
+pub(crate) use bus::beats;
+use server::Lead;
 
 /// Threads that run tasks. A board has four small cores and better use for them.
 const WORKERS: usize = 2;
 
 /// Bits of the part of the cluster's pod addresses that one board hands out: /24, 254 pods.
 const POD_CIDR_BITS: u8 = 24;
-
-/// Beats that may wait to be heard.
-const BEATS: usize = 16;
-
-/// How often a lone board beats.
-const ALONE_EVERY: Duration = Duration::from_secs(10);
 
 /// Why a board did not start, or stopped.
 #[derive(Debug)]
@@ -95,14 +97,14 @@ pub(crate) fn serve(config: Config, with_agent: bool) -> Result<(), WireError> {
 
 /// A running board.
 pub(crate) struct Board {
-    server: Server,
-    agent: tokio::sync::Mutex<Option<tokio::task::JoinHandle<Result<(), agent::AgentError>>>>,
+    lead: Lead,
+    agent: tokio::sync::Mutex<Option<tokio::task::JoinHandle<Result<(), kubelet::AgentError>>>>,
 }
 
 impl Board {
     /// Where the API listens.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.server.address()
+        self.lead.server.address()
     }
 
     /// Waits for the agent to end by itself, which it only does on an error.
@@ -127,7 +129,7 @@ impl Board {
             },
             None => Ok(()),
         };
-        self.server.shutdown().await;
+        self.lead.shutdown().await;
         ended
     }
 }
@@ -138,78 +140,67 @@ pub(crate) async fn start(
     with_agent: bool,
     stopped: watch::Receiver<bool>,
 ) -> Result<Board, WireError> {
-    let server = Server::start(edge_server::Config {
-        name: config.name.clone(),
-        data_dir: config.data_dir.clone(),
-        listen: config.listen,
-        node_ip: Some(config.node_ip),
-        cluster_cidr: config.cluster_cidr.clone(),
-        service_cidr: config.service_cidr.clone(),
-        cluster_domain: config.cluster_domain.clone(),
-        agent_port: config.agent_listen.port(),
-        nodes: edge_server::NodeSettings::default(),
-        cluster: Default::default(),
-    })
-    .await
-    .map_err(|e| failed("server", e))?;
-    tracing::info!("API at https://{}", server.address());
+    let lead = server::start(&config).await?;
+    tracing::info!("API at https://{}", lead.server.address());
     let agent = if with_agent {
-        let mut agent_config = agent_config(&config, &server)?;
-        agent_config.beats = Some(beat_alone(&config.name, server.beats()));
-        Some(tokio::spawn(agent::run(agent_config, stopped)))
+        let agent_config = agent_config(&config, &lead)?;
+        Some(tokio::spawn(kubelet::run(agent_config, stopped)))
     } else {
         None
     };
-    Ok(Board { server, agent: tokio::sync::Mutex::new(agent) })
+    Ok(Board { lead, agent: tokio::sync::Mutex::new(agent) })
 }
 
-fn agent_config(config: &Config, server: &Server) -> Result<AgentConfig, WireError> {
-    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let credentials = server
-        .agent_credentials(&config.name, &[config.node_ip, loopback])
-        .map_err(|e| failed("agent credentials", e))?;
-    let api = edge_client::Config {
-        servers: vec![format!("https://127.0.0.1:{}", server.address().port())],
-        ca_pem: Some(credentials.ca_pem.clone().into()),
-        client_cert_pem: Some(credentials.client_cert_pem.clone().into()),
-        client_key_pem: Some(credentials.client_key_pem.clone().into()),
-        ..edge_client::Config::default()
+fn agent_config(config: &Config, lead: &Lead) -> Result<AgentConfig, WireError> {
+    let local = format!("https://127.0.0.1:{}", lead.server.address().port());
+    let ((api, serving), cidrs) = match &lead.member {
+        Some(member) => ((member.live.api(), member.live.server()), Some(&member.saved)),
+        None => (founder(config, &lead.server)?, None),
     };
+    let known: Vec<String> = api.servers.clone();
+    let servers = agent::servers(&lead.news, known, Some(local.clone()));
+    let api = edge_client::Config { servers: vec![local], ..api };
+    let of = |own: &String, told: fn(&Saved) -> &String| cidrs.map_or(own, told).clone();
     Ok(AgentConfig {
-        name: config.name.clone(),
+        name: lead.server.name().to_owned(),
         node_ip: config.node_ip,
         data_dir: config.data_dir.clone(),
         run_dir: config.run_dir.clone(),
         cgroup_parent: config.cgroup_parent.clone(),
         listen: config.agent_listen,
-        pod_cidr: pod_cidr(&config.cluster_cidr),
-        cluster_cidr: config.cluster_cidr.clone(),
-        service_cidr: config.service_cidr.clone(),
-        cluster_domain: config.cluster_domain.clone(),
+        pod_cidr: of(&pod_cidr(&config.cluster_cidr), |saved| &saved.pod_cidr),
+        cluster_cidr: of(&config.cluster_cidr, |saved| &saved.cluster_cidr),
+        service_cidr: of(&config.service_cidr, |saved| &saved.service_cidr),
+        cluster_domain: of(&config.cluster_domain, |saved| &saved.cluster_domain),
         // Cluster DNS comes with Services between boards; until then pods use the board's.
         cluster_dns: None,
         api,
-        serving: serving(&credentials)?,
+        serving,
         labels: std::collections::BTreeMap::new(),
         registries: registries(config),
-        beats: None,
+        servers: Some(servers),
+        beats: Some(beats(lead.bus.clone(), &lead.news)),
         version: format!("v1.33.0+edged.{}", env!("CARGO_PKG_VERSION")),
     })
 }
 
-/// A lone board beats to its own server: slowly, as both would end together.
-fn beat_alone(name: &str, beats: Arc<edge_server::Beats>) -> agent::BeatLine {
-    let (outlet, mut inlet) = tokio::sync::mpsc::channel::<Vec<u8>>(BEATS);
-    let asked = agent::Asked { nonce: String::new(), every: ALONE_EVERY };
-    let name = name.to_owned();
-    tokio::spawn(async move {
-        while let Some(beat) = inlet.recv().await {
-            if let Err(error) = beats.beat(&name, &beat) {
-                tracing::debug!("{error}");
-            }
-        }
-    });
-    agent::BeatLine { outlet, asked: watch::channel(Some(asked)).1 }
+/// What the agent beside the founder speaks and answers with.
+fn founder(
+    config: &Config,
+    server: &Server,
+) -> Result<(edge_client::Config, watch::Receiver<Arc<rustls::ServerConfig>>), WireError> {
+    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let credentials = server
+        .agent_credentials(&config.name, &[config.node_ip, loopback])
+        .map_err(|e| failed("agent credentials", e))?;
+    let api = edge_client::Config {
+        ca_pem: Some(credentials.ca_pem.clone().into()),
+        client_cert_pem: Some(credentials.client_cert_pem.clone().into()),
+        client_key_pem: Some(credentials.client_key_pem.clone().into()),
+        server_name: Some(SERVER_NAME.to_owned()),
+        ..edge_client::Config::default()
+    };
+    Ok((api, serving(&credentials)?))
 }
 
 /// What the agent beside a server shows on its port.

@@ -3,19 +3,19 @@
 
 use crate::api::{Api, Place, WriteOptions};
 use crate::auth::Identity;
-use crate::config::Config;
 use edge_api::Object;
 use edge_api::kinds::{self, Kind};
 use edge_api::status::Status;
+use edge_core::consensus::Members;
 use serde_json::json;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
 const NAMESPACE: &str = "default";
 const NAME: &str = "kubernetes";
 
 /// Makes what is missing and corrects what is out of date.
-pub(crate) async fn furnish(api: &Api, config: &Config, port: u16) -> Result<(), Status> {
+pub(crate) async fn furnish(api: &Api, port: u16) -> Result<(), Status> {
     let who = Identity::system("apiserver");
     for name in NAMESPACES {
         let namespace = json!({ "metadata": { "name": name } });
@@ -38,13 +38,25 @@ pub(crate) async fn furnish(api: &Api, config: &Config, port: u16) -> Result<(),
         have["spec"]["ports"][0]["targetPort"] != want["spec"]["ports"][0]["targetPort"]
     };
     ensure(api, &who, kinds::SERVICE, NAMESPACE, NAME, service, outdated).await?;
-    match config.reachable() {
-        Some(ip) => endpoints(api, &who, ip, port).await,
-        None => Ok(()),
-    }
+    let servers = servers(&api.inner.leadership.standing().members);
+    if servers.is_empty() { Ok(()) } else { endpoints(api, &who, &servers).await }
 }
 
-async fn endpoints(api: &Api, who: &Identity, ip: IpAddr, port: u16) -> Result<(), Status> {
+/// Where the servers answer, for pods: in order, loopback addresses left out.
+pub(crate) fn servers(members: &Members) -> Vec<SocketAddr> {
+    let addresses = members.all().filter_map(|info| info.api.strip_prefix("https://"));
+    let addresses = addresses.filter_map(|address| address.parse::<SocketAddr>().ok());
+    let mut addresses: Vec<_> = addresses.filter(|a| !a.ip().is_loopback()).collect();
+    addresses.sort();
+    addresses
+}
+
+async fn endpoints(api: &Api, who: &Identity, servers: &[SocketAddr]) -> Result<(), Status> {
+    // One port serves all, as Kubernetes has it; servers that listen elsewhere are left out.
+    let port = servers[0].port();
+    let v4 = servers[0].is_ipv4();
+    let servers = servers.iter().filter(|a| a.port() == port && a.is_ipv4() == v4);
+    let ips: Vec<String> = servers.map(|address| address.ip().to_string()).collect();
     let old_form = json!({
         "metadata": {
             "name": NAME,
@@ -52,7 +64,7 @@ async fn endpoints(api: &Api, who: &Identity, ip: IpAddr, port: u16) -> Result<(
             "labels": { "endpointslice.kubernetes.io/skip-mirror": "true" },
         },
         "subsets": [{
-            "addresses": [{ "ip": ip.to_string() }],
+            "addresses": ips.iter().map(|ip| json!({ "ip": ip })).collect::<Vec<_>>(),
             "ports": [{ "name": "https", "port": port, "protocol": "TCP" }],
         }],
     });
@@ -64,13 +76,19 @@ async fn endpoints(api: &Api, who: &Identity, ip: IpAddr, port: u16) -> Result<(
             "namespace": NAMESPACE,
             "labels": { "kubernetes.io/service-name": NAME },
         },
-        "addressType": if ip.is_ipv4() { "IPv4" } else { "IPv6" },
-        "endpoints": [{ "addresses": [ip.to_string()], "conditions": { "ready": true } }],
+        "addressType": if v4 { "IPv4" } else { "IPv6" },
+        "endpoints": ips
+            .iter()
+            .map(|ip| json!({ "addresses": [ip], "conditions": { "ready": true } }))
+            .collect::<Vec<_>>(),
         "ports": [{ "name": "https", "port": port, "protocol": "TCP" }],
     });
     let outdated = |have: &Object, want: &Object| {
-        have["endpoints"][0]["addresses"] != want["endpoints"][0]["addresses"]
-            || have["ports"][0]["port"] != want["ports"][0]["port"]
+        let addresses = |slice: &Object| -> Vec<Object> {
+            let endpoints = slice["endpoints"].as_array().cloned().unwrap_or_default();
+            endpoints.iter().map(|endpoint| endpoint["addresses"].clone()).collect()
+        };
+        addresses(have) != addresses(want) || have["ports"][0]["port"] != want["ports"][0]["port"]
     };
     ensure(api, who, kinds::ENDPOINT_SLICE, NAMESPACE, NAME, slice, outdated).await
 }

@@ -7,6 +7,7 @@
 //! - `admission`: checks and additions that look at other objects;
 //! - `discovery`: what there is to talk to, generated from the registry of kinds;
 //! - `driver`: the leader's loop, which runs the controllers and the scheduler of `edge-core`;
+//! - `lead`: who leads, writes passed on to it, and what runs on the leader alone;
 //! - `proxy`: the way to the boards' agents;
 //! - `join`: how boards come, renew and go, and the cluster's servers;
 //! - `pki`: keys, certificates and the administrator's kubeconfig.
@@ -22,6 +23,7 @@ mod driver;
 mod health;
 mod http;
 pub mod join;
+mod lead;
 mod metrics;
 pub mod pki;
 mod proxy;
@@ -35,5 +37,8 @@ pub use api::{
 pub use auth::{Identity, SERVERS};
 pub use config::{Config, ConfigError, NodeSettings, Range};
 pub use driver::Beats;
+pub use edge_store::Founding;
+pub use lead::{Courier, Inlet};
 pub use pki::{AgentCredentials, PkiError};
-pub use server::{Server, StartError};
+pub use server::{Linked, Server, StartError};
+pub use tls::BusTls;

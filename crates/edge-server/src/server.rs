@@ -5,12 +5,13 @@ use crate::api::Api;
 use crate::config::{Config, ConfigError};
 use crate::driver::Beats;
 use crate::http::{self, Front};
+use crate::lead::{self, Channel, Courier, Inlet, Leadership, Links, Own, Servers};
 use crate::pki::{self, AgentCredentials, Authority, PkiError, Renewing};
 use crate::proxy::Agents;
-use crate::{boot, discovery, driver, join, tls};
-use edge_api::status::Status;
-use edge_core::liveness::BeatError;
-use edge_store::{OpenError, Options, Store};
+use crate::tls::BusTls;
+use crate::{discovery, join, tls};
+use edge_core::consensus::{MemberInfo, Members, Standing};
+use edge_store::{Founding, OpenError, Options, Store};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
@@ -22,8 +23,10 @@ use tokio::task::{JoinHandle, JoinSet};
 
 /// How often the serving certificate is looked at.
 const RENEWAL: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long another server is given to take the leadership over.
+const HANDING_OVER: Duration = Duration::from_millis(700);
 /// How long tasks are given to end; the store is closed after that in any case.
-const ENDING: Duration = Duration::from_millis(4500);
+const ENDING: Duration = Duration::from_millis(3800);
 
 /// Why a server did not start.
 #[derive(Debug)]
@@ -41,8 +44,6 @@ pub enum StartError {
         /// Why not.
         source: io::Error,
     },
-    /// The cluster's own objects could not be made.
-    Boot(Status),
     /// The board is going down.
     Cancelled,
 }
@@ -61,7 +62,6 @@ impl fmt::Display for StartError {
                 )
             }
             StartError::Listen { address, source } => write!(f, "listen on {address}: {source}"),
-            StartError::Boot(status) => write!(f, "make the cluster's own objects: {status}"),
             StartError::Cancelled => write!(f, "open the store: cancelled"),
         }
     }
@@ -81,33 +81,94 @@ impl From<PkiError> for StartError {
     }
 }
 
+/// How a server is tied to the others of its cluster.
+pub struct Linked {
+    /// Carries messages to the other servers.
+    pub courier: Arc<dyn Courier>,
+    /// Where other boards reach this one's broker, `host:port`; empty without one.
+    pub broker: String,
+    /// The servers that this one was told of before its own state says who they are.
+    pub seeds: Vec<MemberInfo>,
+    /// Whether an empty store founds a cluster or waits for the state of the one it joined.
+    pub founding: Founding,
+}
+
+impl Linked {
+    /// A server that is alone.
+    pub fn alone() -> Linked {
+        Linked {
+            courier: Arc::new(Nowhere),
+            broker: String::new(),
+            seeds: Vec::new(),
+            founding: Founding::Found,
+        }
+    }
+}
+
+/// The courier of a server that is alone.
+struct Nowhere;
+
+impl Courier for Nowhere {
+    fn send(&self, to: &str, _: bytes::Bytes) {
+        tracing::debug!("a message for the server {to:?}, and nothing that carries it");
+    }
+}
+
 /// A running API server.
 pub struct Server {
+    name: String,
     address: SocketAddr,
     api: Api,
     authority: Arc<Authority>,
+    own: Arc<Own>,
+    inlet: Inlet,
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
     beside: JoinSet<()>,
 }
 
 impl Server {
-    /// Opens the store and the keys, makes what every cluster has, and serves.
+    /// Starts a server that is alone: see [`Server::start_linked`].
     pub async fn start(config: Config) -> Result<Server, StartError> {
+        Server::start_linked(config, Linked::alone()).await
+    }
+
+    /// Opens the keys and the store and serves. A server that is a cluster of its own has made
+    /// what every cluster has when this returns; one of several answers while they elect.
+    pub async fn start_linked(mut config: Config, linked: Linked) -> Result<Server, StartError> {
         config.services()?;
         config.pods()?;
-        let (store, authority) = open(&config).await?;
-        let authority = Arc::new(authority);
+        let authority =
+            Arc::new(blocking(&config, |config| Ok(Authority::open(&config.data_dir)?)).await?);
         let serving_cert = Renewing::new(&authority, pki::serving_names(&config)?)?;
         let serving_cert = Arc::new(serving_cert);
-        let listener = http::bind(config.listen)
-            .await
-            .map_err(|source| StartError::Listen { address: config.listen, source })?;
-        let address = listener
-            .local_addr()
-            .map_err(|source| StartError::Listen { address: config.listen, source })?;
-        let api = Api::new(store, &config)?;
-        boot::furnish(&api, &config, address.port()).await.map_err(StartError::Boot)?;
+        let listen = |source| StartError::Listen { address: config.listen, source };
+        let listener = http::bind(config.listen).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let own = Arc::new(Own::open(authority.clone(), &config)?);
+        let info = MemberInfo {
+            id: own.id(),
+            name: config.name.clone(),
+            api: format!("https://{}", SocketAddr::new(config.advertised(), address.port())),
+            broker: linked.broker,
+        };
+        let channel = Arc::new(Channel::new(own.http()));
+        let seeds = Members::founders(linked.seeds);
+        let links = Arc::new(Links::new(linked.courier, channel.clone(), seeds));
+        let options = Options {
+            me: info,
+            founding: linked.founding,
+            peers: links.clone(),
+            // Its id differs from all others', and so do its election timeouts.
+            seed: own.id(),
+            ..Options::default()
+        };
+        let store = blocking(&config, move |config| {
+            Store::open(&config.data_dir.join("store"), options).map_err(StartError::Store)
+        });
+        let store = store.await?;
+        config.cluster.membership = Some(Arc::new(Servers::new(store.clone())));
+        let api = Api::new(store, &config, authority.ca_der())?;
         admin(&authority, &config, address.port())?;
         let (stop, stopping) = watch::channel(false);
         let trust = join::begin(&api);
@@ -120,6 +181,7 @@ impl Server {
         )?;
         let front = Front {
             api: api.clone(),
+            servers: channel,
             agents: Agents::new(&authority, config.agent_port, stopping.clone())?,
             discovery: discovery::Documents::new(&config, address.port()),
             desk,
@@ -130,9 +192,30 @@ impl Server {
         let mut beside = JoinSet::new();
         beside.spawn(renew(serving_cert, authority.clone(), stop.subscribe()));
         beside.spawn(join::follow(api.clone(), trust, stop.subscribe()));
-        beside.spawn(driver::run(api.clone(), stop.subscribe()));
+        beside.spawn(own.clone().keep());
+        beside.spawn(follow(links.clone(), api.inner.leadership.clone()));
+        let (furnished, mut done) = watch::channel(false);
+        let port = address.port();
+        beside.spawn(lead::reign(api.clone(), port, furnished, stop.subscribe()));
         tracing::info!("serving the API on https://{address}");
-        Ok(Server { address, api, authority, stop, serving, beside })
+        let inlet = Inlet::new(api.clone(), links);
+        let server = Server {
+            name: config.name,
+            address,
+            api,
+            authority,
+            own,
+            inlet,
+            stop,
+            serving,
+            beside,
+        };
+        let standing = server.standing();
+        if standing.members.voters().iter().eq([&server.own.id()]) {
+            // An error means that the server ends already.
+            let _ = done.wait_for(|done| *done).await;
+        }
+        Ok(server)
     }
 
     /// The address that is served on.
@@ -145,27 +228,34 @@ impl Server {
         &self.api
     }
 
+    /// This board's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What this server knows of the election and the membership.
+    pub fn standing(&self) -> Arc<Standing> {
+        self.api.inner.leadership.standing()
+    }
+
+    /// Tells when that changes.
+    pub fn standings(&self) -> watch::Receiver<Arc<Standing>> {
+        self.api.inner.leadership.news()
+    }
+
+    /// Where messages of other boards are handed in.
+    pub fn inlet(&self) -> Inlet {
+        self.inlet.clone()
+    }
+
+    /// What this server speaks on the bus with, renewed while it runs.
+    pub fn bus_tls(&self) -> watch::Receiver<Arc<BusTls>> {
+        self.own.bus()
+    }
+
     /// How the boards live, for those who hold no server.
     pub fn beats(&self) -> Arc<Beats> {
         self.api.beats().clone()
-    }
-
-    /// Takes in a beat of the board `node`, which the transport has proven to be its sender.
-    ///
-    /// # Errors
-    /// The beat does not count, and changes nothing.
-    pub fn beat(&self, node: &str, payload: &[u8]) -> Result<(), BeatError> {
-        self.api.beats().beat(node, payload)
-    }
-
-    /// Takes in a board's will: its process has ended.
-    pub fn gone(&self, node: &str) {
-        self.api.beats().gone(node);
-    }
-
-    /// Takes in that a board is connected again.
-    pub fn back(&self, node: &str) {
-        self.api.beats().back(node);
     }
 
     /// Credentials for the agent of a board that has these addresses.
@@ -177,8 +267,16 @@ impl Server {
         self.authority.agent(node, ips)
     }
 
-    /// Ends watches and connections, then closes the store; takes five seconds at most.
+    /// Hands leadership over, ends watches and connections, then closes the store; takes five
+    /// seconds at most.
     pub async fn shutdown(mut self) {
+        let standing = self.standing();
+        if standing.leader == Some(standing.me) && standing.members.voters().len() > 1 {
+            let handed = tokio::time::timeout(HANDING_OVER, self.api.store().transfer(None)).await;
+            if !matches!(handed, Ok(Ok(()))) {
+                tracing::warn!("no other server took the leadership over; they elect one");
+            }
+        }
         self.stop.send_replace(true);
         let ended = async {
             let _ = (&mut self.serving).await;
@@ -192,16 +290,28 @@ impl Server {
     }
 }
 
-/// Opening reads the log back, which blocks.
-async fn open(config: &Config) -> Result<(Store, Authority), StartError> {
-    let data_dir = config.data_dir.clone();
-    let opened = tokio::task::spawn_blocking(move || {
-        let store =
-            Store::open(&data_dir.join("store"), Options::default()).map_err(StartError::Store)?;
-        let authority = Authority::open(&data_dir)?;
-        Ok((store, authority))
-    });
-    opened.await.unwrap_or(Err(StartError::Cancelled))
+/// What opens files, reads a log back or makes keys blocks.
+async fn blocking<T: Send + 'static>(
+    config: &Config,
+    work: impl FnOnce(&Config) -> Result<T, StartError> + Send + 'static,
+) -> Result<T, StartError> {
+    let config = config.clone();
+    let done = tokio::task::spawn_blocking(move || work(&config)).await;
+    done.unwrap_or(Err(StartError::Cancelled))
+}
+
+/// Keeps the ways to the other servers as the membership has them.
+async fn follow(links: Arc<Links>, leadership: Leadership) {
+    let mut news = leadership.news();
+    loop {
+        let members = news.borrow_and_update().members.clone();
+        if !members.is_empty() {
+            links.know(members);
+        }
+        if news.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Lets the person at this board in.

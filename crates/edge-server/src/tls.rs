@@ -69,6 +69,43 @@ pub(crate) fn calling(ca_der: &[u8], leaf: &Leaf) -> Result<Arc<ClientConfig>, P
     Ok(Arc::new(config))
 }
 
+/// How a server speaks with others over the bus: both ends show a certificate of this cluster.
+pub struct BusTls {
+    /// For sessions with brokers.
+    pub client: Arc<ClientConfig>,
+    /// For the broker that this server runs.
+    pub server: Arc<ServerConfig>,
+}
+
+/// TLS between this server and others with the certificate `leaf`: HTTP's, and the bus's.
+pub(crate) fn between_servers(
+    ca_der: &[u8],
+    leaf: &Leaf,
+    clock: &ClusterClock,
+) -> Result<(Arc<ClientConfig>, Arc<BusTls>), PkiError> {
+    const WHAT: &str = "speaking with other servers";
+    let mut http = Arc::unwrap_or_clone(calling(ca_der, leaf)?);
+    http.time_provider = Arc::new(Time(clock.clone()));
+    let mut client = http.clone();
+    client.alpn_protocols.clear();
+    let provider = Arc::new(ring::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots(ca_der)?, provider.clone())
+        .build()
+        .map_err(|e| fail(WHAT, e))?;
+    let cert =
+        CertificateDer::from_pem_slice(leaf.cert_pem.as_bytes()).map_err(|e| fail(WHAT, e))?;
+    let key = PrivateKeyDer::from_pem_slice(leaf.key_pem.as_bytes()).map_err(|e| fail(WHAT, e))?;
+    let mut server = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| fail(WHAT, e))?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(vec![cert], key)
+        .map_err(|e| fail(WHAT, e))?;
+    server.time_provider = Arc::new(Time(clock.clone()));
+    let bus = BusTls { client: Arc::new(client), server: Arc::new(server) };
+    Ok((Arc::new(http), Arc::new(bus)))
+}
+
 /// Checks whose a client's certificate is, and leaves its time to others.
 #[derive(Debug)]
 struct Timeless(Arc<dyn ClientCertVerifier>);

@@ -26,6 +26,8 @@ pub(crate) struct File {
     pub join: Vec<String>,
     pub token: Option<String>,
     pub token_file: Option<PathBuf>,
+    pub broker: Vec<String>,
+    pub broker_listen: Option<String>,
     pub no_agent: bool,
     pub registries: Registries,
 }

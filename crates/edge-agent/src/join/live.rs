@@ -6,7 +6,7 @@ use std::time::Duration;
 use edge_client::tls::{self, ClientAuth, ClientTls};
 use edge_client::{Call, Client};
 use edge_core::clock::ClusterClock;
-use edge_server::join::{PROTOCOL, RenewAnswer, RenewRequest, TimeAnswer, differs};
+use edge_server::join::{PROTOCOL, RenewAnswer, RenewRequest, ServerInfo, TimeAnswer, differs};
 use edge_server::pki::{BoardKey, CertFacts};
 use serde_json::json;
 use tokio::sync::watch;
@@ -50,6 +50,28 @@ impl Live {
             client: watch::Sender::new(client),
             server: watch::Sender::new(server),
         })
+    }
+
+    /// Keeps the servers as the leader tells them, if they are others than before.
+    ///
+    /// # Errors
+    /// When the file cannot be written; what is used is then as before.
+    pub(crate) fn know(&self, servers: Vec<ServerInfo>) -> Result<(), JoinError> {
+        let mut saved = self.saved();
+        let places = |servers: &[ServerInfo]| -> Vec<(String, String, String)> {
+            let place = |s: &ServerInfo| (s.name.clone(), s.api.clone(), s.broker.clone());
+            let mut places: Vec<_> = servers.iter().map(place).collect();
+            places.sort();
+            places
+        };
+        if places(&saved.servers) == places(&servers) {
+            return Ok(());
+        }
+        let mut next = saved.clone();
+        next.servers = servers;
+        next.write_certificate(&self.data_dir)?;
+        *saved = next;
+        Ok(())
     }
 
     /// The cluster's time.

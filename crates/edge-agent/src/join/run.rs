@@ -1,7 +1,5 @@
 //! `edged agent`: a board that joins, or has joined, somebody else's cluster, and runs its pods.
 
-use std::sync::Arc;
-
 use edge_node::agent::{self, AgentConfig};
 use edge_server::join::Role;
 use tokio::signal::unix::{SignalKind, signal};
@@ -34,9 +32,11 @@ pub(crate) fn run(config: Config) -> Result<(), WireError> {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
         };
-        let live = Arc::new(member.live);
-        let keeping = tokio::spawn(live.clone().keep());
-        let mut agent = tokio::spawn(agent::run(settings(&config, &member.saved, &live), stopped));
+        let tie = wire::tie(&config, &member).await?;
+        let mut settings = settings(&config, &member.saved, &member.live);
+        settings.beats = Some(wire::beats(tie.bus.clone(), &tie.news));
+        settings.servers = Some(wire::servers(&tie.news, settings.api.servers.clone(), None));
+        let mut agent = tokio::spawn(agent::run(settings, stopped));
         notify::tell("READY=1");
         let ended = tokio::select! {
             ended = &mut agent => Some(ended),
@@ -49,7 +49,7 @@ pub(crate) fn run(config: Config) -> Result<(), WireError> {
             Some(ended) => ended,
             None => agent.await,
         };
-        keeping.abort();
+        tie.shutdown().await;
         ended.map_err(|e| failed("agent", e))?.map_err(|e| failed("agent", e))
     })
 }
@@ -73,6 +73,7 @@ fn settings(config: &Config, saved: &Saved, live: &Live) -> AgentConfig {
         labels: std::collections::BTreeMap::new(),
         registries: wire::registries(config),
         beats: None,
+        servers: None,
         version: format!("v1.33.0+edged.{}", env!("CARGO_PKG_VERSION")),
     }
 }

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::JoinError;
 
+/// Where it is kept, in the data directory.
+pub(super) const FILE: &str = "cluster.json";
+
 /// What a board keeps of its cluster.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -114,7 +117,7 @@ impl Saved {
     /// Names the file that cannot be read or is damaged.
     pub(crate) fn read(data_dir: &Path) -> Result<Option<Saved>, JoinError> {
         let read = |path: &Path| read_if_present(path).map_err(|e| file("read", path, e));
-        let path = data_dir.join("cluster.json");
+        let path = data_dir.join(FILE);
         let Some(text) = read(&path)? else { return Ok(None) };
         let mut saved: Saved = serde_json::from_str(&text).map_err(|e| {
             file("read", &path, format!("it is damaged ({e}): remove it and join again"))
@@ -166,7 +169,7 @@ impl Saved {
     /// Names the file that cannot be written.
     pub(super) fn write_certificate(&self, data_dir: &Path) -> Result<(), JoinError> {
         put(&data_dir.join("pki/node.crt"), &self.node_cert, 0o644)?;
-        let path = data_dir.join("cluster.json");
+        let path = data_dir.join(FILE);
         let text = serde_json::to_string_pretty(self).map_err(|e| file("write", &path, e))?;
         put(&path, &format!("{text}\n"), 0o600)
     }

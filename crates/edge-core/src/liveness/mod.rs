@@ -217,6 +217,11 @@ impl Table {
         self.nodes.iter().map(seen).collect()
     }
 
+    /// How many boards are known.
+    pub fn count(&self) -> usize {
+        self.nodes.len()
+    }
+
     /// One board as controllers see it.
     pub fn one(&self, node: &str, now_ms: i64) -> Option<Liveness> {
         self.nodes.get(node).map(|record| self.seen(record, now_ms))

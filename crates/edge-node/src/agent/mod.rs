@@ -93,6 +93,8 @@ pub struct AgentConfig {
     pub registries: RegistriesConfig,
     /// This program's version.
     pub version: String,
+    /// The servers as they change; `None` where `api` names them for good.
+    pub servers: Option<watch::Receiver<Vec<String>>>,
     /// Where beats go; `None` on a board that nobody waits for.
     pub beats: Option<BeatLine>,
 }
@@ -112,6 +114,9 @@ pub async fn run(
     tasks.spawn(services::run(board.clone()));
     tasks.spawn(collect::images(board.clone()));
     tasks.spawn(registration::run(board.clone(), identity));
+    if let Some(servers) = config.servers {
+        tasks.spawn(follow_servers(board.client.clone(), servers));
+    }
     let beater = config.beats.map(|line| Arc::new(beats::Beater::new(board.clone(), line)));
     if let Some(beater) = &beater {
         tasks.spawn(beater.clone().run());
@@ -131,6 +136,19 @@ pub async fn run(
     }
     tasks.shutdown().await;
     Ok(())
+}
+
+/// Asks the servers that there are now.
+async fn follow_servers(client: Client, mut servers: watch::Receiver<Vec<String>>) {
+    loop {
+        let known = servers.borrow_and_update().clone();
+        if let Err(error) = client.set_servers(&known) {
+            tracing::warn!("take in the list of servers: {error}");
+        }
+        if servers.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
 }
 
 /// Opens the board's parts.

@@ -16,10 +16,15 @@ const NODE_LEASES: &str = "kube-node-lease";
 const DURATION_SECONDS: i64 = 40;
 
 impl Api {
+    /// The Lease that says who leads.
+    fn lease(&self) -> Entry {
+        self.inner.lease.entry(self.inner.store.revision())
+    }
+
     /// The Lease with this key, if it is one that is held in memory.
     pub(super) fn held_lease(&self, key: &str) -> Option<Entry> {
-        if self.inner.lease.key.as_ref() == key {
-            return Some(self.inner.lease.clone());
+        if self.inner.lease.key() == key {
+            return Some(self.lease());
         }
         let parts = keys::parse(key).filter(|parts| parts.namespace == NODE_LEASES)?;
         if keys::kind_of(key) != Some(kinds::LEASE) {
@@ -40,7 +45,7 @@ impl Api {
             held.extend(boards.iter().filter_map(|(name, known)| self.node_lease(name, known)));
         }
         if within(super::LEADER_LEASE.0) {
-            held.push(self.inner.lease.clone());
+            held.push(self.lease());
         }
         held.sort_by(|a, b| a.key.cmp(&b.key));
         held

@@ -32,12 +32,14 @@ pub(crate) use wire::{MAX_OBJECT, read as read_object};
 
 use crate::config::{Config, ConfigError, NodeSettings, Range};
 use crate::driver::Beats;
+use crate::lead::{LeaderLease, Leadership};
 use crate::metrics::Metrics;
 use bytes::Bytes;
-use edge_api::kinds::{self, Kind};
-use edge_api::status::Status;
-use edge_api::{Object, keys, meta, time};
-use edge_store::{Command, Entry, Expect, Op, ProposeError, Revision, Store};
+use edge_api::kinds::Kind;
+use edge_api::status::{Reason, Status};
+use edge_api::{Object, keys, meta};
+use edge_core::consensus::Term;
+use edge_store::{Command, Expect, Op, ProposeError, Revision, Store};
 use ring::rand::{SecureRandom, SystemRandom};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -47,6 +49,9 @@ pub(crate) use wire::Unstamped;
 #[derive(Clone)]
 pub struct Api {
     pub(crate) inner: Arc<Inner>,
+    /// The leadership that writes through this handle belong to: none of them is kept when it
+    /// has ended, because what they were decided by may have changed since.
+    term: Option<Term>,
 }
 
 /// What all handles to the API share.
@@ -56,8 +61,10 @@ pub(crate) struct Inner {
     /// The range that boards' pod addresses are parts of.
     pub(crate) pods: Range,
     pub(crate) metrics: Metrics,
+    /// Who leads.
+    pub(crate) leadership: Leadership,
     /// The leader's Lease, which is never logged.
-    pub(crate) lease: Entry,
+    pub(crate) lease: LeaderLease,
     /// Held for reading while something is created in a namespace, and for writing while one ends,
     /// so that nothing slips into a namespace that is going.
     pub(crate) namespaces: Arc<tokio::sync::RwLock<()>>,
@@ -128,22 +135,23 @@ pub(crate) enum CommitError {
 
 impl Api {
     /// The pipeline over an open store.
-    pub(crate) fn new(store: Store, config: &Config) -> Result<Api, ConfigError> {
-        let random = SystemRandom::new();
-        let lease = leader_lease(&config.name, store.revision().max(1), &uuid(&random));
+    pub(crate) fn new(store: Store, config: &Config, cluster: &[u8]) -> Result<Api, ConfigError> {
+        let leadership = Leadership::new(&store);
         Ok(Api {
+            term: None,
             inner: Arc::new(Inner {
                 services: config.services()?,
                 pods: config.pods()?,
                 metrics: Metrics::default(),
-                lease,
+                lease: LeaderLease::new(leadership.clone(), lease_uid(cluster)),
+                leadership,
                 namespaces: Arc::default(),
                 allocation: Arc::default(),
                 name: config.name.clone(),
                 beats: Arc::new(Beats::new(config.nodes.liveness)),
                 nodes: config.nodes,
                 swept: Default::default(),
-                random,
+                random: SystemRandom::new(),
                 store,
             }),
         })
@@ -157,6 +165,11 @@ impl Api {
     /// How the boards live.
     pub fn beats(&self) -> &Arc<Beats> {
         &self.inner.beats
+    }
+
+    /// The same API, whose writes are kept only while this server leads in `term`.
+    pub(crate) fn at(&self, term: Term) -> Api {
+        Api { inner: self.inner.clone(), term: Some(term) }
     }
 
     /// 64 random bits.
@@ -186,7 +199,7 @@ impl Api {
 
     /// Proposes operations that are kept together or not at all.
     pub(crate) async fn propose(&self, ops: Vec<Op>) -> Result<Revision, CommitError> {
-        match self.inner.store.propose(Command { ops, term: None }).await {
+        match self.inner.store.propose(Command { ops, term: self.term }).await {
             Ok(applied) => Ok(applied.revision),
             Err(ProposeError::Conflict { .. }) => Err(CommitError::Conflict),
             Err(error @ ProposeError::TooLarge { .. }) => {
@@ -194,14 +207,17 @@ impl Api {
                 status.message = format!("{}: {error}", status.message);
                 Err(CommitError::Status(status))
             }
+            Err(error @ ProposeError::Unknown) => {
+                let status = Status::new(Reason::Timeout, error.to_string());
+                Err(CommitError::Status(status))
+            }
             Err(
                 error @ (ProposeError::Closed
                 | ProposeError::Full { .. }
                 | ProposeError::Busy
-                | ProposeError::StaleTerm { .. }
-                | ProposeError::NotLeader { .. }),
+                | ProposeError::NotLeader { .. }
+                | ProposeError::StaleTerm { .. }),
             ) => Err(CommitError::Status(Status::unavailable(error.to_string()))),
-            Err(error @ ProposeError::Unknown) => Err(CommitError::Status(Status::timeout(error))),
             Err(error) => Err(CommitError::Status(Status::internal(error))),
         }
     }
@@ -239,6 +255,10 @@ fn random_bytes<const N: usize>(random: &SystemRandom) -> [u8; N] {
 fn uuid(random: &SystemRandom) -> String {
     let mut bytes: [u8; 16] = random_bytes(random);
     bytes[6] = bytes[6] & 0x0f | 0x40;
+    written_uuid(bytes)
+}
+
+fn written_uuid(mut bytes: [u8; 16]) -> String {
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let mut text = String::with_capacity(36);
     for (i, byte) in bytes.iter().enumerate() {
@@ -253,25 +273,13 @@ fn uuid(random: &SystemRandom) -> String {
 /// Name and namespace of the leader's Lease.
 pub(crate) const LEADER_LEASE: (&str, &str) = ("kube-system", "edged-leader");
 
-fn leader_lease(holder: &str, revision: Revision, uid: &str) -> Entry {
-    let now = now_ms();
-    let lease = serde_json::json!({
-        "apiVersion": "coordination.k8s.io/v1",
-        "kind": "Lease",
-        "metadata": {
-            "name": LEADER_LEASE.1,
-            "namespace": LEADER_LEASE.0,
-            "uid": uid,
-            "resourceVersion": revision.to_string(),
-            "creationTimestamp": time::format(now),
-        },
-        "spec": {
-            "holderIdentity": holder,
-            "leaseDurationSeconds": 5,
-            "acquireTime": time::format_micro(now),
-            "renewTime": time::format_micro(now),
-        },
-    });
-    let key = keys::key(kinds::LEASE, LEADER_LEASE.0, LEADER_LEASE.1);
-    Entry { key: Arc::from(key), revision, value: lease.to_string().into() }
+/// Servers of one cluster agree on it without a word.
+fn lease_uid(cluster: &[u8]) -> String {
+    let text = [b"edged-leader ", cluster].concat();
+    let digest = ring::digest::digest(&ring::digest::SHA256, &text);
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest.as_ref()[..16]);
+    // Version 8: made by a rule of our own.
+    bytes[6] = bytes[6] & 0x0f | 0x80;
+    written_uuid(bytes)
 }

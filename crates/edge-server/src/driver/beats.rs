@@ -71,6 +71,11 @@ impl Beats {
         self.table().one(node, self.mono_ms())
     }
 
+    /// How many boards are known.
+    pub fn count(&self) -> usize {
+        self.table().count()
+    }
+
     /// How all boards live.
     pub fn all(&self) -> BTreeMap<String, Liveness> {
         self.table().all(self.mono_ms())

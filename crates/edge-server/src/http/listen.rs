@@ -115,7 +115,12 @@ async fn serve(
     }
     let distrust = front.desk.distrust(identity.clone());
     let patience = Patience::default();
-    let peer = Arc::new(Peer { identity, patience: patience.clone(), stop: stop.clone() });
+    let peer = Arc::new(Peer {
+        identity,
+        forwarded: false,
+        patience: patience.clone(),
+        stop: stop.clone(),
+    });
     let service = service_fn(move |request| {
         let (front, peer) = (front.clone(), peer.clone());
         async move { Ok::<_, std::convert::Infallible>(front.answer(peer, request).await) }

@@ -21,6 +21,6 @@ pub(crate) use body::ReplyBody;
 pub(crate) use listen::{bind, run};
 pub(crate) use negotiate::{BodyType, Form, discovery_form};
 pub(crate) use query::Query;
-pub(crate) use reply::{Reply, json, reply_typed, text};
+pub(crate) use reply::{Reply, json, reply as answer, reply_typed, status as failure, text};
 pub(crate) use route::{Route, Target};
 pub(crate) use serve::Front;

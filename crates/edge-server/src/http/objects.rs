@@ -4,11 +4,10 @@ use super::encode::{self, Writer};
 use super::negotiate::{self, Form};
 use super::reply::{self, Reply};
 use super::serve::Call;
-use super::{parameters, request, table, watching};
+use super::{parameters, table, watching};
 use crate::api::{self, Api, DeleteOptions, Deleted, Page, Patch, Place, Written};
 use bytes::Bytes;
 use edge_api::status::Status;
-use hyper::body::Incoming;
 
 /// The patches that this server applies.
 const PATCHES: &[&str] = &[
@@ -18,7 +17,7 @@ const PATCHES: &[&str] = &[
 ];
 
 /// Answers a request for objects.
-pub(super) async fn handle(api: &Api, call: Call, body: Incoming) -> Result<Reply, Status> {
+pub(super) async fn handle(api: &Api, call: Call, body: Bytes) -> Result<Reply, Status> {
     let form = negotiate::object_form(&call.headers)?;
     let include = match form {
         Form::Table => table::include(&call.query)?,
@@ -58,27 +57,27 @@ fn list_or_watch(api: &Api, call: &Call, mut writer: Writer) -> Result<Reply, St
     writer.list(page)
 }
 
-async fn create(api: &Api, call: &Call, writer: Writer, body: Incoming) -> Result<Reply, Status> {
+async fn create(api: &Api, call: &Call, writer: Writer, body: Bytes) -> Result<Reply, Status> {
     let options = parameters::write(&call.query)?;
     let kind = call.target.kind;
     let body_type = negotiate::body_type(&call.headers)?;
-    let body = api::parse(&request::whole(body).await?, body_type, kind)?;
+    let body = api::parse(&body, body_type, kind)?;
     let who = &call.peer.identity;
     let outcome = api.create_from(who, kind, &call.target.namespace, body, &options).await?;
     answer(writer, 201, outcome)
 }
 
-async fn update(api: &Api, call: &Call, writer: Writer, body: Incoming) -> Result<Reply, Status> {
+async fn update(api: &Api, call: &Call, writer: Writer, body: Bytes) -> Result<Reply, Status> {
     let options = parameters::write(&call.query)?;
     let body_type = negotiate::body_type(&call.headers)?;
-    let body = api::parse(&request::whole(body).await?, body_type, call.target.kind)?;
+    let body = api::parse(&body, body_type, call.target.kind)?;
     let outcome = api.update_from(&call.peer.identity, place(call), body, &options).await?;
     answer(writer, 200, outcome)
 }
 
-async fn patch(api: &Api, call: &Call, writer: Writer, body: Incoming) -> Result<Reply, Status> {
+async fn patch(api: &Api, call: &Call, writer: Writer, body: Bytes) -> Result<Reply, Status> {
     let options = parameters::write(&call.query)?;
-    let (patch, doubled) = read_patch(call, &request::whole(body).await?)?;
+    let (patch, doubled) = read_patch(call, &body)?;
     let who = &call.peer.identity;
     let outcome = api.patch_from(who, place(call), &patch, &doubled, &options).await?;
     answer(writer, 200, outcome)
@@ -105,8 +104,8 @@ pub(super) fn read_patch(call: &Call, bytes: &Bytes) -> Result<(Patch, Vec<Strin
     Ok((wrap(body.object), body.doubled))
 }
 
-async fn delete(api: &Api, call: &Call, writer: Writer, body: Incoming) -> Result<Reply, Status> {
-    let options = delete_options(call, body).await?;
+async fn delete(api: &Api, call: &Call, writer: Writer, body: Bytes) -> Result<Reply, Status> {
+    let options = delete_options(call, body)?;
     let who = &call.peer.identity;
     match api.delete(who, place(call), &options).await? {
         Deleted::Pending(outcome) => answer(writer, 200, outcome),
@@ -122,21 +121,20 @@ async fn delete(api: &Api, call: &Call, writer: Writer, body: Incoming) -> Resul
 }
 
 /// The options of a delete, from the query and the body.
-pub(super) async fn delete_options(call: &Call, body: Incoming) -> Result<DeleteOptions, Status> {
+pub(super) fn delete_options(call: &Call, body: Bytes) -> Result<DeleteOptions, Status> {
     let mut options = parameters::delete(&call.query)?;
-    let bytes = request::whole(body).await?;
-    if !bytes.is_empty() {
+    if !body.is_empty() {
         let media = negotiate::body_type(&call.headers)?;
-        let body = api::parse_options(&bytes, media)?;
+        let body = api::parse_options(&body, media)?;
         options.merge(&body)?;
     }
     Ok(options)
 }
 
-async fn delete_collection(api: &Api, call: &Call, body: Incoming) -> Result<Reply, Status> {
+async fn delete_collection(api: &Api, call: &Call, body: Bytes) -> Result<Reply, Status> {
     let target = &call.target;
     let which = parameters::list(target.kind, &call.query)?;
-    let options = delete_options(call, body).await?;
+    let options = delete_options(call, body)?;
     let who = &call.peer.identity;
     let gone = api.delete_collection(who, target.kind, &target.namespace, &which, &options).await?;
     Ok(encode::deleted(target.kind, api.store().revision(), gone))

@@ -61,6 +61,16 @@ fn refused(parameter: &str, why: &str) -> Status {
     Status::bad_request(format!("{parameter}: Forbidden: {why}"))
 }
 
+/// Whether a read must show every write that was acknowledged before it: a get or list that names
+/// no revision, the next page of a list that another server may have begun, or a revision that
+/// this server has not reached yet.
+pub(super) fn wants_latest(query: &Query, reached: u64) -> bool {
+    match query.get("resourceVersion").unwrap_or_default() {
+        "" => !query.flag("watch").unwrap_or(false),
+        text => text.parse().is_ok_and(|revision: u64| revision > reached),
+    }
+}
+
 /// Options of a list.
 pub(super) fn list(kind: &Kind, query: &Query) -> Result<ListOptions, Status> {
     let (labels, fields) = selectors(kind, query)?;

@@ -6,12 +6,14 @@ use super::io::Patience;
 use super::query::Query;
 use super::reply::{self, Reply};
 use super::route::{self, Route, Target};
-use super::{objects, request, subresources};
+use super::{objects, parameters, request, subresources};
 use crate::api::Api;
 use crate::auth::{self, Ask, Identity};
 use crate::join::{self, Desk};
+use crate::lead::{self, Channel, Passed, Turn};
 use crate::proxy::Agents;
 use crate::{discovery, health, metrics};
+use bytes::Bytes;
 use edge_api::status::{Reason, Status};
 use http::{HeaderMap, Method, Request};
 use hyper::body::Incoming;
@@ -23,6 +25,8 @@ use tokio::sync::watch;
 pub(crate) struct Peer {
     /// Who it is.
     pub(crate) identity: Identity,
+    /// Whether another server of the cluster passes its requests on.
+    pub(crate) forwarded: bool,
     /// Whether the connection may stall.
     pub(crate) patience: Patience,
     /// Turns true when the server ends.
@@ -33,6 +37,8 @@ pub(crate) struct Peer {
 pub(crate) struct Front {
     /// The pipeline.
     pub(crate) api: Api,
+    /// The ways to the other servers.
+    pub(crate) servers: Arc<Channel>,
     /// The way to the boards' agents.
     pub(crate) agents: Agents,
     /// What can be discovered; it never changes while the server runs.
@@ -85,16 +91,58 @@ impl Front {
             _ => None,
         };
         let ask = Ask { verb, target: &target, fields };
-        auth::authorize(&self.api, &peer.identity, &ask)?;
         if matches!(target.sub.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy") {
+            self.authorize(&peer.identity, &ask).await?;
             peer.patience.grant();
             return self.agents.pass(&self.api, &target, &query, request).await;
         }
+        let (api, request) = if request.method().is_safe() {
+            if parameters::wants_latest(&query, self.api.store().revision()) {
+                self.api.inner.leadership.barrier(&self.api).await?;
+            }
+            (self.api.clone(), request.map(|_| Bytes::new()))
+        } else {
+            match self.lead(&peer, request).await? {
+                (Turn::Here(term), request) => (self.api.at(term), request),
+                (Turn::Answered(reply), _) => return Ok(reply),
+            }
+        };
+        self.authorize(&peer.identity, &ask).await?;
         let (head, body) = request.into_parts();
         let call = Call { peer, target, method: head.method, headers: head.headers, query };
         match call.target.sub.as_str() {
-            "scale" | "binding" | "eviction" => subresources::handle(&self.api, call, body).await,
-            _ => objects::handle(&self.api, call, body).await,
+            "scale" | "binding" | "eviction" => subresources::handle(&api, call, body).await,
+            _ => objects::handle(&api, call, body).await,
+        }
+    }
+
+    /// Reads a request that changes something, and finds the server whose turn it is.
+    async fn lead(
+        &self,
+        peer: &Peer,
+        request: Request<Incoming>,
+    ) -> Result<(Turn, Request<Bytes>), Status> {
+        let (head, body) = request.into_parts();
+        let body = request::whole(body).await?;
+        let turn = self.turn(peer, &Passed::new(&head, &body)).await?;
+        Ok((turn, Request::from_parts(head, body)))
+    }
+
+    /// The server whose turn it is to answer, or the answer of that one.
+    async fn turn(&self, peer: &Peer, passed: &Passed) -> Result<Turn, Status> {
+        let leadership = &self.api.inner.leadership;
+        lead::pass(leadership, &self.servers, &peer.identity, passed, peer.forwarded).await
+    }
+
+    /// What a board may do depends on what is bound to it, which this server may learn a moment
+    /// after the board did: a refusal counts once it is the latest that was looked at.
+    async fn authorize(&self, who: &Identity, ask: &Ask<'_>) -> Result<(), Status> {
+        match auth::authorize(&self.api, who, ask) {
+            Err(_) if who.node().is_some() && !self.api.inner.leadership.leads() => {
+                self.api.inner.leadership.barrier(&self.api).await?;
+                auth::authorize(&self.api, who, ask)
+            }
+            judged => judged,
         }
     }
 
@@ -106,7 +154,16 @@ impl Front {
         request: Request<Incoming>,
     ) -> Result<Reply, Status> {
         let (head, body) = request.into_parts();
+        if (head.method.as_str(), path) == ("GET", "snapshot") {
+            return lead::hand_out(self.api.store(), &peer.identity);
+        }
         let body = request::small(body, join::REQUEST_BYTES).await?;
+        if Desk::changes(&head.method, path) {
+            let passed = Passed::new(&head, &body);
+            if let Turn::Answered(reply) = self.turn(peer, &passed).await? {
+                return Ok(reply);
+            }
+        }
         let ask = join::Ask { who: &peer.identity, method: &head.method, path, body };
         self.desk.answer(&ask).await
     }
@@ -152,7 +209,7 @@ impl Front {
 /// Whoever a server of this cluster passes a request on for; else the client itself.
 fn speaker(peer: Arc<Peer>, headers: &HeaderMap) -> Arc<Peer> {
     match peer.identity.speaking(headers) {
-        Some(identity) => Arc::new(Peer { identity, ..(*peer).clone() }),
+        Some(identity) => Arc::new(Peer { identity, forwarded: true, ..(*peer).clone() }),
         None => peer,
     }
 }

@@ -1,0 +1,181 @@
+//! The bus wired up: messages between servers, beats, wills and hints, each to whom it concerns.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use edge_bus::{BrokerAddress, Bus, Incoming};
+use edge_core::consensus::{Members, Standing};
+use edge_node::agent::{Asked, BeatLine};
+use edge_server::{Courier, Inlet};
+use tokio::sync::{mpsc, watch};
+
+use super::hint::{Hint, Place};
+
+/// How often a board beats that has others: a silent one is found within a second.
+const EVERY: Duration = Duration::from_millis(400);
+/// How often one beats that is alone: nobody else could take its pods.
+const ALONE_EVERY: Duration = Duration::from_secs(10);
+/// Beats that wait for the bus.
+const BEATS: usize = 2;
+
+/// Carries the store's messages, once there is a bus to carry them on.
+#[derive(Default)]
+pub(crate) struct Line(OnceLock<Arc<Bus>>);
+
+impl Line {
+    /// From now on, messages go out.
+    pub(crate) fn connect(&self, bus: Arc<Bus>) {
+        // It is connected once, when the board starts.
+        let _ = self.0.set(bus);
+    }
+}
+
+impl Courier for Line {
+    fn send(&self, to: &str, message: Bytes) {
+        if let Some(bus) = self.0.get() {
+            bus.send(to, message);
+        }
+    }
+}
+
+/// What a board knows of the cluster through the bus.
+#[derive(Clone)]
+pub(crate) struct News {
+    hint: watch::Sender<Option<Hint>>,
+}
+
+impl News {
+    /// Nothing yet.
+    pub(crate) fn new() -> News {
+        News { hint: watch::Sender::new(None) }
+    }
+
+    /// Takes in what a leader said, unless something newer is known. Beats then carry its nonce,
+    /// which this board's own server, if there is one, must know as well.
+    fn hear(&self, payload: &[u8], inlet: Option<&Inlet>) {
+        let Some(hint) = Hint::read(payload) else {
+            tracing::debug!("a leader's hint that this version can't read");
+            return;
+        };
+        self.hint.send_if_modified(|known| {
+            let newer = known.as_ref().is_none_or(|known| hint.newer_than(known));
+            if newer {
+                if let Some(inlet) = inlet {
+                    inlet.asked(&hint.nonce);
+                }
+                *known = Some(hint.clone());
+            }
+            newer
+        });
+    }
+
+    /// Follows it.
+    pub(crate) fn follow(&self) -> watch::Receiver<Option<Hint>> {
+        self.hint.subscribe()
+    }
+}
+
+/// Hands out what the bus brings; `inlet` is the server's, if this board has one.
+pub(crate) async fn pump(mut incoming: mpsc::Receiver<Incoming>, inlet: Option<Inlet>, news: News) {
+    while let Some(item) = incoming.recv().await {
+        match (item, &inlet) {
+            (Incoming::Leader { payload, .. }, inlet) => news.hear(&payload, inlet.as_ref()),
+            (Incoming::Raft { from, message }, Some(inlet)) => inlet.deliver(&from, message),
+            (Incoming::Beat { node, payload }, Some(inlet)) => {
+                if let Err(error) = inlet.beat(&node, &payload) {
+                    tracing::debug!("a beat of {node}: {error}");
+                }
+            }
+            (Incoming::Gone { name }, Some(inlet)) => {
+                tracing::info!("{name} left the bus without a good-bye");
+                inlet.gone(&name);
+            }
+            (Incoming::Back { name }, Some(inlet)) => inlet.back(&name),
+            (_, None) => {}
+        }
+    }
+}
+
+/// The way of this board's beats to the bus, at the pace that the leader asks for.
+pub(crate) fn beats(bus: Arc<Bus>, news: &News) -> BeatLine {
+    let (outlet, mut beats) = mpsc::channel::<Vec<u8>>(BEATS);
+    let (ask, asked) = watch::channel(None);
+    tokio::spawn(async move {
+        while let Some(beat) = beats.recv().await {
+            bus.beat(beat.into());
+        }
+    });
+    let mut hints = news.follow();
+    tokio::spawn(async move {
+        loop {
+            let hint = hints.borrow_and_update().clone();
+            if let Some(hint) = hint {
+                let every = Duration::from_millis(hint.every_ms.clamp(100, 60_000));
+                ask.send_replace(Some(Asked { nonce: hint.nonce, every }));
+            }
+            if hints.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+    BeatLine { outlet, asked }
+}
+
+/// The brokers of all servers, as the membership has them.
+pub(crate) fn brokers(members: &Members) -> Vec<BrokerAddress> {
+    let places = members.all().map(|info| (info.name.as_str(), info.broker.as_str()));
+    places.filter_map(|(name, address)| broker(name, address)).collect()
+}
+
+/// One broker; `None` for a server that has none.
+pub(crate) fn broker(name: &str, address: &str) -> Option<BrokerAddress> {
+    let (host, port) = address.rsplit_once(':')?;
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    Some(BrokerAddress { name: name.to_owned(), host, port: port.parse().ok()? })
+}
+
+/// Tells all boards who leads, whenever this server does, and what changes about that.
+pub(crate) async fn herald(
+    bus: Arc<Bus>,
+    inlet: Inlet,
+    mut standings: watch::Receiver<Arc<Standing>>,
+) {
+    let mut said: Option<Hint> = None;
+    let mut boards = inlet.boards();
+    loop {
+        let standing = standings.borrow_and_update().clone();
+        if standing.ready {
+            let alone = standing.members.all().count() <= 1 && *boards.borrow_and_update() <= 1;
+            say(&bus, &inlet, &standing, alone, &mut said);
+        } else if said.take().is_some() {
+            bus.step_down();
+        }
+        tokio::select! {
+            changed = standings.changed() => if changed.is_err() { return },
+            changed = boards.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+fn say(bus: &Bus, inlet: &Inlet, standing: &Standing, alone: bool, said: &mut Option<Hint>) {
+    let servers = standing.members.all().map(|info| Place {
+        name: info.name.clone(),
+        api: info.api.clone(),
+        broker: info.broker.clone(),
+    });
+    let nonce = match said {
+        Some(hint) if hint.term == standing.term => hint.nonce.clone(),
+        _ => inlet.ask(),
+    };
+    let every = if alone { ALONE_EVERY } else { EVERY };
+    let mut hint = Hint::new(standing.term, standing.applied, nonce, servers.collect());
+    hint.every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
+    let same = said.as_ref().is_some_and(|known| {
+        known.term == hint.term && known.servers == hint.servers && known.every_ms == hint.every_ms
+    });
+    if !same {
+        bus.lead(hint.write().into());
+        *said = Some(hint);
+    }
+}

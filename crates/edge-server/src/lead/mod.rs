@@ -1,0 +1,121 @@
+//! Which server leads, and what follows from it: writes go to the leader, reads wait until they
+//! show every write that was acknowledged before them, and controllers run on the leader alone.
+
+mod channel;
+mod forward;
+mod inlet;
+mod lease;
+mod membership;
+mod own;
+mod peers;
+mod reign;
+mod snapshot;
+
+use crate::api::Api;
+use edge_api::status::{Reason, Status};
+use edge_core::consensus::{MemberId, Standing, Term};
+use edge_store::{BarrierError, Store};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+pub(crate) use channel::Channel;
+pub(crate) use forward::{Passed, Turn, pass};
+pub use inlet::Inlet;
+pub(crate) use lease::LeaderLease;
+pub(crate) use membership::Servers;
+pub(crate) use own::Own;
+pub use peers::Courier;
+pub(crate) use peers::Links;
+pub(crate) use reign::reign;
+pub(crate) use snapshot::hand_out;
+
+/// Where writes are made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Here, in this term.
+    Here(Term),
+    /// At another server.
+    There {
+        /// Its name.
+        name: String,
+        /// `host:port` of its API.
+        address: String,
+    },
+    /// Here, as soon as what earlier leaders left has been applied.
+    Rising,
+    /// Nobody is known to lead.
+    Nowhere,
+}
+
+/// Who leads, as this server knows it.
+#[derive(Clone)]
+pub(crate) struct Leadership {
+    standing: watch::Receiver<Arc<Standing>>,
+}
+
+impl Leadership {
+    /// Follows what the store says.
+    pub(crate) fn new(store: &Store) -> Leadership {
+        Leadership { standing: store.standing() }
+    }
+
+    /// What is known now.
+    pub(crate) fn standing(&self) -> Arc<Standing> {
+        self.standing.borrow().clone()
+    }
+
+    /// Tells when something changed.
+    pub(crate) fn news(&self) -> watch::Receiver<Arc<Standing>> {
+        self.standing.clone()
+    }
+
+    /// Where writes are made now.
+    pub(crate) fn place(&self) -> Place {
+        place(&self.standing.borrow())
+    }
+
+    /// Whether writes are made here.
+    pub(crate) fn leads(&self) -> bool {
+        matches!(self.place(), Place::Here(_))
+    }
+
+    /// The leader's name, if one is known.
+    pub(crate) fn leader(&self) -> Option<(MemberId, String)> {
+        let standing = self.standing.borrow();
+        let id = standing.leader?;
+        let name = standing.members.info(id).map(|info| info.name.clone());
+        Some((id, name.unwrap_or_else(|| format!("{id:016x}"))))
+    }
+
+    /// Waits until this server shows every write that was acknowledged before the call.
+    pub(crate) async fn barrier(&self, api: &Api) -> Result<(), Status> {
+        match api.store().barrier().await {
+            Ok(_) => Ok(()),
+            Err(BarrierError::Closed) => {
+                Err(Status::unavailable("read the latest state: this server is going down"))
+            }
+            Err(error) => {
+                let message = format!(
+                    "read the latest state: {error}; ask again, or read what this server has \
+                     with resourceVersion=0"
+                );
+                Err(Status::new(Reason::ServiceUnavailable, message))
+            }
+        }
+    }
+}
+
+fn place(standing: &Standing) -> Place {
+    match standing.leader {
+        Some(id) if id == standing.me && standing.ready => Place::Here(standing.term),
+        Some(id) if id == standing.me => Place::Rising,
+        Some(id) => match standing.members.info(id) {
+            Some(info) => Place::There {
+                name: info.name.clone(),
+                address: info.api.trim_start_matches("https://").to_owned(),
+            },
+            None => Place::Nowhere,
+        },
+        None => Place::Nowhere,
+    }
+}
