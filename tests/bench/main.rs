@@ -5,8 +5,7 @@
 //! as root; `cluster` measures boards together, with `--only leaders|writes|agents|image` a part.
 //! EDGED_BIN_DIR names the directory of the binaries to measure.
 //!
-//! `edge-bench broker [--quick] [--out NAME]` compares our broker with Mosquitto; it needs neither
-//! root nor binaries.
+//! `edge-bench broker [--quick] [--out NAME]` compares our broker with Mosquitto, without root.
 
 #[path = "../board/mod.rs"]
 #[allow(dead_code, unused_imports)]

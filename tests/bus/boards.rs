@@ -67,7 +67,16 @@ impl Cluster {
         });
     }
 
-    async fn agent(&self, name: &str) -> Board {
+    /// Servers `a`, `b` and `c`, which have found each other.
+    pub(crate) async fn three(&self) -> [Board; 3] {
+        let all = [self.server("a").await, self.server("b").await, self.server("c").await];
+        for board in &all {
+            board.sessions(2).await;
+        }
+        all
+    }
+
+    pub(crate) async fn agent(&self, name: &str) -> Board {
         Board::start(self.config(name, Role::Agent, Keys::of_agent(&SECRET, name))).await
     }
 }
@@ -132,18 +141,10 @@ impl Board {
     }
 }
 
-async fn three(cluster: &Cluster) -> [Board; 3] {
-    let all = [cluster.server("a").await, cluster.server("b").await, cluster.server("c").await];
-    for board in &all {
-        board.sessions(2).await;
-    }
-    all
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn servers_and_agents_hear_what_is_for_them() {
     let cluster = Cluster::new();
-    let [mut a, mut b, mut c] = three(&cluster).await;
+    let [mut a, mut b, mut c] = cluster.three().await;
     a.bus.send("b", "one".into());
     assert_eq!(b.raft().await, ("a".into(), "one".into()));
     let large: Bytes = (0..3_000_000_u32).map(|n| n as u8).collect::<Vec<_>>().into();
@@ -176,7 +177,7 @@ async fn servers_and_agents_hear_what_is_for_them() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_server_is_gone_at_once_and_back_when_heard() {
     let cluster = Cluster::new();
-    let [a, mut b, mut c] = three(&cluster).await;
+    let [a, mut b, mut c] = cluster.three().await;
     a.bus.send("b", "here".into());
     b.raft().await;
     let begin = Instant::now();
@@ -209,7 +210,7 @@ async fn one_broker_alone_tells_of_no_servers_end() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_is_gone_after_its_grace_and_comes_back() {
     let cluster = Cluster::new();
-    let [mut a, _b, _c] = three(&cluster).await;
+    let [mut a, _b, _c] = cluster.three().await;
     let agent = cluster.agent("n").await;
     agent.sessions(1).await;
     agent.bus.beat("1".into());
@@ -227,7 +228,7 @@ async fn an_agent_is_gone_after_its_grace_and_comes_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_moves_on_when_its_broker_dies() {
     let cluster = Cluster::new();
-    let mut boards: Vec<Option<Board>> = three(&cluster).await.into_iter().map(Some).collect();
+    let mut boards: Vec<Option<Board>> = cluster.three().await.into_iter().map(Some).collect();
     let agent = cluster.agent("n").await;
     agent.sessions(1).await;
     let clients = |b: &Option<Board>| b.as_ref().unwrap().bus.counters().broker.clients;
@@ -251,7 +252,7 @@ async fn an_agent_moves_on_when_its_broker_dies() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_broker_serves_when_the_receivers_own_is_out_of_reach() {
     let cluster = Cluster::new();
-    let [a, mut b, _c] = three(&cluster).await;
+    let [a, mut b, _c] = cluster.three().await;
     // Nobody can reach b's broker any more, but b reaches theirs.
     let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     cluster.place("b", nowhere.local_addr().unwrap().port());
@@ -268,7 +269,7 @@ async fn another_broker_serves_when_the_receivers_own_is_out_of_reach() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_address_that_changed_hands_is_noticed() {
     let cluster = Cluster::new();
-    let [a, b, c] = three(&cluster).await;
+    let [a, b, c] = cluster.three().await;
     // b's address is now c's.
     cluster.place("b", c.bus.broker_address().unwrap().port());
     a.sessions(1).await;

@@ -10,6 +10,7 @@ mod external;
 mod mosquitto;
 mod pki;
 mod rules;
+mod silence;
 
 use std::net::SocketAddr;
 
