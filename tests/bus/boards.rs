@@ -147,6 +147,17 @@ async fn servers_and_agents_hear_what_is_for_them() {
     let [mut a, mut b, mut c] = cluster.three().await;
     a.bus.send("b", "one".into());
     assert_eq!(b.raft().await, ("a".into(), "one".into()));
+    let mut times = Vec::new();
+    for _ in 0..300 {
+        let begin = Instant::now();
+        a.bus.send("b", "there".into());
+        b.raft().await;
+        b.bus.send("a", "and back".into());
+        a.raft().await;
+        times.push(begin.elapsed());
+    }
+    times.sort();
+    eprintln!("there and back, sealed: median {:?}, p99 {:?}", times[150], times[296]);
     let large: Bytes = (0..3_000_000_u32).map(|n| n as u8).collect::<Vec<_>>().into();
     b.bus.send("c", large.clone());
     assert_eq!(c.raft().await, ("b".into(), large));

@@ -85,6 +85,11 @@ impl Access {
         }
     }
 
+    /// Whether the broker keeps messages of `who`: servers' only, so that no agent fills the store.
+    pub(crate) fn may_retain(&self, who: &Identity) -> bool {
+        matches!(who, Identity::Server(_))
+    }
+
     /// Whether `who` may subscribe to `filter`: agents to the leader's hint, servers to all but
     /// other servers' raft messages.
     pub(crate) fn may_subscribe(&self, who: &Identity, filter: &str) -> bool {

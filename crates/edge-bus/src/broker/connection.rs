@@ -170,7 +170,8 @@ fn admit(
 fn testament(will: LastWill, identity: &Identity, hub: &Hub) -> Result<Will, Code> {
     let topic = std::str::from_utf8(&will.topic).ok().filter(|t| valid_topic(t));
     let topic = topic.ok_or(Code::TopicNameInvalid)?.to_owned();
-    if !hub.access.may_publish(identity, &topic) {
+    let kept = will.retain && !hub.access.may_retain(identity);
+    if kept || !hub.access.may_publish(identity, &topic) {
         hub.counts.denied.one();
         return Err(Code::NotAuthorized);
     }

@@ -63,7 +63,9 @@ impl Client {
             return Err(Reason::TopicNameInvalid);
         }
         let qos1 = publish.qos == QoS::AtLeastOnce;
-        if !self.hub.access.may_publish(&self.identity, topic) {
+        let access = &self.hub.access;
+        let kept = publish.retain && !access.may_retain(&self.identity);
+        if kept || !access.may_publish(&self.identity, topic) {
             self.hub.counts.denied.one();
             return self.acknowledge(qos1, publish.pkid, PubAckReason::NotAuthorized).await;
         }
