@@ -5,5 +5,6 @@ mod api;
 mod board;
 mod bus;
 mod lab;
+mod sim;
 mod store;
 mod tidy;

@@ -30,6 +30,48 @@ pub(super) enum Frame {
     Failed { term: Term },
 }
 
+/// What a frame says of its sender, for traces and tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// It votes for the receiver.
+    Vote,
+    /// It asks for a vote.
+    Candidacy,
+    /// It leads.
+    Leads,
+    /// Its log has the entries up to an index.
+    Has,
+    /// Nothing that a disk must hold.
+    Other,
+}
+
+/// A look at a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Glimpse {
+    /// What it says.
+    pub said: Said,
+    /// In which term.
+    pub term: Term,
+    /// Up to which entry, if that matters.
+    pub index: Index,
+}
+
+impl Glimpse {
+    /// Looks at a frame; `None` if it is none.
+    pub fn of(bytes: &Bytes) -> Option<Glimpse> {
+        let end = |at: usize| bytes.get(at..at + 8)?.try_into().ok().map(u64::from_be_bytes);
+        let Frame::Raft(message) = decode(bytes, end(3)?, end(11)?)? else { return None };
+        let said = match message.get_msg_type() {
+            MessageType::MsgRequestVoteResponse if !message.reject => Said::Vote,
+            MessageType::MsgRequestVote => Said::Candidacy,
+            MessageType::MsgAppend | MessageType::MsgHeartbeat => Said::Leads,
+            MessageType::MsgAppendResponse if !message.reject => Said::Has,
+            _ => Said::Other,
+        };
+        Some(Glimpse { said, term: message.term, index: message.index })
+    }
+}
+
 /// The kinds of raft-rs that cross the wire, and their bytes.
 const KINDS: &[(u8, MessageType)] = &[
     (1, MessageType::MsgAppend),

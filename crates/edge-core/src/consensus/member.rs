@@ -14,11 +14,12 @@ use super::hint::Hint;
 use super::members::Members;
 use super::output::Held;
 use super::reads::Reads;
+use super::refusal::{Refusal, StartError};
 use super::start;
 use super::tail::Tail;
 use super::types::{
-    Fetch, HardState, Index, Input, LogEntry, MemberId, Outcome, Progress, Refusal, Role, Standing,
-    Start, StartError, Term, Tuning,
+    Fetch, HardState, Index, Input, LogEntry, MemberId, Outcome, Progress, Role, Standing, Start,
+    Term, Tuning,
 };
 
 /// One voice of the cluster. See the module's page for what the shell owes it.
@@ -46,6 +47,8 @@ pub struct Member {
     /// The leader that was last told how far this log is, and its term.
     pub(super) announced: (Term, MemberId),
     pub(super) fetching: Option<Fetch>,
+    /// The tick at which the leader was last followed.
+    pub(super) followed: u64,
     /// The tick at which each peer was last heard.
     pub(super) heard: BTreeMap<MemberId, u64>,
     pub(super) ticks: u64,
@@ -90,6 +93,7 @@ impl Member {
             lead_from: (0, 0),
             announced: (0, 0),
             fetching: None,
+            followed: 0,
             heard: BTreeMap::new(),
             ticks: 0,
             malformed: 0,
@@ -117,9 +121,12 @@ impl Member {
         self.rule_alone();
     }
 
-    /// The leader, if it is known.
+    /// The leader, if it is known. Who has no vote never times out in raft-rs, so a leader that
+    /// was not heard for longer than any timeout is none.
     pub(super) fn leader(&self) -> Option<MemberId> {
-        Some(self.node.raft.leader_id).filter(|leader| *leader != raft::INVALID_ID)
+        let leader = self.node.raft.leader_id;
+        let recent = self.ticks - self.followed <= 2 * self.tuning.election_ticks as u64;
+        (leader != raft::INVALID_ID && (leader == self.me || recent)).then_some(leader)
     }
 
     pub(super) fn leads(&self) -> bool {
@@ -204,6 +211,7 @@ impl Member {
             && (self.node.raft.term, self.node.raft.leader_id) == (term, from);
         if followed && matches!(kind, MessageType::MsgAppend | MessageType::MsgHeartbeat) {
             self.hint = None;
+            self.followed = self.ticks;
             self.announce(from);
         }
         if let Some(rival) = rival {
@@ -251,6 +259,8 @@ impl Member {
             return;
         }
         self.hint = None;
+        self.followed = self.ticks;
+        let raft = &mut self.node.raft;
         if index <= raft.raft_log.committed || raft.raft_log.match_term(index, log_term) {
             raft.raft_log.commit_to(index);
             self.acknowledge(from);

@@ -9,8 +9,8 @@
 //! - `members`, `change`: who belongs to the cluster, and how that changes;
 //! - `frame`, `guard`: a peer's bytes, and what of them may reach raft-rs at all;
 //! - `tail`: the part of the log that is kept in memory for slow peers;
-//! - `start`, `member`, `output`: the disk's word, inputs and outcomes; `reads`, `hint`, `steward`: what a leader or its
-//!   heir does by itself;
+//! - `start`, `member`, `output`: the disk's word, inputs and outcomes;
+//! - `reads`, `hint`, `steward`: what a leader or its heir does by itself;
 //! - `mutants`: rules that a test may leave out.
 
 mod broken;
@@ -24,6 +24,7 @@ mod members;
 mod mutants;
 mod output;
 mod reads;
+mod refusal;
 mod start;
 mod steward;
 mod tail;
@@ -32,12 +33,14 @@ mod tests;
 mod types;
 
 pub use change::Change;
+pub use frame::{Glimpse, Said};
 pub use member::Member;
 pub use members::{MemberInfo, Members};
 #[cfg(feature = "mutants")]
 pub use mutants::choose;
 pub use mutants::{Mutant, mutant};
+pub use refusal::{Refusal, StartError};
 pub use types::{
     EntryKind, Fetch, HardState, Index, Input, Install, LogEntry, MemberId, Outcome, Persist,
-    Progress, Refusal, Role, Standing, Start, StartError, Term, Tuning, install,
+    Progress, Role, Standing, Start, Term, Tuning, install,
 };

@@ -61,7 +61,7 @@ impl Mutant {
 }
 
 #[cfg(feature = "mutants")]
-std::thread_local! {
+thread_local! {
     static CHOSEN: std::cell::Cell<Option<Mutant>> = const { std::cell::Cell::new(None) };
 }
 

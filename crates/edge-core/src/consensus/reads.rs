@@ -3,7 +3,8 @@
 use bytes::Bytes;
 
 use super::member::Member;
-use super::types::{Index, MemberId, Refusal, Term};
+use super::refusal::Refusal;
+use super::types::{Index, MemberId, Term};
 
 /// Reads that wait for an answer; more are refused.
 const READS_MAX: usize = 16 * 1024;

@@ -3,8 +3,9 @@
 use raft::eraftpb::{self, Entry, EntryType};
 use raft::{Config, RaftState, ReadOnlyOption};
 
+use super::refusal::StartError;
 use super::tail::Tail;
-use super::types::{EntryKind, HardState, Index, LogEntry, MemberId, Start, StartError, Tuning};
+use super::types::{EntryKind, HardState, Index, LogEntry, MemberId, Start, Tuning};
 
 /// Append messages on their way to one peer.
 const INFLIGHT_MESSAGES_MAX: usize = 64;

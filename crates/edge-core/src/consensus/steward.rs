@@ -7,7 +7,8 @@ use raft::eraftpb::{ConfChangeType, Entry, EntryType, Message, MessageType};
 use super::change::{Change, Logged};
 use super::member::Member;
 use super::members::MEMBERS_MAX;
-use super::types::{MemberId, Refusal};
+use super::refusal::Refusal;
+use super::types::MemberId;
 
 /// The ticket of what nobody asked for.
 const OWN_TICKET: u64 = u64::MAX;

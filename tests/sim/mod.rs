@@ -1,0 +1,115 @@
+//! The simulator: clusters of the real brain in a world with a clock, wires and disks of its own.
+//!
+//! A seed decides everything. Faults come first: messages are lost, doubled, delayed and cut off,
+//! disks are slow and forget what was not synced, servers crash, pause, come and go. Then all of it
+//! heals and must come to the same everywhere. `check` has the rules that hold all the while, one
+//! file each. `docs/simulator.md` says how to run it for long and what it has caught.
+
+mod boards;
+mod chance;
+mod check;
+mod clients;
+mod faults;
+#[cfg(feature = "mutants")]
+mod mutants;
+mod net;
+mod replica;
+mod servers;
+mod state;
+mod watchers;
+mod world;
+
+use std::time::Instant;
+
+use self::check::Broken;
+use self::world::World;
+
+/// Seeds that are run unless `EDGED_SIM_SEEDS` says otherwise.
+const SEEDS: u64 = 400;
+
+/// What a run came to.
+struct Report {
+    broken: Option<Broken>,
+    trace: u64,
+    acknowledged: u64,
+    terms: usize,
+    snapshots: u64,
+    watched: u64,
+    events: u64,
+}
+
+fn run(seed: u64) -> Report {
+    let mut world = World::new(seed);
+    world.run();
+    report(world)
+}
+
+fn report(world: World) -> Report {
+    Report {
+        trace: world.trace,
+        acknowledged: world.checks.acknowledged,
+        terms: world.checks.leaders.len(),
+        snapshots: world.fetched,
+        watched: world.checks.watched,
+        events: world.events,
+        broken: world.checks.broken,
+    }
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    match std::env::var(name) {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")),
+        Err(_) => default,
+    }
+}
+
+/// `EDGED_SIM_SEEDS` seeds from `EDGED_SIM_FROM` on. The first that breaks a rule is printed.
+#[test]
+fn seeds_break_no_rule() {
+    let (from, count) = (number("EDGED_SIM_FROM", 0), number("EDGED_SIM_SEEDS", SEEDS));
+    let began = Instant::now();
+    let (mut acknowledged, mut terms, mut snapshots, mut watched, mut events) = (0, 0, 0, 0, 0);
+    for seed in from..from + count {
+        let report = run(seed);
+        if let Some(broken) = report.broken {
+            let replay = format!("EDGED_SIM_FROM={seed} EDGED_SIM_SEEDS=1");
+            panic!("seed {seed}: {}: {}\nreplay: {replay}", broken.rule, broken.what);
+        }
+        acknowledged += report.acknowledged;
+        terms += report.terms;
+        snapshots += report.snapshots;
+        watched += report.watched;
+        events += report.events;
+    }
+    println!(
+        "{count} seeds in {:?}: {events} events, {acknowledged} acknowledged writes, {terms} \
+         terms, {snapshots} snapshots, {watched} watched events",
+        began.elapsed()
+    );
+    assert!(
+        count < 100 || (acknowledged > 10 * count && terms as u64 > count && snapshots > count / 5)
+    );
+}
+
+#[test]
+fn a_seed_replays_exactly() {
+    for seed in [1, 2, 3] {
+        let (one, two) = (run(seed), run(seed));
+        assert_eq!((one.trace, one.events), (two.trace, two.events), "seed {seed}");
+        assert_ne!(one.trace, run(seed + 100).trace);
+    }
+}
+
+/// Tells what happened in the seed `EDGED_SIM_TELL`, if it is set.
+#[test]
+fn a_seed_is_told() {
+    let Ok(seed) = std::env::var("EDGED_SIM_TELL") else { return };
+    let mut world = World::new(seed.parse().expect("a seed"));
+    world.log = Some(Vec::new());
+    world.run();
+    for line in world.log.iter().flatten() {
+        println!("{line}");
+    }
+    println!("{}", world.standings());
+    println!("{:?}", world.checks.broken);
+}

@@ -1,0 +1,53 @@
+//! Every deliberate bug must be caught, and by how many seeds it takes a table is made.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use edge_core::consensus::{Mutant, choose};
+
+/// No mutant may need more seeds than this.
+const SEEDS_MAX: u64 = 400;
+
+/// A mutant is looked for from so many starting points; the table has the median.
+const STARTS: u64 = 5;
+
+/// How many seeds from `from` on it takes to catch a mutant, and the rule that it breaks.
+fn hunt(mutant: Mutant, from: u64) -> Option<(u64, String)> {
+    for count in 0..SEEDS_MAX {
+        choose(Some(mutant));
+        let report = catch_unwind(AssertUnwindSafe(|| super::run(from + count)));
+        choose(None);
+        let rule = match report {
+            Ok(report) => report.broken.map(|broken| broken.rule.to_owned()),
+            Err(_) => Some("the brain's own assertions".to_owned()),
+        };
+        if let Some(rule) = rule {
+            return Some((count + 1, rule));
+        }
+    }
+    None
+}
+
+/// Prints the table of `docs/simulator.md`.
+#[test]
+fn every_mutant_is_caught() {
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut missed = Vec::new();
+    for mutant in Mutant::ALL {
+        let mut seeds = Vec::new();
+        let mut rules = std::collections::BTreeMap::new();
+        for start in 0..STARTS {
+            match hunt(*mutant, start * 100_000) {
+                Some((count, rule)) => {
+                    seeds.push(count);
+                    *rules.entry(rule).or_insert(0) += 1;
+                }
+                None => missed.push(format!("{mutant:?} from seed {}", start * 100_000)),
+            }
+        }
+        seeds.sort_unstable();
+        let median = seeds.get(seeds.len() / 2);
+        println!("| `{mutant:?}` | {rules:?} | {median:?} |");
+    }
+    let _ = std::panic::take_hook();
+    assert!(missed.is_empty(), "not caught within {SEEDS_MAX} seeds: {missed:?}");
+}
