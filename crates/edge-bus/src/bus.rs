@@ -172,6 +172,12 @@ impl Bus {
         self.core.forget_hint();
     }
 
+    /// Ends all sessions of a board at the embedded broker: its certificate was revoked. That it
+    /// does not come back is the TLS configuration's to see to. Returns how many there were.
+    pub fn evict(&self, name: &str) -> usize {
+        self.broker.as_ref().map_or(0, |broker| broker.hub().evict(name))
+    }
+
     /// Where the embedded broker listens.
     pub fn broker_address(&self) -> Option<std::net::SocketAddr> {
         self.broker.as_ref().map(Broker::address)

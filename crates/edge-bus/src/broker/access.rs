@@ -46,7 +46,8 @@ impl Identity {
         }
     }
 
-    fn name(&self) -> &str {
+    /// The board's name.
+    pub(crate) fn name(&self) -> &str {
         let (Identity::Server(name) | Identity::Agent(name)) = self;
         name
     }

@@ -294,6 +294,21 @@ impl Hub {
         self.table().ids.contains_key(id)
     }
 
+    /// Disconnects all sessions of a board, wills and all. Returns how many.
+    pub(crate) fn evict(&self, name: &str) -> usize {
+        let mut table = self.table();
+        let of_board = |client: &Client| client.identity.name() == name;
+        let found = table.clients.iter().filter(|(_, client)| of_board(client));
+        let numbers: Vec<u64> = found.map(|(number, _)| *number).collect();
+        for number in &numbers {
+            if let Some(client) = self.remove(&mut table, *number) {
+                client.outbox.close(Reason::NotAuthorized);
+                self.fire(&mut table, client);
+            }
+        }
+        numbers.len()
+    }
+
     /// Disconnects all; no wills, for it is the broker that goes.
     pub(crate) fn close(&self) {
         let mut table = self.table();

@@ -134,3 +134,15 @@ fn a_packet_is_never_larger_than_its_receiver_takes() {
     hub.publish(None, "t", message("t", 900), QOS0);
     assert!(outbox.take().is_some());
 }
+
+#[test]
+fn a_board_that_is_turned_out_loses_all_its_sessions() {
+    let hub = hub();
+    let identity = Identity::Agent("n".into());
+    let session = |id: &str| hub.enter(&identity, id, (8, MAX_PACKET), None).unwrap().unwrap().2;
+    let (first, second) = (session("system:node:n"), session("system:node:n/2"));
+    let (_, other) = enter(&hub, "s");
+    assert_eq!((hub.evict("n"), hub.evict("n")), (2, 0));
+    assert!(first.closed().is_some() && second.closed().is_some() && other.closed().is_none());
+    assert_eq!(hub.counters().clients, 1);
+}
