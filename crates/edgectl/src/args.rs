@@ -70,6 +70,11 @@ pub(crate) enum Command {
     Label(commands::labels::Labels),
     /// Set or remove annotations
     Annotate(commands::labels::Labels),
+    Cordon(commands::drain::Cordon),
+    /// Mark a node as schedulable
+    Uncordon(commands::drain::Cordon),
+    Drain(commands::drain::Drain),
+    Taint(commands::taint::Taint),
     Image(commands::image::Image),
     /// Show where the cluster is
     ClusterInfo,

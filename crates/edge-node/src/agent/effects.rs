@@ -31,7 +31,7 @@ pub(crate) enum Done {
     /// The pod's volumes stand, by name.
     Volumes(BTreeMap<String, PathBuf>),
     /// A status was reported, or could not be; with whether trying again makes sense.
-    Reported(Result<(), bool>),
+    Reported(Result<Box<edge_api::Object>, bool>),
     /// The pod has been written into the ledger.
     Recorded,
     /// Nothing to tell.

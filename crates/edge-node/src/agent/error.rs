@@ -21,6 +21,20 @@ pub enum AgentError {
         /// Why.
         source: io::Error,
     },
+    /// The board's pod addresses can't be kept.
+    Addresses {
+        /// Their file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The board's Node has other pod addresses than the board.
+    Readdressed {
+        /// The board's.
+        before: String,
+        /// The Node's.
+        now: String,
+    },
     /// The container runtime can't be opened.
     Runtime(RuntimeError),
     /// The image store can't be opened.
@@ -43,6 +57,14 @@ impl fmt::Display for AgentError {
             AgentError::Ledger { path, source } => {
                 write!(f, "open the agent's ledger in {}: {source}", path.display())
             }
+            AgentError::Addresses { path, source } => {
+                write!(f, "keep the board's pod addresses in {}: {source}", path.display())
+            }
+            AgentError::Readdressed { before, now } => write!(
+                f,
+                "run pods with addresses from {before}: the cluster gives this board {now} now; \
+                 start edged again to change over"
+            ),
             AgentError::Runtime(error) => write!(f, "open the container runtime: {error}"),
             AgentError::Images(error) => write!(f, "open the image store: {error}"),
             AgentError::Net(error) => write!(f, "set up the network of pods: {error}"),

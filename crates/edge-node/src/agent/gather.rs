@@ -140,6 +140,15 @@ pub(crate) fn adopt_foreign_conditions(ours: &mut Value, status: &Value) {
     }
 }
 
+/// Whether one of our own conditions stands otherwise than we said.
+pub(crate) fn says_otherwise(ours: &Value, status: &Value) -> bool {
+    let stands = |v: &Value, kind: &str| {
+        let list = v["conditions"].as_array().into_iter().flatten();
+        list.into_iter().find(|c| c["type"] == kind).map(|c| c["status"].clone())
+    };
+    OWN.iter().any(|kind| stands(ours, kind) != stands(status, kind))
+}
+
 /// A container's last words: its termination message file, or the end of its log if it asks for
 /// that.
 pub(crate) fn termination_message(

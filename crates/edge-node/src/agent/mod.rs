@@ -5,6 +5,7 @@
 //! Nothing here is written because time passed: statuses, the Node and the ledger change when what
 //! they say has changed.
 
+mod addresses;
 mod beats;
 mod board;
 mod clock;
@@ -73,7 +74,8 @@ pub struct AgentConfig {
     pub cgroup_parent: String,
     /// Where to listen for the API server: logs, exec, images.
     pub listen: SocketAddr,
-    /// This board's range of pod addresses.
+    /// The range of pod addresses that this board asks for when nothing is known yet; its Node
+    /// says which one it gets. Empty: any.
     pub pod_cidr: String,
     /// The range of all boards' pods.
     pub cluster_cidr: String,
@@ -104,26 +106,35 @@ pub async fn run(
     config: AgentConfig,
     mut shutdown: watch::Receiver<bool>,
 ) -> Result<(), AgentError> {
-    let (board, feeds, identity) = assemble(&config, shutdown.clone())?;
+    let client = Client::new(config.api.clone()).map_err(AgentError::Client)?;
+    let mut tasks = JoinSet::new();
+    if let Some(servers) = config.servers.clone() {
+        tasks.spawn(follow_servers(client.clone(), servers));
+    }
+    let mut identity = identity(&config);
+    let settled = addresses::settle(&config.data_dir, &client, &identity, shutdown.clone()).await?;
+    let Some(cidr) = settled else { return Ok(()) };
+    identity.pod_cidr = cidr;
+    let (board, feeds) = assemble(&config, client, &mut identity, shutdown.clone())?;
     let server = serve::Server::bind(config.listen, config.serving.clone())
         .await
         .map_err(AgentError::Serve)?;
     tracing::info!("agent {} listens on {}", config.name, config.listen);
-    let mut tasks = JoinSet::new();
     tasks.spawn(server.run(board.clone()));
     tasks.spawn(services::run(board.clone()));
     tasks.spawn(collect::images(board.clone()));
-    tasks.spawn(registration::run(board.clone(), identity));
-    if let Some(servers) = config.servers {
-        tasks.spawn(follow_servers(board.client.clone(), servers));
-    }
     let beater = config.beats.map(|line| Arc::new(beats::Beater::new(board.clone(), line)));
     if let Some(beater) = &beater {
         tasks.spawn(beater.clone().run());
     }
-    tasks.spawn(pods::run(board, feeds));
+    tasks.spawn(pods::run(board.clone(), feeds));
+    let mut registered = tokio::spawn(registration::run(board, identity));
     tokio::select! {
         _ = shutdown.wait_for(|end| *end) => {}
+        ended = &mut registered => match ended {
+            Ok(result) => return result,
+            Err(error) => return Err(AgentError::BrokenOff { detail: error.to_string() }),
+        },
         Some(ended) = tasks.join_next() => {
             if let Err(error) = ended {
                 tracing::error!("a part of the agent broke off: {error}");
@@ -134,6 +145,7 @@ pub async fn run(
     if let Some(beater) = beater {
         beater.farewell().await;
     }
+    registered.abort();
     tasks.shutdown().await;
     Ok(())
 }
@@ -151,12 +163,26 @@ async fn follow_servers(client: Client, mut servers: watch::Receiver<Vec<String>
     }
 }
 
+/// What the board's Node says of it.
+fn identity(config: &AgentConfig) -> node::Identity {
+    node::Identity {
+        name: config.name.clone(),
+        ip: config.node_ip,
+        port: config.listen.port(),
+        version: config.version.clone(),
+        labels: config.labels.clone(),
+        pod_cidr: config.pod_cidr.clone(),
+        memory_problem: None,
+    }
+}
+
 /// Opens the board's parts.
 fn assemble(
     config: &AgentConfig,
+    client: Client,
+    identity: &mut node::Identity,
     shutdown: watch::Receiver<bool>,
-) -> Result<(Arc<Board>, pods::Feeds, node::Identity), AgentError> {
-    let client = Client::new(config.api.clone()).map_err(AgentError::Client)?;
+) -> Result<(Arc<Board>, pods::Feeds), AgentError> {
     let ledger = Arc::new(open_ledger(config)?);
     let (runtime, exits) = open_runtime(config)?;
     let images = ImagesConfig { registries: config.registries.clone(), ..ImagesConfig::default() };
@@ -164,7 +190,7 @@ fn assemble(
     let net = Net::open(NetConfig {
         run_dir: config.run_dir.clone(),
         data_dir: config.data_dir.clone(),
-        pod_cidr: config.pod_cidr.clone(),
+        pod_cidr: identity.pod_cidr.clone(),
         cluster_cidr: config.cluster_cidr.clone(),
         service_cidr: config.service_cidr.clone(),
         node_ip: config.node_ip,
@@ -205,16 +231,8 @@ fn assemble(
         exits: watch::channel(0).0,
         node_changed: Notify::new(),
     };
-    let identity = node::Identity {
-        name: config.name.clone(),
-        ip: config.node_ip,
-        port: config.listen.port(),
-        version: config.version.clone(),
-        labels: config.labels.clone(),
-        pod_cidr: config.pod_cidr.clone(),
-        memory_problem,
-    };
-    Ok((Arc::new(board), pods::Feeds { exits, changed, shutdown }, identity))
+    identity.memory_problem = memory_problem;
+    Ok((Arc::new(board), pods::Feeds { exits, changed, shutdown }))
 }
 
 fn open_ledger(config: &AgentConfig) -> Result<ledger::Ledger, AgentError> {

@@ -168,13 +168,21 @@ pub(crate) fn labels(identity: &Identity) -> BTreeMap<String, String> {
 
 /// The Node as it is first created.
 pub(crate) fn object(identity: &Identity) -> Object {
+    let mut spec = json!({});
+    if !identity.pod_cidr.is_empty() {
+        spec["podCIDR"] = json!(identity.pod_cidr);
+    }
     json!({
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": { "name": identity.name, "labels": labels(identity) },
-        "spec": { "podCIDR": identity.pod_cidr, "podCIDRs": [identity.pod_cidr] },
+        "spec": spec,
     })
 }
+
+/// Conditions that this board answers for.
+const OUR_CONDITIONS: &[&str] =
+    &["Ready", "MemoryPressure", "DiskPressure", "PIDPressure", "MemoryLimitsUnenforced"];
 
 struct Feeling {
     kind: &'static str,
@@ -256,10 +264,13 @@ pub(crate) fn status(
 ) -> Value {
     let none = Vec::new();
     let old = before["conditions"].as_array().unwrap_or(&none);
-    let ours: Vec<Value> = feelings(pressure, identity.memory_problem.as_deref())
+    let mut conditions: Vec<Value> = feelings(pressure, identity.memory_problem.as_deref())
         .into_iter()
         .map(|feeling| condition(feeling, old, now_ms))
         .collect();
+    // What others say of the board stays.
+    let foreign = |c: &&Value| !OUR_CONDITIONS.iter().any(|kind| c["type"] == *kind);
+    conditions.extend(old.iter().filter(foreign).cloned());
     json!({
         "addresses": [
             { "type": "InternalIP", "address": identity.ip.to_string() },
@@ -267,7 +278,7 @@ pub(crate) fn status(
         ],
         "allocatable": facts.allocatable(),
         "capacity": facts.capacity(),
-        "conditions": ours,
+        "conditions": conditions,
         "daemonEndpoints": { "kubeletEndpoint": { "Port": identity.port } },
         "images": image_list(images),
         "nodeInfo": {

@@ -4,12 +4,14 @@
 use std::sync::Arc;
 
 use edge_api::kinds::POD;
+use edge_api::{Object, meta};
 use edge_client::{DeleteParams, Error, PatchType, WriteParams};
 use edge_core::pod::{Desired, Observation, status_patch};
 use serde_json::Value;
 
 use super::board::Board;
 use super::effects::Done;
+use super::gather;
 
 /// A report that got no answer is sent again after this long, and then after twice as long …
 const RETRY_FIRST_MS: i64 = 500;
@@ -20,10 +22,14 @@ const RETRY_LAST_MS: i64 = 30_000;
 pub(crate) struct Reporter {
     /// The status that the API has, as far as is known.
     acked: Value,
+    /// The revision of the pod at which that was so.
+    revision: u64,
     /// False as long as the API has not been heard.
     known: bool,
     /// The report under way.
     sending: Option<Value>,
+    /// The pod as it was seen while a report was under way.
+    seen: Option<Box<Object>>,
     failures: u32,
     retry_at_ms: Option<i64>,
 }
@@ -33,15 +39,33 @@ impl Reporter {
     pub(crate) fn new(acked: Option<Value>) -> Reporter {
         let known = acked.is_some();
         let acked = acked.unwrap_or_default();
-        Reporter { acked, known, sending: None, failures: 0, retry_at_ms: None }
+        Reporter {
+            acked,
+            revision: 0,
+            known,
+            sending: None,
+            seen: None,
+            failures: 0,
+            retry_at_ms: None,
+        }
     }
 
-    /// The pod has been seen in the API, with this status.
-    pub(crate) fn meet(&mut self, status: &Value) {
-        if !self.known {
-            self.acked = status.clone();
+    /// The pod has been seen in the API. What is ours to say and was changed there (a board that
+    /// was lost has its pods marked not ready) is said again.
+    pub(crate) fn meet(&mut self, pod: &Object) {
+        let revision = meta::revision(pod);
+        if self.known && revision <= self.revision {
+            return;
+        }
+        if self.busy() {
+            self.seen = Some(Box::new(pod.clone()));
+            return;
+        }
+        if !self.known || gather::says_otherwise(&self.acked, &pod["status"]) {
+            self.acked = pod["status"].clone();
             self.known = true;
         }
+        self.revision = revision;
     }
 
     /// True while a report is under way.
@@ -79,11 +103,15 @@ impl Reporter {
     }
 
     /// Takes in what became of the report.
-    pub(crate) fn reported(&mut self, result: Result<(), bool>, now_ms: i64) {
+    pub(crate) fn reported(&mut self, result: Result<Box<Object>, bool>, now_ms: i64) {
         let Some(sent) = self.sending.take() else { return };
         match result {
-            Ok(()) => {
+            Ok(pod) => {
                 self.acked = sent;
+                self.meet(&pod);
+                if let Some(seen) = self.seen.take() {
+                    self.meet(&seen);
+                }
                 self.failures = 0;
             }
             Err(true) => {
@@ -119,12 +147,12 @@ impl Reporter {
 }
 
 /// `Err(true)`: worth another try.
-async fn send(board: &Board, pod: &Desired, patch: &Value) -> Result<(), bool> {
+async fn send(board: &Board, pod: &Desired, patch: &Value) -> Result<Box<Object>, bool> {
     let kind = PatchType::Strategic;
     let params = WriteParams::default();
     let (ns, name) = (pod.namespace(), pod.name());
     match board.client.patch(POD, ns, name, Some("status"), kind, patch, &params).await {
-        Ok(_) => Ok(()),
+        Ok(pod) => Ok(Box::new(pod)),
         Err(Error::Status(status)) if status.code < 500 && status.code != 429 => {
             if status.code != 404 && status.code != 409 {
                 tracing::warn!("report the status of {}: {}", pod.label(), status.message);
@@ -149,5 +177,52 @@ async fn delete(board: &Board, pod: &Desired) -> Result<(), Error> {
         Ok(_) => Ok(()),
         Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod(revision: u64, ready: &str) -> Object {
+        json!({"metadata": {"resourceVersion": revision.to_string()},
+               "status": {"phase": "Running", "conditions": [
+                   {"type": "Ready", "status": ready}, {"type": "Mine", "status": "True"}]}})
+    }
+
+    #[test]
+    fn what_others_changed_of_ours_is_said_again() {
+        let mut reporter = Reporter::new(None);
+        reporter.meet(&pod(5, "True"));
+        assert_eq!(*reporter.acked(), pod(5, "True")["status"]);
+        // The board was lost for a while.
+        reporter.meet(&pod(9, "False"));
+        let patch = status_patch("u", reporter.acked(), &pod(0, "True")["status"]);
+        assert!(patch.is_some_and(|p| p["status"]["conditions"][0]["status"] == "True"));
+        // An old state that comes late says nothing.
+        reporter.acked = pod(0, "True")["status"].clone();
+        reporter.meet(&pod(7, "False"));
+        assert_eq!(*reporter.acked(), pod(0, "True")["status"]);
+        // Nor does what is not ours.
+        let mut foreign = pod(11, "True");
+        foreign["status"]["conditions"][1]["status"] = json!("False");
+        reporter.meet(&foreign);
+        assert_eq!(*reporter.acked(), pod(0, "True")["status"]);
+    }
+
+    #[test]
+    fn an_answer_shows_what_a_report_did_not_touch() {
+        let mut reporter = Reporter::new(Some(pod(0, "True")["status"].clone()));
+        reporter.sending = Some(pod(0, "True")["status"].clone());
+        reporter.meet(&pod(8, "False"));
+        assert_eq!(*reporter.acked(), pod(0, "True")["status"], "one is under way");
+        reporter.reported(Ok(Box::new(pod(9, "False"))), 0);
+        assert_eq!(*reporter.acked(), pod(9, "False")["status"]);
+        // What came after the report, and was seen before its answer, counts as well.
+        reporter.sending = Some(pod(0, "True")["status"].clone());
+        reporter.meet(&pod(12, "False"));
+        reporter.reported(Ok(Box::new(pod(11, "True"))), 0);
+        assert_eq!(*reporter.acked(), pod(12, "False")["status"]);
     }
 }

@@ -229,7 +229,7 @@ impl Worker {
         let meta_changed = ["labels", "annotations"]
             .iter()
             .any(|key| self.raw["metadata"].get(key) != object["metadata"].get(key));
-        self.reporter.meet(&object["status"]);
+        self.reporter.meet(&object);
         gather::adopt_foreign_conditions(&mut self.observed.reported, &object["status"]);
         gather::adopt_foreign_conditions(self.reporter.acked(), &object["status"]);
         self.raw = Arc::new(object);

@@ -71,7 +71,8 @@ fn taken(api: &Api, range: &Range, name: &str) -> Result<BTreeSet<u32>, Status> 
 fn stamp_taints(node: &mut Object, old: Option<&Object>) {
     let before = old.and_then(|old| old["spec"]["taints"].as_array()).cloned().unwrap_or_default();
     let now = time::format(now_ms());
-    let taints = node["spec"]["taints"].as_array_mut().into_iter().flatten();
+    let taints = node["spec"].get_mut("taints").and_then(Value::as_array_mut);
+    let taints = taints.into_iter().flatten();
     for taint in taints.filter(|t| t["effect"] == "NoExecute" && t["timeAdded"].is_null()) {
         let same = |t: &&Value| t["key"] == taint["key"] && t["effect"] == taint["effect"];
         let since = before.iter().find(same).map(|t| t["timeAdded"].clone());

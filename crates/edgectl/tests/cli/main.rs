@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails shall say so")]
 
 mod board;
+mod nodes;
 mod reading;
 mod streams;
 mod words;
