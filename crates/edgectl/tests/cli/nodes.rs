@@ -141,7 +141,7 @@ async fn a_board_is_described_with_its_heartbeat() {
     world.run("taint nodes n1 x:NoSchedule").await.ok();
     let beat = r#"{"v":1,"node":"n1","boot":"b","session":"s","seq":1,"nonce":"","every":400,
         "usage":{"cpu":1,"cpuUsed":0,"memory":1,"memoryUsed":0,"disk":1,"diskUsed":0}}"#;
-    world.server.beat("n1", beat.as_bytes()).unwrap();
+    world.server.beats().beat("n1", beat.as_bytes()).unwrap();
     let page = world.run("describe node n1").await.ok();
     for line in ["Taints:             x:NoSchedule", "  HolderIdentity:  n1", "  RenewTime:"] {
         assert!(page.contains(line), "{line:?} in {page}");
