@@ -1,6 +1,7 @@
 //! The store on real files: what callers rely on, and what must survive a disk's worst days.
 
 mod basics;
+mod cluster;
 mod faults;
 mod full;
 mod kill;

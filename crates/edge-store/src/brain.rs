@@ -126,6 +126,10 @@ impl Engine {
         if let Some(standing) = effects.standing {
             self.standing.send_replace(standing);
         }
+        for answer in effects.handed_over {
+            // Whoever waits may have stopped waiting.
+            let _ = answer.send(Ok(()));
+        }
         let answer = (mind.needs_ticks(), mind.is_closed());
         drop(mind);
         if let Some(fetch) = effects.fetch {

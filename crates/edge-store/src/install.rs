@@ -91,7 +91,7 @@ impl Replica {
         let mut hard = self.log.hard();
         hard.commit = head.index;
         let (applied, members) = ((head.index, head.term), head.members.clone());
-        let meta = Meta { store, me: self.me, applied, members, hard, batch: 0 };
+        let meta = Meta { store, me: self.me, applied, members, hard, batch: 0, prior: 0 };
         let config = LogConfig { dir: home.log(), ..self.config.clone() };
         let mut log =
             Log::create(config.clone(), store, meta.outlived()).map_err(InstallError::Kept)?;

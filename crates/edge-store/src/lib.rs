@@ -11,7 +11,8 @@
 //!   over a `base`;
 //! - `history` and `watch`: the bounded past that watches and lists at a revision read;
 //! - `mind`: the half of a member that decides, on `edge_core::consensus`; `replica`: the half
-//!   that waits for disks, with `hand`, which works on it; `brain` and `writer`: their threads, `event` what they say to each other;
+//!   that waits for disks, with `hand`, which works on it; `brain` and `writer`: their threads,
+//!   `event` what they say to each other;
 //! - `snapshot`: the logical export that replication and backup use; `install`: how one takes a
 //!   state's place, in a `home` of its own;
 //! - `open`, `force`: how log and state are brought together, and what is left to do when the
@@ -25,6 +26,7 @@ mod entry;
 mod env;
 mod error;
 mod event;
+mod force;
 mod hand;
 mod history;
 mod home;
@@ -53,6 +55,7 @@ pub use error::{
     BarrierError, ChangeError, Damage, Gone, OpenError, ProposeError, ReadError, SnapshotError,
     StateError, WatchEnd,
 };
+pub use force::{Report, recover_force};
 pub use install::restore;
 pub use limits::{HISTORY_BYTES_MAX, HISTORY_EVENTS_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use log::disk::{Disk, DiskFile, RealDisk};

@@ -50,7 +50,8 @@ impl<T> Mailbox<T> {
         drop(left);
     }
 
-    /// Waits until there is something, or until then, or until it is closed. Answers whether there is.
+    /// Waits until there is something, or until then, or until it is closed. Answers whether
+    /// there is.
     pub(crate) fn wait(&self, until: Option<Instant>) -> bool {
         let mut queue = self.lock();
         while queue.is_empty() && !self.closed.load(Ordering::Acquire) {

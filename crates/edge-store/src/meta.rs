@@ -22,6 +22,8 @@ pub(crate) struct Meta {
     pub(crate) hard: HardState,
     /// The number of the log's last batch that was synced then.
     pub(crate) batch: u64,
+    /// The number of the store that this one was made of: its log does not count any more.
+    pub(crate) prior: u64,
 }
 
 impl Meta {
@@ -41,6 +43,7 @@ impl Meta {
             self.hard.vote,
             self.hard.commit,
             self.batch,
+            self.prior,
         ] {
             out.extend_from_slice(&number.to_le_bytes());
         }
@@ -57,8 +60,8 @@ impl Meta {
         let (store, me) = (input.u64()?, input.u64()?);
         let applied = (input.u64()?, input.u64()?);
         let hard = HardState { term: input.u64()?, vote: input.u64()?, commit: input.u64()? };
-        let batch = input.u64()?;
+        let (batch, prior) = (input.u64()?, input.u64()?);
         let members = Members::decode(input.0)?;
-        Some(Meta { store, me, applied, members, hard, batch })
+        Some(Meta { store, me, applied, members, hard, batch, prior })
     }
 }

@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use edge_core::consensus::{EntryKind, HardState, LogEntry, MemberInfo, Members, Start};
+use edge_core::consensus::{EntryKind, HardState, Index, LogEntry, MemberInfo, Members, Start};
 
 use crate::base::Base;
 use crate::error::OpenError;
 use crate::home::Home;
 use crate::limits::LOSS_GAP;
 use crate::log::{self, Log, LogConfig, Outlived, Recovery};
-use crate::machine::Head;
+use crate::machine::{Head, Machine};
 use crate::meta::Meta;
 use crate::replica::{self, Replica};
 use crate::store::Founding;
@@ -37,6 +37,9 @@ pub(crate) fn open(home: Home, opener: &Opener) -> Result<(Replica, Start), Open
     };
     if let Err(why) = replica::owner(&meta, &opener.me) {
         return Err(OpenError::Foreign { path: home.dir(), why });
+    }
+    if meta.prior != 0 {
+        begin_anew(&config, &meta)?;
     }
     if meta.me == 0 {
         // A restored snapshot: it becomes this member's alone.
@@ -76,37 +79,51 @@ fn accept_loss(
     highest: u64,
     consent: &Path,
 ) -> Result<(Replica, Start), OpenError> {
-    let head = settle(&base, &meta, &entries, highest + LOSS_GAP)?;
-    let meta = base.read()?.meta()?.unwrap_or(meta);
+    let jump = highest + LOSS_GAP;
+    // Above every number that the lost segments may have.
+    let meta = settle(&base, &meta, &entries, jump, |meta| meta.batch += jump)?;
     let log = Log::create(config.clone(), meta.store, meta.outlived())?;
-    log::set_aside(&config, head.index + 1, consent)?;
-    let start = replica::start(meta.hard, head, Vec::new());
-    Ok((Replica::new(home, base, config, log, &meta), start))
+    log::set_aside(&config, meta.applied.0 + 1, consent)?;
+    let replica = Replica::new(home, base, config, log, &meta);
+    let start = replica::start(meta.hard, replica.head(), Vec::new());
+    Ok((replica, start))
 }
 
-/// Applies entries to a state that nobody uses yet, commits it, and moves its index on by at
-/// least as much as `jump` says.
-fn settle(base: &Base, meta: &Meta, entries: &[LogEntry], jump: u64) -> Result<Head, OpenError> {
+/// Applies entries to a state that nobody uses yet, moves its index on to `jump` if that is
+/// higher, and commits it with what `change` makes of the rest.
+pub(crate) fn settle(
+    base: &Base,
+    meta: &Meta,
+    entries: &[LogEntry],
+    jump: Index,
+    change: impl FnOnce(&mut Meta),
+) -> Result<Meta, OpenError> {
     let (index, term) = meta.applied;
-    let mut machine =
-        crate::machine::Machine::new(Head { index, term, members: meta.members.clone() });
+    let mut machine = Machine::new(Head { index, term, members: meta.members.clone() });
     for entry in entries {
         let plan = machine.plan(base, entry, None)?;
         // A refusal was told to whoever asked for it.
         let _ = machine.follow(entry, plan);
     }
-    let head = Head { index: machine.head.index.max(jump), ..machine.head };
-    let hard = HardState { commit: head.index, term: meta.hard.term.max(head.term), ..meta.hard };
-    let meta = Meta {
-        applied: (head.index, head.term),
-        members: head.members.clone(),
-        hard,
-        // Above every number that the lost segments may have.
-        batch: meta.batch + jump,
+    let index = machine.head.index.max(jump);
+    let term = meta.hard.term.max(machine.head.term);
+    let mut meta = Meta {
+        applied: (index, machine.head.term),
+        members: machine.head.members.clone(),
+        hard: HardState { commit: index, term, ..meta.hard },
         ..meta.clone()
     };
+    change(&mut meta);
     base.commit(&machine.overlay.freeze(), &meta)?;
-    Ok(head)
+    Ok(meta)
+}
+
+/// A recovery made another store of this one: the log of the former gives way to a new one.
+pub(crate) fn begin_anew(config: &LogConfig, meta: &Meta) -> Result<(), OpenError> {
+    if log::remove_of(config, meta.prior)? == 0 {
+        Log::create(config.clone(), meta.store, meta.outlived())?;
+    }
+    Ok(())
 }
 
 /// A lone voter's durable log is committed: nobody else could ever say otherwise.
@@ -118,7 +135,7 @@ fn begin_with(meta: &Meta, hard: HardState, next: u64, entries: Vec<LogEntry>) -
     replica::start(HardState { commit, ..hard }, head, entries)
 }
 
-fn is_alone(meta: &Meta, entries: &[LogEntry]) -> bool {
+pub(crate) fn is_alone(meta: &Meta, entries: &[LogEntry]) -> bool {
     let voters = meta.members.voters();
     voters.len() == 1
         && voters.contains(&meta.me)

@@ -24,6 +24,7 @@ pub(crate) struct Replica {
     pub(crate) config: LogConfig,
     pub(crate) me: u64,
     pub(crate) store: u64,
+    prior: u64,
     /// What a running or failed commit leads to.
     frozen: Option<Meta>,
     /// What the last commit led to.
@@ -56,6 +57,7 @@ impl Replica {
             config,
             me: meta.me,
             store: meta.store,
+            prior: meta.prior,
             frozen: None,
             committed: meta.outlived(),
         }
@@ -71,7 +73,8 @@ impl Replica {
         meta: &Meta,
     ) {
         (self.home, self.base, self.config, self.log) = (home, base, config, log);
-        (self.store, self.frozen, self.committed) = (meta.store, None, meta.outlived());
+        (self.store, self.prior) = (meta.store, meta.prior);
+        (self.frozen, self.committed) = (None, meta.outlived());
     }
 
     /// How far the state has come.
@@ -127,6 +130,7 @@ impl Replica {
             members: head.members.clone(),
             hard: self.log.hard(),
             batch: self.log.synced(),
+            prior: self.prior,
         }
     }
 

@@ -104,6 +104,10 @@ impl Member {
         self.hand.take(effects.work);
         self.send.extend(effects.send);
         self.fetch = effects.fetch.or(self.fetch);
+        for answer in effects.handed_over {
+            // Whoever waits may have stopped waiting.
+            let _ = answer.send(Ok(()));
+        }
     }
 
     fn event(&mut self, event: Event) {

@@ -334,8 +334,8 @@ fn consent_path(dir: &Path, index: u64) -> PathBuf {
     dir.join(format!("accept-loss-from-{index}"))
 }
 
-/// Renames the segments that begin before `first`, so that they are kept and not read again, and removes
-/// the consent to do so.
+/// Renames the segments that begin before `first`, so that they are kept and not read again, and
+/// removes the consent to do so.
 pub(crate) fn set_aside(config: &LogConfig, first: Index, consent: &Path) -> Result<(), OpenError> {
     let disk = &*config.disk;
     for (name, path) in segment::list(disk, &config.dir)? {
@@ -346,6 +346,22 @@ pub(crate) fn set_aside(config: &LogConfig, first: Index, consent: &Path) -> Res
     }
     disk.remove(consent).map_err(OpenError::io("removing", consent))?;
     disk.sync_dir(&config.dir).map_err(OpenError::io("syncing", &config.dir))
+}
+
+/// Removes the segments of the store `store`; answers how many of others are left.
+pub(crate) fn remove_of(config: &LogConfig, store: u64) -> Result<usize, OpenError> {
+    let disk = &*config.disk;
+    let mut left = 0;
+    for (_, path) in segment::list(disk, &config.dir)? {
+        let (bytes, _) = segment::read(disk, &path)?;
+        if SegmentHeader::decode(&bytes).is_some_and(|header| header.store == store) {
+            disk.remove(&path).map_err(OpenError::io("removing", &path))?;
+        } else {
+            left += 1;
+        }
+    }
+    disk.sync_dir(&config.dir).map_err(OpenError::io("syncing", &config.dir))?;
+    Ok(left)
 }
 
 /// Whether the disk has no room, rather than a fault.

@@ -1,6 +1,6 @@
 //! A member's life: its time, the end of its disk, its rebirths and its closing.
 
-use edge_core::consensus::{Fetch, Input, Member, MemberId, Refusal, Start};
+use edge_core::consensus::{Fetch, Index, Input, Member, MemberId, Refusal, Start};
 
 use super::{Absence, Mind, refuse};
 use crate::error::ChangeError;
@@ -73,7 +73,7 @@ impl Mind {
                 if self.is_alone() {
                     self.input(Input::Compact { upto: index });
                 }
-                self.reads.applied(index);
+                self.has_applied(index);
             }
             Done::Roomy => self.roomy(),
             Done::NoRoom { detail } => {
@@ -89,7 +89,7 @@ impl Mind {
                 self.absence = None;
                 self.fetching = false;
                 self.rebirth(*start);
-                self.reads.applied(index);
+                self.has_applied(index);
             }
             Done::NotInstalled { detail, start } => {
                 if let Some(detail) = detail {
@@ -114,6 +114,11 @@ impl Mind {
                 }
             }
         }
+    }
+
+    fn has_applied(&mut self, index: Index) {
+        self.applied = self.applied.max(index);
+        self.reads.applied(index);
     }
 
     /// Another member takes over with what the disk holds, as after a restart.

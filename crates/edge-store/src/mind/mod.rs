@@ -29,6 +29,8 @@ pub(crate) struct Effects {
     pub(crate) fetch: Option<Fetch>,
     /// Where the member stands, if that changed.
     pub(crate) standing: Option<Arc<Standing>>,
+    /// Who is to be told, after that, that another member leads.
+    pub(crate) handed_over: Vec<ChangeAnswer>,
 }
 
 /// How a mind begins.
@@ -74,6 +76,8 @@ pub(crate) struct Mind {
     writing: BTreeMap<u64, usize>,
     /// Entries that are on their way to the state: last index and bytes.
     applying: BTreeMap<Index, usize>,
+    /// What the state has applied.
+    applied: Index,
     status: Status,
     asked_room: bool,
     reads: Reads,
@@ -91,6 +95,7 @@ pub(crate) struct Mind {
 impl Mind {
     /// Begins with what the disk holds.
     pub(crate) fn new(begin: Begin, start: Start) -> Result<Mind, StartError> {
+        let applied = start.applied.0;
         let member = Member::new(begin.me, start, begin.tuning, begin.seed)?;
         let standing = Arc::new(member.standing());
         let status = begin.status.clone();
@@ -108,6 +113,7 @@ impl Mind {
             orphaned: None,
             writing: BTreeMap::new(),
             applying: BTreeMap::new(),
+            applied,
             status,
             asked_room: false,
             reads: Reads::default(),
@@ -239,7 +245,7 @@ impl Mind {
             }
         }
         for (ticket, index) in reads {
-            self.reads.granted(ticket, index, self.standing.applied);
+            self.reads.granted(ticket, index, self.applied);
         }
         if self.broken.is_some() {
             return;
@@ -320,8 +326,7 @@ impl Mind {
         if !self.leads()
             && let Some((_, answer)) = self.transfer.take()
         {
-            // Whoever waits may have stopped waiting.
-            let _ = answer.send(Ok(()));
+            self.effects.handed_over.push(answer);
         }
     }
 }
