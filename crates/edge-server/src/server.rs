@@ -278,13 +278,10 @@ impl Server {
             }
         }
         self.stop.send_replace(true);
-        let ended = async {
-            let _ = (&mut self.serving).await;
-            while self.beside.join_next().await.is_some() {}
-        };
-        if tokio::time::timeout(ENDING, ended).await.is_err() {
+        // Controllers and their like hold nothing that an end in between would hurt.
+        self.beside.shutdown().await;
+        if tokio::time::timeout(ENDING, &mut self.serving).await.is_err() {
             self.serving.abort();
-            self.beside.abort_all();
         }
         self.api.store().close().await;
     }
