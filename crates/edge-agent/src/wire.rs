@@ -3,6 +3,7 @@
 
 mod agent;
 mod bus;
+mod counters;
 mod hint;
 mod server;
 

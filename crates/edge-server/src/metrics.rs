@@ -117,6 +117,19 @@ pub(crate) fn render(api: &Api) -> String {
     put("edged_watchers", "gauge", "Watches that are open.", &one(watchers));
     let revision = api.store().revision() as f64;
     put("edged_store_revision", "gauge", "Newest revision of the store.", &one(revision));
+    let standing = api.inner.leadership.standing();
+    put("edged_term", "counter", "Leaders' terms so far.", &one(standing.term as f64));
+    let leads = f64::from(u8::from(standing.ready));
+    put("edged_leads", "gauge", "Whether this server leads.", &one(leads));
+    let behind = standing.last.saturating_sub(standing.applied) as f64;
+    put("edged_log_unapplied", "gauge", "Log entries that are not applied yet.", &one(behind));
+    let bad = standing.malformed as f64;
+    put(
+        "edged_frames_malformed_total",
+        "counter",
+        "Servers' messages that made no sense.",
+        &one(bad),
+    );
     let memory = memory_bytes();
     put("process_resident_memory_bytes", "gauge", "Memory in use.", &one(memory));
     put("process_cpu_seconds_total", "counter", "Processor time used.", &one(cpu_seconds()));

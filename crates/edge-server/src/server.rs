@@ -154,7 +154,7 @@ impl Server {
         };
         let channel = Arc::new(Channel::new(own.http()));
         let seeds = Members::founders(linked.seeds);
-        let links = Arc::new(Links::new(linked.courier, channel.clone(), seeds));
+        let links = Arc::new(Links::new(linked.courier.clone(), channel.clone(), seeds));
         let options = Options {
             me: info,
             founding: linked.founding,
@@ -182,6 +182,7 @@ impl Server {
         let front = Front {
             api: api.clone(),
             servers: channel,
+            courier: linked.courier,
             agents: Agents::new(&authority, config.agent_port, stopping.clone())?,
             discovery: discovery::Documents::new(&config, address.port()),
             desk,

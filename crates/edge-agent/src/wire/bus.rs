@@ -10,6 +10,7 @@ use edge_node::agent::{Asked, BeatLine};
 use edge_server::{Courier, Inlet};
 use tokio::sync::{mpsc, watch};
 
+use super::counters;
 use super::hint::{Hint, Place};
 
 /// How often a board beats that has others: a silent one is found within a second.
@@ -36,6 +37,10 @@ impl Courier for Line {
         if let Some(bus) = self.0.get() {
             bus.send(to, message);
         }
+    }
+
+    fn metrics(&self) -> String {
+        self.0.get().map(|bus| counters::render(&bus.counters())).unwrap_or_default()
     }
 }
 

@@ -10,7 +10,7 @@ use super::{objects, parameters, request, subresources};
 use crate::api::Api;
 use crate::auth::{self, Ask, Identity};
 use crate::join::{self, Desk};
-use crate::lead::{self, Channel, Passed, Turn};
+use crate::lead::{self, Channel, Courier, Passed, Turn};
 use crate::proxy::Agents;
 use crate::{discovery, health, metrics};
 use bytes::Bytes;
@@ -39,6 +39,8 @@ pub(crate) struct Front {
     pub(crate) api: Api,
     /// The ways to the other servers.
     pub(crate) servers: Arc<Channel>,
+    /// What carries messages to the other servers.
+    pub(crate) courier: Arc<dyn Courier>,
     /// The way to the boards' agents.
     pub(crate) agents: Agents,
     /// What can be discovered; it never changes while the server runs.
@@ -199,7 +201,7 @@ impl Front {
             Route::Metrics => Ok(reply::reply(
                 200,
                 "text/plain; version=0.0.4; charset=utf-8",
-                ReplyBody::of(metrics::render(&self.api)),
+                ReplyBody::of(metrics::render(&self.api) + &self.courier.metrics()),
             )),
             other => self.discovery.answer(other, headers, query),
         }

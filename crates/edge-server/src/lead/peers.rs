@@ -22,6 +22,11 @@ const STALL: Duration = Duration::from_secs(10);
 pub trait Courier: Send + Sync {
     /// Sends a message to the server of this name. Never blocks.
     fn send(&self, to: &str, message: Bytes);
+
+    /// What it counted, in the Prometheus text format.
+    fn metrics(&self) -> String {
+        String::new()
+    }
 }
 
 /// The other servers as the store sees them.
