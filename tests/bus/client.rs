@@ -53,6 +53,7 @@ impl Client {
         let config = SessionConfig {
             client_id: wishes.id.unwrap_or_else(|| id.to_owned()),
             targets: fixed(vec![target]),
+            prefer_first: false,
             tls: fixed(tls),
             keepalive: Duration::from_secs(5),
             filters: wishes.filters,

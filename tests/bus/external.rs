@@ -162,7 +162,15 @@ async fn a_paused_one_is_left_for_the_next() {
     };
     eprintln!("paused broker left after {:?}", begin.elapsed());
     assert_eq!(heard.1, "over the second");
+    // Once it is back, all meet there again: brokers know nothing of each other.
     first.signal(nix::sys::signal::Signal::SIGCONT);
+    let connects = |board: &Board| board.bus.counters().connects;
+    until("all back at the first", || connects(&a) == 3 && connects(&b) == 3).await;
+    drop(second);
+    a.sessions(1).await;
+    b.sessions(1).await;
+    b.bus.send("a", "at the first again".into());
+    while a.raft().await.1 != "at the first again" {}
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

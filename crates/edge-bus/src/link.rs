@@ -35,6 +35,9 @@ const WINDOW: u16 = 256;
 /// A session that held this long was a good one: the next attempt comes at once.
 const HELD: Duration = Duration::from_secs(2);
 
+/// How often a board at a broker further down the list looks whether one further up is back.
+const LOOK: Duration = Duration::from_secs(3);
+
 /// What was established.
 struct Link {
     reader: ReadHalf<Box<dyn Stream>>,
@@ -75,7 +78,17 @@ pub(crate) async fn run(
             Ok(link) => {
                 (failed, told) = (0, false);
                 let begin = tokio::time::Instant::now();
-                let why = hold(link, &mut config, &inner, tag, &events, (&target, number)).await;
+                let better = match config.prefer_first {
+                    true => targets[..at % targets.len()].to_vec(),
+                    false => Vec::new(),
+                };
+                let back = look(config.clone(), better, number);
+                let held = hold(link, &mut config, &inner, tag, &events, (&target, number), back);
+                let why = held.await;
+                if config.prefer_first {
+                    // One step back: the step forward below leads to the first.
+                    at = usize::MAX;
+                }
                 if begin.elapsed() >= HELD {
                     backoff.reset();
                 }
@@ -88,17 +101,15 @@ pub(crate) async fn run(
             inner.ended.send_replace(true);
             return;
         }
-        if !told {
-            tracing::info!("bus: session with broker {target}: {why}");
-        } else {
-            tracing::debug!("bus: session with broker {target}: {why}");
+        match std::mem::replace(&mut told, true) {
+            false => tracing::info!("bus: session with broker {target}: {why}"),
+            true => tracing::debug!("bus: session with broker {target}: {why}"),
         }
-        told = true;
         let down = Event::Down { broker: target.name().to_owned(), why };
         if events.send((tag, down)).await.is_err() {
             return;
         }
-        (at, failed) = (at + 1, failed + 1);
+        (at, failed) = (at.wrapping_add(1), failed + 1);
         // Others are tried at once; only after all of them there is a pause.
         if failed.is_multiple_of(targets.len()) {
             tokio::select! {
@@ -217,6 +228,28 @@ async fn next<R: AsyncRead + Unpin>(r: &mut R, buffer: &mut BytesMut) -> Result<
     }
 }
 
+/// Resolves when one of these brokers lets us in again: tried beside the session that there is,
+/// under another id, without a will and without subscriptions.
+async fn look(mut config: SessionConfig, better: Vec<Target>, number: u32) {
+    (config.will, config.filters) = (None, Vec::new());
+    config.client_id.push_str("/look");
+    loop {
+        if better.is_empty() {
+            return std::future::pending().await;
+        }
+        tokio::time::sleep(LOOK).await;
+        for target in &better {
+            let attempt = establish(&config, target, true, number);
+            if let Ok(Ok(mut link)) = timeout(ESTABLISH_OF_MANY, attempt).await {
+                let mut bye = BytesMut::new();
+                crate::packet::put_disconnect(Reason::NormalDisconnection, &mut bye);
+                let _ = link.writer.write_all(&bye).await;
+                return;
+            }
+        }
+    }
+}
+
 /// Holds an established link until it ends; returns why it did.
 async fn hold(
     link: Link,
@@ -225,6 +258,7 @@ async fn hold(
     tag: u64,
     events: &mpsc::Sender<(u64, Event)>,
     (target, number): (&Target, u32),
+    back: impl Future<Output = ()>,
 ) -> String {
     let Link { mut reader, mut writer, mut buffer, keepalive, window, early } = link;
     inner.counts.connects.one();
@@ -274,6 +308,7 @@ async fn hold(
         why = reading => why,
         () = write(&mut writer, &inner.outbox, true) => "closed, or it takes nothing".to_owned(),
         () = pinging => "closed".to_owned(),
+        () = back => "a broker further up the list is back".to_owned(),
         () = moved => "the broker is no longer listed".to_owned(),
     };
     inner.up.store(false, Ordering::Release);

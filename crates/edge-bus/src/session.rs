@@ -33,8 +33,11 @@ pub type MakeWill = Arc<dyn Fn(&Target, u32) -> Testament + Send + Sync>;
 pub struct SessionConfig {
     /// MQTT client id.
     pub client_id: String,
-    /// Brokers that are as good as each other; the first is tried first.
+    /// Brokers to speak with; the first is tried first.
     pub targets: watch::Receiver<Vec<Target>>,
+    /// Whether to return to a broker further up the list once it is back: boards that must meet at
+    /// one broker do. If not, one broker is as good as another.
+    pub prefer_first: bool,
     /// Certificates for embedded brokers.
     pub tls: watch::Receiver<Arc<TlsPair>>,
     /// Whole seconds; a ping goes out this often.

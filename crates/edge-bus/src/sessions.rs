@@ -54,8 +54,9 @@ pub(crate) fn at_own_broker(core: &Arc<Core>, hub: &Arc<Hub>, events: Events) ->
 
 /// Follows the list of brokers for as long as the bus lives.
 pub(crate) async fn follow(core: Arc<Core>, config: Config, events: Events) {
-    let make = Make { core: core.clone(), tls: config.tls.clone(), events };
-    if !config.external.is_empty() {
+    let external = !config.external.is_empty();
+    let make = Make { core: core.clone(), external, tls: config.tls.clone(), events };
+    if external {
         let targets = config.external.iter().cloned().map(Target::External).collect();
         let client = format!("{}/{}", core.cluster, core.me.common_name());
         let (keep, targets) = watch::channel(targets);
@@ -71,6 +72,8 @@ pub(crate) async fn follow(core: Arc<Core>, config: Config, events: Events) {
 
 struct Make {
     core: Arc<Core>,
+    /// The brokers are the user's, and know nothing of each other.
+    external: bool,
     tls: watch::Receiver<Arc<TlsPair>>,
     events: Events,
 }
@@ -85,6 +88,7 @@ impl Make {
         let config = SessionConfig {
             client_id,
             targets,
+            prefer_first: self.external,
             tls: self.tls.clone(),
             keepalive: KEEPALIVE,
             filters: self.core.filters(),
