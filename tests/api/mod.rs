@@ -5,6 +5,7 @@ mod access;
 mod agents;
 mod cases;
 mod discovery;
+mod joins;
 mod kubectl;
 mod lifecycle;
 mod limits;
@@ -76,17 +77,32 @@ pub(crate) fn config(dir: &std::path::Path) -> Config {
 impl Lab {
     /// A fresh cluster.
     pub(crate) async fn start() -> Lab {
+        Lab::start_in(Lab::dir()).await
+    }
+
+    fn dir() -> PathBuf {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("edge-api-{}-{number}", std::process::id());
         let dir = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&dir).unwrap();
-        Lab::start_in(dir).await
+        dir
+    }
+
+    /// A fresh cluster with settings of its own.
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Lab {
+        Lab::open(Lab::dir(), change).await
     }
 
     /// A server on a directory that may hold a cluster already.
     pub(crate) async fn start_in(dir: PathBuf) -> Lab {
-        let server = Server::start(config(&dir)).await.unwrap_or_else(|error| panic!("{error}"));
+        Lab::open(dir, |_| ()).await
+    }
+
+    async fn open(dir: PathBuf, change: impl FnOnce(&mut Config)) -> Lab {
+        let mut settings = config(&dir);
+        change(&mut settings);
+        let server = Server::start(settings).await.unwrap_or_else(|error| panic!("{error}"));
         let client = client(&dir);
         Lab { server, client, dir }
     }

@@ -6,7 +6,7 @@ use crate::config::{Config, ConfigError};
 use crate::connect::{Sender, Server};
 use crate::error::{Error, flatten};
 use crate::pause::{Backoff, retry_after};
-use crate::tls;
+use crate::trust::Tls;
 use bytes::{Bytes, BytesMut};
 use edge_api::Object;
 use http::header::{AUTHORIZATION, HOST, USER_AGENT};
@@ -16,7 +16,6 @@ use hyper::body::Incoming;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
-use tokio::sync::watch;
 
 /// The largest answer that is collected in memory.
 const ANSWER_LIMIT: usize = 256 * 1024 * 1024;
@@ -72,35 +71,6 @@ struct Inner {
     authorization: Option<HeaderValue>,
     namespace: Option<String>,
     patience: Patience,
-}
-
-/// How connections are secured: always alike, or as somebody else says now.
-enum Tls {
-    Fixed(Arc<rustls::ClientConfig>),
-    Live(watch::Receiver<Arc<rustls::ClientConfig>>),
-}
-
-impl Tls {
-    fn of(config: &Config, plain: bool) -> Result<Tls, ConfigError> {
-        if let Some(live) = &config.live {
-            return Ok(Tls::Live(live.clone()));
-        }
-        let made = tls::client_config(&tls::ClientTls {
-            ca_pem: config.ca_pem.as_deref(),
-            cert_pem: config.client_cert_pem.as_deref(),
-            key_pem: config.client_key_pem.as_deref(),
-            insecure: config.insecure || (plain && config.ca_pem.is_none()),
-            clock: config.clock.clone(),
-        })?;
-        Ok(Tls::Fixed(Arc::new(made)))
-    }
-
-    fn now(&self) -> Arc<rustls::ClientConfig> {
-        match self {
-            Tls::Fixed(config) => config.clone(),
-            Tls::Live(config) => config.borrow().clone(),
-        }
-    }
 }
 
 /// An answer whose body has not been read, and the connection that it comes over.

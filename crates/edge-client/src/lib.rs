@@ -17,6 +17,7 @@ mod params;
 mod pause;
 pub mod query;
 pub mod tls;
+mod trust;
 mod typed;
 mod watch;
 pub mod watcher;

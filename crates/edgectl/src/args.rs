@@ -76,6 +76,8 @@ pub(crate) enum Command {
     Drain(commands::drain::Drain),
     Taint(commands::taint::Taint),
     Image(commands::image::Image),
+    Node(commands::boards::Node),
+    Server(commands::boards::Server),
     /// Show where the cluster is
     ClusterInfo,
     Version(commands::info::Version),

@@ -134,6 +134,8 @@ async fn dispatch(command: Command, session: &mut Session) -> Result<(), Fault> 
         Command::Uncordon(args) => commands::drain::cordon(args, false, session).await,
         Command::Drain(args) => commands::drain::drain(args, session).await,
         Command::Taint(args) => commands::taint::run(args, session).await,
+        Command::Node(args) => commands::boards::node(args, session).await,
+        Command::Server(args) => commands::boards::server(args, session).await,
         Command::Image(args) => commands::image::run(args, session).await,
         Command::ClusterInfo => commands::info::cluster_info(session).await,
         Command::Version(args) => commands::info::version(args, session).await,

@@ -80,6 +80,9 @@ pub(crate) async fn run(args: Get, session: &mut Session) -> Result<(), Fault> {
         let text = session.client()?.text(&Call::get(path.as_str()).accept("*/*")).await?;
         return session.io.print(&text);
     }
+    if matches!(args.words.as_slice(), [word] if word == "servers" || word == "server") {
+        return super::boards::servers(args.output.as_deref(), args.no_headers, session).await;
+    }
     let format = Format::parse(args.output.as_deref())?;
     let asks = asks(&args, session).await?;
     if args.watch || args.watch_only {
