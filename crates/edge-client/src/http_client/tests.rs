@@ -1,6 +1,7 @@
 //! Retry, failover, connection reuse and refusals, against servers in process.
 
 use super::*;
+use crate::tls;
 use crate::tests::fake::{answer, client, serve, status};
 use crate::{ListParams, PatchType, WriteParams};
 use edge_api::kinds;
