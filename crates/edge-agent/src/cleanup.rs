@@ -44,7 +44,7 @@ pub(crate) fn check(config: &Config) -> Result<(), WireError> {
         return Err(failed("cleanup", "needs root: use sudo"));
     }
     let (data, run) = (&config.data_dir, &config.run_dir);
-    ours(data, &["store/log", "ledger"])?;
+    ours(data, &["store/log", "ledger", "pki/board.key"])?;
     ours(run, &["net.lock", "rootfs"])?;
     idle(data, "store/lock")?;
     idle(run, "net.lock")

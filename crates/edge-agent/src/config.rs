@@ -115,6 +115,8 @@ pub(crate) struct Config {
     pub broker_listen: SocketAddr,
     /// What is made of boards that fall silent.
     pub nodes: edge_server::NodeSettings,
+    /// Whether somebody chose the address; else it may change.
+    pub fixed_ip: bool,
     /// Whether somebody chose the name.
     pub named: bool,
 }
@@ -159,6 +161,7 @@ impl Config {
         let join = servers(settings, &file)?;
         let token = token(settings, &file)?;
         let brokers = brokers(settings, &file)?;
+        let fixed_ip = settings.node_ip.is_some() || file.node_ip.is_some();
         let named = settings.name.is_some() || file.name.is_some();
         let name = match settings.name.clone().or(file.name) {
             Some(name) => name,
@@ -206,6 +209,7 @@ impl Config {
                 &pick(&settings.broker_listen, file.broker_listen, "0.0.0.0:8883"),
             )?,
             nodes: edge_server::NodeSettings::default(),
+            fixed_ip,
             named,
             log: log
                 .parse()

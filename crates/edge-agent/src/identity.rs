@@ -2,6 +2,10 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::time::Duration;
+
+/// How often the board's address is looked at.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Any address that is not ours: connecting a datagram socket sends nothing, it only asks the
 /// routing table which of our addresses would be used (RFC 5737, TEST-NET-1).
@@ -31,6 +35,29 @@ pub(crate) fn node_ip() -> io::Result<IpAddr> {
         return Ok(socket.local_addr()?.ip());
     }
     Ok(first_interface_address().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)))
+}
+
+/// Waits until the board has another address than `ip`, and that for two looks; forever when the
+/// address was chosen by somebody. A board that has lost its address waits for the next.
+pub(crate) async fn moved(ip: IpAddr, fixed: bool) -> IpAddr {
+    let mut before = ip;
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let Ok(now) = node_ip() else { continue };
+        if !fixed && now != ip && now == before && !now.is_loopback() {
+            return now;
+        }
+        before = now;
+    }
+}
+
+/// Starts this program again in this process, with the same words; pods and their shims notice
+/// nothing. It returns only when that fails.
+pub(crate) fn start_again() -> io::Error {
+    use std::os::unix::process::CommandExt;
+    let mut words = std::env::args_os();
+    let name = words.next().unwrap_or_else(|| "edged".into());
+    std::process::Command::new("/proc/self/exe").arg0(name).args(words).exec()
 }
 
 fn first_interface_address() -> Option<IpAddr> {

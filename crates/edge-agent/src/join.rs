@@ -135,7 +135,7 @@ async fn join(config: &Config, role: Role, key: &BoardKey) -> Result<Saved, Join
         broker: at(BROKER_PORT).to_string(),
         pods: role == Role::Agent || !config.no_agent,
     };
-    let answer = ask::join(&config.join, token, &request).await?;
+    let answer = ask::join(&config.join, config.node_ip, token, &request).await?;
     for warning in &answer.warnings {
         tracing::warn!("{warning}");
     }

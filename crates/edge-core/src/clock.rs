@@ -36,10 +36,9 @@ impl Judgement {
         Judgement { floor_ms: floor_ms.max(BUILT_MS), told: None }
     }
 
-    /// Takes the cluster's time from a peer that has proven itself.
+    /// Takes the cluster's time from a peer that has proven itself. It may be earlier than what was
+    /// told before: then the cluster's own clock was wrong, and has been set right.
     pub fn tell(&mut self, cluster_ms: i64, reading: Reading) {
-        // A cluster whose own clock went back does not make passed time unpassed.
-        let cluster_ms = cluster_ms.max(self.floor_ms);
         self.told = Some((cluster_ms, reading.steady_ms));
         self.floor_ms = cluster_ms;
     }
@@ -50,6 +49,11 @@ impl Judgement {
         let cluster = told.saturating_add((reading.steady_ms - at).max(0));
         let apart = reading.wall_ms.saturating_sub(cluster).saturating_abs();
         if apart <= TOLERANCE_MS { reading.wall_ms } else { cluster }
+    }
+
+    /// Learns that this moment has passed.
+    pub fn raise(&mut self, floor_ms: i64) {
+        self.floor_ms = self.floor_ms.max(floor_ms);
     }
 
     /// What has passed for certain.
@@ -101,6 +105,11 @@ impl ClusterClock {
         self.judgement().tell(cluster_ms, reading);
     }
 
+    /// Learns that this moment has passed, in milliseconds since 1970.
+    pub fn raise(&self, floor_ms: i64) {
+        self.judgement().raise(floor_ms);
+    }
+
     /// What has passed for certain, in milliseconds since 1970.
     pub fn floor_ms(&self) -> i64 {
         self.judgement().floor_ms()
@@ -150,12 +159,13 @@ mod tests {
     }
 
     #[test]
-    fn what_has_passed_stays_passed() {
+    fn a_cluster_that_was_wrong_is_believed_again_once_it_is_right() {
         let mut judgement = Judgement::new(NOVEMBER);
-        judgement.tell(NOVEMBER + DAY, at(0, 0));
+        judgement.tell(NOVEMBER + 400 * DAY, at(0, 0));
         judgement.tell(NOVEMBER, at(0, 10));
-        assert_eq!(judgement.floor_ms(), NOVEMBER + DAY);
-        assert!(judgement.now_ms(at(0, 10)) >= NOVEMBER + DAY);
+        assert_eq!((judgement.floor_ms(), judgement.now_ms(at(0, 10))), (NOVEMBER, NOVEMBER));
+        judgement.raise(NOVEMBER - DAY);
+        assert_eq!(judgement.floor_ms(), NOVEMBER);
         assert!(judgement.confirmed());
     }
 }

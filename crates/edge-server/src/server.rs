@@ -5,11 +5,12 @@ use crate::api::Api;
 use crate::config::{Config, ConfigError};
 use crate::driver::Beats;
 use crate::http::{self, Front};
+use crate::join::{self, Membership, Trust};
 use crate::lead::{self, Channel, Courier, Inlet, Leadership, Links, Own, Servers};
-use crate::pki::{self, AgentCredentials, Authority, PkiError, Renewing};
+use crate::pki::{self, AgentCredentials, Authority, BoardKey, PkiError, Renewing};
 use crate::proxy::Agents;
 use crate::tls::BusTls;
-use crate::{discovery, join, tls};
+use crate::{discovery, tls};
 use edge_core::consensus::{MemberInfo, Members, Standing};
 use edge_store::{Founding, OpenError, Options, Store};
 use std::collections::BTreeSet;
@@ -122,6 +123,8 @@ pub struct Server {
     authority: Arc<Authority>,
     own: Arc<Own>,
     inlet: Inlet,
+    key: BoardKey,
+    trusted: watch::Receiver<Arc<Trust>>,
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
     beside: JoinSet<()>,
@@ -140,6 +143,7 @@ impl Server {
         config.pods()?;
         let authority =
             Arc::new(blocking(&config, |config| Ok(Authority::open(&config.data_dir)?)).await?);
+        config.cluster.clock.raise(authority.floor_ms());
         let serving_cert = Renewing::new(&authority, pki::serving_names(&config)?)?;
         let serving_cert = Arc::new(serving_cert);
         let listen = |source| StartError::Listen { address: config.listen, source };
@@ -167,10 +171,12 @@ impl Server {
             Store::open(&config.data_dir.join("store"), options).map_err(StartError::Store)
         });
         let store = store.await?;
-        config.cluster.membership = Some(Arc::new(Servers::new(store.clone())));
+        let members = || Arc::new(Servers::new(store.clone())) as Arc<dyn Membership>;
+        config.cluster.membership.get_or_insert_with(members);
         let api = Api::new(store, &config, authority.ca_der())?;
         admin(&authority, &config, address.port())?;
         let (stop, stopping) = watch::channel(false);
+        let key = BoardKey::open(&config.data_dir)?;
         let trust = join::begin(&api);
         let desk = join::Desk::open(
             api.clone(),
@@ -179,6 +185,8 @@ impl Server {
             address.port(),
             trust.subscribe(),
         )?;
+        let announcing = desk.announce(address.port());
+        let trusted = trust.subscribe();
         let front = Front {
             api: api.clone(),
             servers: channel,
@@ -192,6 +200,7 @@ impl Server {
         let serving = tokio::spawn(http::run(listener, tls, Arc::new(front), stopping));
         let mut beside = JoinSet::new();
         beside.spawn(renew(serving_cert, authority.clone(), stop.subscribe()));
+        beside.spawn(until_stopped(announcing, stop.subscribe()));
         beside.spawn(join::follow(api.clone(), trust, stop.subscribe()));
         beside.spawn(own.clone().keep());
         beside.spawn(follow(links.clone(), api.inner.leadership.clone()));
@@ -207,6 +216,8 @@ impl Server {
             authority,
             own,
             inlet,
+            key,
+            trusted,
             stop,
             serving,
             beside,
@@ -259,13 +270,22 @@ impl Server {
         self.api.beats().clone()
     }
 
-    /// Credentials for the agent of a board that has these addresses.
+    /// Which keys count, as it changes: for those who let boards in elsewhere than here.
+    pub fn trust(&self) -> watch::Receiver<Arc<Trust>> {
+        self.trusted.clone()
+    }
+
+    /// Credentials for the agent of a board that has these addresses; that of this server's own
+    /// board is known by the board's key.
     pub fn agent_credentials(
         &self,
         node: &str,
         ips: &[IpAddr],
     ) -> Result<AgentCredentials, PkiError> {
-        self.authority.agent(node, ips)
+        match node == self.name {
+            true => self.authority.own_agent(&self.key, node, ips),
+            false => self.authority.agent(node, ips),
+        }
     }
 
     /// Hands leadership over, ends watches and connections, then closes the store; takes five
@@ -318,6 +338,14 @@ fn admin(authority: &Authority, config: &Config, port: u16) -> Result<(), PkiErr
     let leaf = authority.kept_leaf("admin", "kubernetes-admin", group, &BTreeSet::new())?;
     let server = format!("https://{}", SocketAddr::new(config.advertised(), port));
     pki::write_admin_kubeconfig(&config.data_dir, &server, authority.ca_pem(), &leaf)
+}
+
+/// Does something for as long as the server runs.
+async fn until_stopped(work: impl Future<Output = ()>, mut stop: watch::Receiver<bool>) {
+    tokio::select! {
+        () = work => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
 }
 
 async fn renew(cert: Arc<Renewing>, authority: Arc<Authority>, mut stop: watch::Receiver<bool>) {

@@ -2,17 +2,19 @@
 //! the one that the token names; the token goes out over a connection that this authority vouches
 //! for, never before.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use edge_client::{Call, Client, Error, Patience};
 use edge_core::clock::ClusterClock;
-use edge_server::join::{JoinAnswer, JoinRequest, TimeAnswer, Token, differs};
+use edge_server::join::{JoinAnswer, JoinRequest, TimeAnswer, Token, differs, find};
 use edge_server::pki::CertFacts;
 use serde_json::json;
 
 use super::clock::Judge;
 use super::{JoinError, SERVER_NAME};
+use crate::config::AUTO;
 
 /// How long servers are asked again while none can answer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -39,16 +41,24 @@ enum Trouble {
 /// # Errors
 /// What a server refused, or why none answered.
 pub(super) async fn join(
-    servers: &[String],
+    given: &[String],
+    own: IpAddr,
     token: &Token,
     request: &JoinRequest,
 ) -> Result<JoinAnswer, JoinError> {
     let began = Instant::now();
     loop {
         let mut last = String::new();
-        for server in servers {
+        let (servers, found) = places(given, own, &mut last).await;
+        for (server, found) in
+            servers.iter().map(|s| (s, false)).chain(found.iter().map(|s| (s, true)))
+        {
             match attempt(server, token, request).await {
                 Ok(answer) => return Ok(answer),
+                // The LAN may have servers of other clusters, too.
+                Err(Trouble::Final(error @ JoinError::WrongCluster { .. })) if found => {
+                    last = error.to_string();
+                }
                 Err(Trouble::Final(error)) => return Err(error),
                 Err(Trouble::Passing(reason)) => last = reason,
             }
@@ -60,6 +70,25 @@ pub(super) async fn join(
         tracing::warn!("join: {last}; trying again");
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// The servers that were given, and those that the LAN has, if that was asked for.
+async fn places(given: &[String], own: IpAddr, last: &mut String) -> (Vec<String>, Vec<String>) {
+    let named = given.iter().filter(|server| *server != AUTO).cloned().collect();
+    if !given.iter().any(|server| server == AUTO) {
+        return (named, Vec::new());
+    }
+    let found = match find(own).await {
+        Ok(found) => found,
+        Err(error) => {
+            *last = format!("look for servers on the LAN: {error}");
+            return (named, Vec::new());
+        }
+    };
+    if found.is_empty() {
+        *last = "no server answers on this LAN: give its address with --join".to_owned();
+    }
+    (named, found)
 }
 
 async fn attempt(

@@ -7,8 +7,8 @@ use tokio::sync::watch;
 
 use super::{JoinError, Live, Saved, enter};
 use crate::config::Config;
-use crate::notify;
 use crate::wire::{self, WireError, failed};
+use crate::{identity, notify};
 
 /// Runs the agent of a board that joins, or has joined, somebody else's cluster, until SIGTERM or
 /// SIGINT. Pods go on running after that.
@@ -38,10 +38,16 @@ pub(crate) fn run(config: Config) -> Result<(), WireError> {
         settings.servers = Some(wire::servers(&tie.news, settings.api.servers.clone(), None));
         let mut agent = tokio::spawn(agent::run(settings, stopped));
         notify::tell("READY=1");
+        let mut again = false;
         let ended = tokio::select! {
             ended = &mut agent => Some(ended),
             _ = terminate.recv() => None,
             _ = interrupt.recv() => None,
+            address = identity::moved(config.node_ip, config.fixed_ip) => {
+                tracing::info!("the address is {address} now: starting again with it");
+                again = true;
+                None
+            }
         };
         notify::tell("STOPPING=1");
         let _ = stop.send(true);
@@ -50,7 +56,11 @@ pub(crate) fn run(config: Config) -> Result<(), WireError> {
             None => agent.await,
         };
         tie.shutdown().await;
-        ended.map_err(|e| failed("agent", e))?.map_err(|e| failed("agent", e))
+        ended.map_err(|e| failed("agent", e))?.map_err(|e| failed("agent", e))?;
+        match again {
+            true => Err(failed("start again", identity::start_again())),
+            false => Ok(()),
+        }
     })
 }
 

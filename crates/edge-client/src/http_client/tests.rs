@@ -1,8 +1,8 @@
 //! Retry, failover, connection reuse and refusals, against servers in process.
 
 use super::*;
-use crate::tls;
 use crate::tests::fake::{answer, client, serve, status};
+use crate::tls;
 use crate::{ListParams, PatchType, WriteParams};
 use edge_api::kinds;
 use serde_json::json;

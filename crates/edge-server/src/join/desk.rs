@@ -96,6 +96,17 @@ impl Desk {
         self.trust.borrow().refuses(who)
     }
 
+    /// Answers boards that look for servers on the LAN, until dropped.
+    pub(crate) fn announce(&self, port: u16) -> impl Future<Output = ()> + use<> {
+        let (name, cluster) = (self.config.name.clone(), self.secrets.id.clone());
+        let reached = self.config.reachable().filter(|_| !self.config.listen.ip().is_loopback());
+        async move {
+            if let Some(ip) = reached {
+                super::announce(name, cluster, SocketAddr::new(ip, port)).await;
+            }
+        }
+    }
+
     /// Waits until a client's key does not count any more; gives the reason.
     pub(crate) fn distrust(&self, who: Identity) -> impl Future<Output = String> + use<> {
         let mut trust = self.trust.clone();

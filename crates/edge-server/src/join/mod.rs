@@ -4,6 +4,8 @@
 
 mod admit;
 mod desk;
+mod dns;
+mod lan;
 mod membership;
 mod names;
 mod renew;
@@ -13,6 +15,8 @@ mod trust;
 mod words;
 
 pub(crate) use desk::{Ask, Desk, REQUEST_BYTES};
+pub(crate) use lan::announce;
+pub use lan::find;
 pub use membership::{Changing, Cluster, Membership, MembershipError};
 pub use names::POD_CIDR_BITS;
 pub use token::{Remembered, Role, TOKEN_NAMESPACE, TOKEN_PREFIX, TOKEN_TYPE, Token, TokenError};

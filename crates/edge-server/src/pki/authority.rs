@@ -4,6 +4,7 @@
 use super::disk;
 use super::key::{BoardKey, PublicKey, pin};
 use super::leaf::{self, Subject, Uses};
+use super::look::CertFacts;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
@@ -21,8 +22,8 @@ const CA_LIFETIME: u64 = 3650 * DAY;
 const LEAF_LIFETIME: u64 = 365 * DAY;
 /// Certificates that go to other boards.
 const BOARD_LIFETIME: u64 = 30 * DAY;
-/// A board without a clock may wake in 1970; nothing is issued to end before this moment's year.
-const EARLIEST_NOW: u64 = 1_735_689_600;
+/// A board without a clock may wake in 1970; no board is earlier than this program.
+const EARLIEST_NOW: u64 = (edge_core::clock::BUILT_MS / 1000) as u64;
 
 /// Trouble with keys or certificates.
 #[derive(Debug)]
@@ -114,6 +115,8 @@ pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     ca_pem: String,
     ca_der: Vec<u8>,
+    /// When the newest certificate here was issued.
+    floor: Duration,
 }
 
 impl Authority {
@@ -176,6 +179,43 @@ impl Authority {
         leaf::of_key(&self.issuer, key, &subject, BOARD_LIFETIME, now)
     }
 
+    /// Credentials for the agent beside this server, with the board's own key. They never leave this
+    /// process, so they need no end of their own.
+    pub(crate) fn own_agent(
+        &self,
+        key: &BoardKey,
+        node: &str,
+        ips: &[IpAddr],
+    ) -> Result<AgentCredentials, PkiError> {
+        let names = agent_names(node, ips);
+        let user = format!("system:node:{node}");
+        let group = Some("system:nodes");
+        let subject = Subject { user: &user, group, names: &names, uses: Uses::Both };
+        let (public, key_pem) = (key.public(), key.pem());
+        let cert = leaf::of_key(&self.issuer, &public, &subject, CA_LIFETIME, self.now())?;
+        Ok(AgentCredentials {
+            ca_pem: self.ca_pem.clone(),
+            client_cert_pem: cert.clone(),
+            client_key_pem: key_pem.clone(),
+            serving_cert_pem: cert,
+            serving_key_pem: key_pem,
+        })
+    }
+
+    /// What has passed for certain, in milliseconds since 1970: a certificate in the directory was
+    /// issued then. It counts for a board whose clock is not set; the clock of one that is counts.
+    pub(crate) fn floor_ms(&self) -> i64 {
+        match wall() < Duration::from_secs(EARLIEST_NOW) {
+            true => i64::try_from(self.floor.as_millis()).unwrap_or(0),
+            false => 0,
+        }
+    }
+
+    fn now(&self) -> Duration {
+        let floor = self.floor.max(Duration::from_secs(EARLIEST_NOW));
+        if wall() < Duration::from_secs(EARLIEST_NOW) { floor } else { wall() }
+    }
+
     /// [`Authority::board`] for the board that this is.
     pub(crate) fn own(
         &self,
@@ -209,7 +249,7 @@ impl Authority {
         {
             return Ok(Leaf { cert_pem, key_pem });
         }
-        let leaf = leaf::fresh(&self.issuer, &subject, LEAF_LIFETIME, now())?;
+        let leaf = leaf::fresh(&self.issuer, &subject, LEAF_LIFETIME, self.now())?;
         // The key goes first: a lone key is replaced at the next start, a lone certificate too.
         disk::write_atomically(&key_path, leaf.key_pem.as_bytes(), 0o600)
             .map_err(|e| PkiError::io("write", &key_path, e))?;
@@ -220,8 +260,7 @@ impl Authority {
 
     /// Credentials for the agent of one board.
     pub(crate) fn agent(&self, node: &str, ips: &[IpAddr]) -> Result<AgentCredentials, PkiError> {
-        let mut names: BTreeSet<String> = ips.iter().map(IpAddr::to_string).collect();
-        names.extend([node.to_owned(), "localhost".to_owned(), "127.0.0.1".to_owned()]);
+        let names = agent_names(node, ips);
         let user = format!("system:node:{node}");
         let safe = node.replace(|c: char| !c.is_ascii_alphanumeric() && !"-.".contains(c), "_");
         let group = Some("system:nodes");
@@ -245,7 +284,7 @@ impl Authority {
         let Ok(key) = KeyPair::from_pem(key_pem) else { return false };
         let user = cert.subject().iter_common_name().next().and_then(|n| n.as_str().ok());
         let group = cert.subject().iter_organization().next().and_then(|n| n.as_str().ok());
-        let left = cert.validity().not_after.timestamp() - now().as_secs() as i64;
+        let left = cert.validity().not_after.timestamp() - self.now().as_secs() as i64;
         cert.issuer() == ca.subject()
             && rcgen::PublicKeyData::subject_public_key_info(&key) == cert.public_key().raw
             && user == Some(subject.user)
@@ -253,6 +292,24 @@ impl Authority {
             && left > (LEAF_LIFETIME / 3) as i64
             && subject.names.is_subset(&names_of(&cert))
     }
+}
+
+fn agent_names(node: &str, ips: &[IpAddr]) -> BTreeSet<String> {
+    let mut names: BTreeSet<String> = ips.iter().map(IpAddr::to_string).collect();
+    names.extend([node.to_owned(), "localhost".to_owned(), "127.0.0.1".to_owned()]);
+    names
+}
+
+/// When the newest certificate that this board keeps was issued.
+fn issued(dir: &Path) -> Duration {
+    let when = |(file, lifetime): (&str, u64)| {
+        let pem = disk::read_if_present(&dir.join(file)).ok()??;
+        let end = u64::try_from(CertFacts::read(&pem)?.not_after).ok()?;
+        end.checked_sub(lifetime)
+    };
+    let kept =
+        [("ca.crt", CA_LIFETIME), ("server.crt", LEAF_LIFETIME), ("admin.crt", LEAF_LIFETIME)];
+    Duration::from_secs(kept.into_iter().filter_map(when).max().unwrap_or_default())
 }
 
 fn load_authority(
@@ -274,7 +331,8 @@ fn load_authority(
     }
     let written = cert.subject().iter_common_name().next().and_then(|n| n.as_str().ok());
     let params = authority_params(written.unwrap_or(name));
-    Ok(Authority { dir, issuer: Issuer::new(params, key), ca_pem, ca_der })
+    let floor = issued(&dir);
+    Ok(Authority { dir, issuer: Issuer::new(params, key), ca_pem, ca_der, floor })
 }
 
 fn make_authority(dir: PathBuf, cert_path: &Path, key_path: &Path) -> Result<Authority, PkiError> {
@@ -288,7 +346,8 @@ fn make_authority(dir: PathBuf, cert_path: &Path, key_path: &Path) -> Result<Aut
         .map_err(|e| PkiError::io("write", key_path, e))?;
     disk::write_atomically(cert_path, ca_pem.as_bytes(), 0o644)
         .map_err(|e| PkiError::io("write", cert_path, e))?;
-    Ok(Authority { dir, issuer: Issuer::new(params, key), ca_pem, ca_der })
+    let floor = issued(&dir);
+    Ok(Authority { dir, issuer: Issuer::new(params, key), ca_pem, ca_der, floor })
 }
 
 /// Two clusters' authorities must not share a name, or clients mistake one for the other.
@@ -305,13 +364,12 @@ fn authority_params(name: &str) -> CertificateParams {
     params.distinguished_name = dn;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    leaf::live_for(&mut params, CA_LIFETIME, now());
+    leaf::live_for(&mut params, CA_LIFETIME, wall().max(Duration::from_secs(EARLIEST_NOW)));
     params
 }
 
-fn now() -> Duration {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    now.max(Duration::from_secs(EARLIEST_NOW))
+fn wall() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 fn der_of(pem: &str) -> Option<Vec<u8>> {
