@@ -244,7 +244,10 @@ async fn a_certificate_that_is_over_gets_its_board_another_and_nothing_else() {
     let client = board.client(&lab, &answer.node_cert);
     let own = "/api/v1/pods?fieldSelector=spec.nodeName%3Db";
     refused(&ask(&client, "GET", own, &[], "").await, 403, "system:anonymous");
-    let renew = |key: &BoardKey| json!({"protocol": PROTOCOL, "version": "0.1.0", "csr": key.request("b").unwrap()});
+    let renew = |key: &BoardKey| {
+        let csr = key.request("b").unwrap();
+        json!({"protocol": PROTOCOL, "version": "0.1.0", "csr": csr})
+    };
     let path = "/edged/v1/renew";
     let other = Applicant::new(&lab, "o");
     let body = renew(&other.key).to_string();

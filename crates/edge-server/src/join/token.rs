@@ -1,8 +1,8 @@
 //! A joining token: what is printed, what is kept of it, and every way in which one can be wrong.
 //!
 //! The text is `edged1.<pin>.<id>.<secret>`. The pin is the hash of the authority's key, so that
-//! the board knows its cluster before it trusts anything; the id names the Secret that remembers the
-//! token; the secret is known to whoever was given the token, and only its hash is kept.
+//! the board knows its cluster before it trusts anything; the id names the Secret that remembers
+//! the token; the secret is known to whoever was given the token, and only its hash is kept.
 
 use crate::pki::hex;
 use base64::Engine;

@@ -179,8 +179,8 @@ impl Authority {
         leaf::of_key(&self.issuer, key, &subject, BOARD_LIFETIME, now)
     }
 
-    /// Credentials for the agent beside this server, with the board's own key. They never leave this
-    /// process, so they need no end of their own.
+    /// Credentials for the agent beside this server, with the board's own key. They never leave
+    /// this process, so they need no end of their own.
     pub(crate) fn own_agent(
         &self,
         key: &BoardKey,
