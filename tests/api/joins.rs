@@ -150,7 +150,7 @@ async fn tokens_that_are_wrong_are_refused_in_words() {
     assert_eq!(post(&lab, "join", &old).await.code, 400);
     assert_eq!(post(&lab, "join", &json!("x".repeat(100_000))).await.code, 413);
     let servers = token(&lab, Role::Server, now_ms() + DAY_MS).await;
-    refused(&board.join(&lab, &servers, "b", "server").await, 409, "cluster has one server");
+    refused(&board.join(&lab, &servers, "b", "server").await, 409, "start it with --node-ip");
     // After all that the good token is still good, and no board came of it.
     assert_eq!(lab.get("/api/v1/nodes").await.json()["items"], json!([]));
     joined(&board.join(&lab, &good, "b", "agent").await);
@@ -265,6 +265,47 @@ async fn a_certificate_that_is_over_gets_its_board_another_and_nothing_else() {
     by.store(80 * DAY_MS, Ordering::Relaxed);
     let late = board.client(&lab, &next.node_cert);
     refused(&ask(&late, "POST", path, &JSON, &body).await, 403, "knows no board");
+    lab.end().await;
+}
+
+/// A board's idea of the time.
+#[derive(Debug)]
+struct Guess {
+    now: u64,
+    since: Option<u64>,
+}
+
+impl edge_client::clock::Clock for Guess {
+    fn now(&self) -> u64 {
+        self.now
+    }
+
+    fn unsure_since(&self) -> Option<u64> {
+        self.since
+    }
+}
+
+#[tokio::test]
+async fn a_board_that_does_not_know_the_time_takes_any_that_can_be() {
+    let lab = Lab::start().await;
+    let today = u64::try_from(now_ms() / 1000).unwrap();
+    let (decade, certain) = (10 * 365 * 86_400, Some(today));
+    for (now, since, taken) in [
+        (today, None, true),
+        (0, certain, true),
+        (0, None, false),
+        (today + decade, certain, true),
+        (today + decade, None, false),
+        // Since then, the server's certificate cannot have been in time.
+        (today, Some(today + decade), true),
+        (today + decade, Some(today + decade), false),
+    ] {
+        let mut config = lab.anonymous_config();
+        config.clock = Some(Arc::new(Guess { now, since }));
+        let call = edge_client::Call::get("/edged/v1/time");
+        let told = Client::new(config).unwrap().call(&call).await;
+        assert_eq!(told.is_ok(), taken, "{now} {since:?}: {told:?}");
+    }
     lab.end().await;
 }
 

@@ -5,6 +5,7 @@ mod ask;
 mod clock;
 mod error;
 mod live;
+mod reach;
 mod run;
 mod saved;
 

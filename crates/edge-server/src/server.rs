@@ -208,7 +208,7 @@ impl Server {
         let port = address.port();
         beside.spawn(lead::reign(api.clone(), port, furnished, stop.subscribe()));
         tracing::info!("serving the API on https://{address}");
-        let inlet = Inlet::new(api.clone(), links);
+        let inlet = Inlet::new(api.clone(), links, trusted.clone());
         let server = Server {
             name: config.name,
             address,

@@ -8,6 +8,7 @@ use edge_client::{Call, Client};
 use edge_core::clock::ClusterClock;
 use edge_server::join::{PROTOCOL, RenewAnswer, RenewRequest, ServerInfo, TimeAnswer, differs};
 use edge_server::pki::{BoardKey, CertFacts};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -40,6 +41,7 @@ impl Live {
     /// When the certificates cannot be used.
     pub(super) fn open(config: &Config, saved: &Saved, key: BoardKey) -> Result<Live, JoinError> {
         let clock = ClusterClock::new(saved.floor_ms, edge_server::clock::read);
+        own_certificate(config, saved, &key)?;
         let (client, server) = configs(saved, &key, &clock)?;
         Ok(Live {
             data_dir: config.data_dir.clone(),
@@ -52,11 +54,11 @@ impl Live {
         })
     }
 
-    /// Keeps the servers as the leader tells them, if they are others than before.
+    /// Keeps the servers as the leader tells them; whether they are others than before.
     ///
     /// # Errors
     /// When the file cannot be written; what is used is then as before.
-    pub(crate) fn know(&self, servers: Vec<ServerInfo>) -> Result<(), JoinError> {
+    pub(crate) fn know(&self, servers: Vec<ServerInfo>) -> Result<bool, JoinError> {
         let mut saved = self.saved();
         let places = |servers: &[ServerInfo]| -> Vec<(String, String, String)> {
             let place = |s: &ServerInfo| (s.name.clone(), s.api.clone(), s.broker.clone());
@@ -64,14 +66,19 @@ impl Live {
             places.sort();
             places
         };
-        if places(&saved.servers) == places(&servers) {
-            return Ok(());
+        if servers.is_empty() || places(&saved.servers) == places(&servers) {
+            return Ok(false);
         }
         let mut next = saved.clone();
         next.servers = servers;
         next.write_certificate(&self.data_dir)?;
         *saved = next;
-        Ok(())
+        Ok(true)
+    }
+
+    /// The address that this board had at its start.
+    pub(super) fn address(&self) -> std::net::IpAddr {
+        self.address
     }
 
     /// The cluster's time.
@@ -147,9 +154,19 @@ impl Live {
         due - self.clock.now_ms() / 1000
     }
 
-    async fn ask<T: serde::de::DeserializeOwned>(&self, call: &Call) -> Result<T, JoinError> {
+    async fn ask<T: DeserializeOwned>(&self, call: &Call) -> Result<T, JoinError> {
+        self.ask_at(self.api().servers, call).await
+    }
+
+    /// Asks one of these servers.
+    pub(super) async fn ask_at<T: DeserializeOwned>(
+        &self,
+        servers: Vec<String>,
+        call: &Call,
+    ) -> Result<T, JoinError> {
         let told = |what: String| JoinError::Told(format!("ask the cluster's servers: {what}"));
-        let client = Client::new(self.api()).map_err(|e| told(e.to_string()))?;
+        let api = edge_client::Config { servers, ..self.api() };
+        let client = Client::new(api).map_err(|e| told(e.to_string()))?;
         let answer = client.call(call).await.map_err(|e| told(e.to_string()))?;
         serde_json::from_value(answer.object).map_err(|e| told(e.to_string()))
     }
@@ -185,6 +202,21 @@ impl Live {
         tracing::info!("renewed this board's certificate");
         Ok(())
     }
+}
+
+/// A certificate beside another board's key is what a mixed-up or half-copied directory has.
+fn own_certificate(config: &Config, saved: &Saved, key: &BoardKey) -> Result<(), JoinError> {
+    let facts = CertFacts::read(&saved.node_cert);
+    let ours = facts.as_ref().is_some_and(|facts| facts.key == key.hash());
+    let named = facts.is_some_and(|facts| facts.user == format!("system:node:{}", saved.name));
+    if ours && named {
+        return Ok(());
+    }
+    Err(JoinError::Told(format!(
+        "{}: pki/board.key, pki/node.crt and cluster.json are not of one board: this is another \
+         board's data directory, or parts of two; restore it, or remove it and join again",
+        config.data_dir.display()
+    )))
 }
 
 type Configs = (Arc<rustls::ClientConfig>, Arc<rustls::ServerConfig>);

@@ -43,6 +43,11 @@ pub(crate) fn run(config: Config) -> Result<(), WireError> {
             ended = &mut agent => Some(ended),
             _ = terminate.recv() => None,
             _ = interrupt.recv() => None,
+            () = member.live.servers_moved() => {
+                tracing::info!("the cluster's servers have moved: starting again with them");
+                again = true;
+                None
+            }
             address = identity::moved(config.node_ip, config.fixed_ip) => {
                 tracing::info!("the address is {address} now: starting again with it");
                 again = true;

@@ -40,6 +40,11 @@ impl Trust {
         self.boards.get(name)
     }
 
+    /// Whether the board of this name has a key that was revoked.
+    pub fn is_out(&self, name: &str) -> bool {
+        self.boards.get(name).is_some_and(|key| self.is_revoked(key))
+    }
+
     /// Why a key is not taken for the board whose name it claims, if it is not.
     pub fn refusal(&self, key: &KeyHash, node: Option<&str>) -> Option<String> {
         if self.is_revoked(key) {
@@ -190,9 +195,11 @@ mod tests {
         assert_eq!(trust.refusal(&hash('a'), Some("b1")), None);
         assert_eq!(trust.refusal(&hash('b'), Some("b2")), None, "nobody has this name");
         assert!(trust.refusal(&hash('b'), Some("b1")).unwrap().contains("another key"));
+        assert!(!trust.is_out("b1"));
         let list = json!({"data": {hash('a').as_str(): "b1", "not a hash": ""}});
         trust.take(&revoked_key(), Some(list.to_string().as_bytes()));
         assert!(trust.refusal(&hash('a'), Some("b1")).unwrap().contains("revoked"));
+        assert!(trust.is_out("b1"));
         trust.take(&revoked_key(), None);
         trust.take(&key, None);
         assert_eq!(trust, Trust::default());

@@ -3,6 +3,7 @@
 use super::peers::Links;
 use crate::api::Api;
 use crate::driver::Beats;
+use crate::join::Trust;
 use bytes::Bytes;
 use edge_core::liveness::BeatError;
 use std::sync::Arc;
@@ -13,12 +14,13 @@ use tokio::sync::watch;
 pub struct Inlet {
     api: Api,
     links: Arc<Links>,
+    trust: watch::Receiver<Arc<Trust>>,
     boards: Arc<watch::Sender<usize>>,
 }
 
 impl Inlet {
-    pub(crate) fn new(api: Api, links: Arc<Links>) -> Inlet {
-        Inlet { api, links, boards: Arc::new(watch::Sender::new(0)) }
+    pub(crate) fn new(api: Api, links: Arc<Links>, trust: watch::Receiver<Arc<Trust>>) -> Inlet {
+        Inlet { api, links, trust, boards: Arc::new(watch::Sender::new(0)) }
     }
 
     fn beats(&self) -> &Arc<Beats> {
@@ -38,6 +40,10 @@ impl Inlet {
     /// # Errors
     /// The beat does not count, and changes nothing.
     pub fn beat(&self, node: &str, payload: &[u8]) -> Result<(), BeatError> {
+        // A board that was thrown out falls silent, whatever it says.
+        if self.trust.borrow().is_out(node) {
+            return Ok(());
+        }
         self.beats().beat(node, payload)?;
         let count = self.beats().count();
         self.boards.send_if_modified(|known| std::mem::replace(known, count) != count);
