@@ -1,5 +1,5 @@
-//! Servers that have moved: when none is where it was, the LAN is asked where this cluster's servers
-//! are now. An answer counts once a server there has proven itself, as always.
+//! Servers that have moved: when none is where it was, the LAN is asked where this cluster's
+//! servers are now. An answer counts once a server there has proven itself, as always.
 
 use std::time::Duration;
 
