@@ -187,6 +187,10 @@ fn a_board_joins_runs_a_pod_returns_and_is_thrown_out() {
     server.ctl(&["delete", "pod", "far"]).ok();
     server.ctl(&["node", "revoke", "joiner"]).ok();
     let words = format!("connection of {OWN}");
+    until("its session on the bus is ended", || {
+        let log = server.log();
+        log.contains("ended the bus session of joiner").then_some(()).ok_or(log)
+    });
     until("its connections are ended", || {
         let log = server.log();
         let told = log.lines().any(|l| l.contains(&words) && l.contains("was revoked"));

@@ -187,6 +187,7 @@ impl Server {
         )?;
         let announcing = desk.announce(address.port());
         let trusted = trust.subscribe();
+        own.guard(trust.subscribe());
         let front = Front {
             api: api.clone(),
             servers: channel,

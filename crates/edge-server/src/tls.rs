@@ -2,6 +2,7 @@
 //! calling agents with a certificate of our own.
 
 use crate::clock::Time;
+use crate::join::Gate;
 use crate::pki::{CertFacts, Leaf, PkiError, Renewing};
 use edge_core::clock::ClusterClock;
 use rustls::client::danger::HandshakeSignatureValid;
@@ -82,6 +83,7 @@ pub(crate) fn between_servers(
     ca_der: &[u8],
     leaf: &Leaf,
     clock: &ClusterClock,
+    gate: &Gate,
 ) -> Result<(Arc<ClientConfig>, Arc<BusTls>), PkiError> {
     const WHAT: &str = "speaking with other servers";
     let mut http = Arc::unwrap_or_clone(calling(ca_der, leaf)?);
@@ -98,10 +100,13 @@ pub(crate) fn between_servers(
     let mut server = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|e| fail(WHAT, e))?
-        .with_client_cert_verifier(verifier)
+        .with_client_cert_verifier(gate.behind(verifier))
         .with_single_cert(vec![cert], key)
         .map_err(|e| fail(WHAT, e))?;
     server.time_provider = Arc::new(Time(clock.clone()));
+    // Whoever resumes a session is not looked at again; sessions here last for days anyway.
+    server.send_tls13_tickets = 0;
+    server.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     let bus = BusTls { client: Arc::new(client), server: Arc::new(server) };
     Ok((Arc::new(http), Arc::new(bus)))
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use edge_bus::{Bus, Keys, Me, Role as BusRole, TlsPair};
 use edge_core::clock::ClusterClock;
 use edge_core::consensus::{MemberInfo, Members};
-use edge_server::join::{Cluster, Role, ServerInfo};
+use edge_server::join::{Cluster, Role, ServerInfo, Trust};
 use edge_server::pki::ClusterSecrets;
 use edge_server::{BusTls, Founding, Linked, Server};
 use tokio::sync::watch;
@@ -69,6 +69,7 @@ pub(crate) async fn start(config: &Config) -> Result<Lead, WireError> {
     beside.spawn(bus::pump(incoming, Some(server.inlet()), news.clone()));
     beside.spawn(bus::herald(bus.clone(), server.inlet(), server.standings()));
     beside.spawn(follow(brokers, server.standings()));
+    beside.spawn(throw_out(bus.clone(), server.trust()));
     if let Some(member) = &member {
         beside.spawn(member.live.clone().keep());
     }
@@ -158,6 +159,21 @@ async fn follow(
             });
         }
         if standings.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Ends the bus's sessions of boards whose keys are revoked; they are not let in again.
+async fn throw_out(bus: Arc<Bus>, mut trust: watch::Receiver<Arc<Trust>>) {
+    loop {
+        let now = trust.borrow_and_update().clone();
+        for name in now.thrown_out() {
+            if bus.evict(name) > 0 {
+                tracing::info!("ended the bus session of {name}: its key was revoked");
+            }
+        }
+        if trust.changed().await.is_err() {
             return;
         }
     }

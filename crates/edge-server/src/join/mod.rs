@@ -5,6 +5,7 @@
 mod admit;
 mod desk;
 mod dns;
+mod gate;
 mod lan;
 mod membership;
 mod names;
@@ -15,6 +16,7 @@ mod trust;
 mod words;
 
 pub(crate) use desk::{Ask, Desk, REQUEST_BYTES};
+pub(crate) use gate::Gate;
 pub(crate) use lan::announce;
 pub use lan::find;
 pub use membership::{Changing, Cluster, Membership, MembershipError};

@@ -40,6 +40,11 @@ impl Trust {
         self.boards.get(name)
     }
 
+    /// The boards whose keys were revoked.
+    pub fn thrown_out(&self) -> impl Iterator<Item = &str> {
+        self.boards.keys().map(String::as_str).filter(|name| self.is_out(name))
+    }
+
     /// Whether the board of this name has a key that was revoked.
     pub fn is_out(&self, name: &str) -> bool {
         self.boards.get(name).is_some_and(|key| self.is_revoked(key))

@@ -3,6 +3,7 @@
 
 use crate::auth::SERVERS;
 use crate::config::Config;
+use crate::join::{Gate, Trust};
 use crate::pki::{self, Authority, BoardKey, Leaf, PkiError};
 use crate::server::StartError;
 use crate::tls::{self, BusTls};
@@ -24,6 +25,7 @@ pub(crate) struct Own {
     user: String,
     names: BTreeSet<String>,
     clock: ClusterClock,
+    gate: Gate,
     http: watch::Sender<Arc<ClientConfig>>,
     bus: watch::Sender<Arc<BusTls>>,
 }
@@ -35,9 +37,10 @@ impl Own {
         let user = format!("system:server:{}", config.name);
         let names = pki::serving_names(config)?;
         let clock = config.cluster.clock.clone();
-        let (http, bus) = made(&authority, &key, &user, &names, &clock)?;
+        let gate = Gate::default();
+        let (http, bus) = made(&authority, &key, &user, &names, &clock, &gate)?;
         let (http, bus) = (watch::Sender::new(http), watch::Sender::new(bus));
-        Ok(Own { authority, key, user, names, clock, http, bus })
+        Ok(Own { authority, key, user, names, clock, gate, http, bus })
     }
 
     /// What the key makes this server in the election.
@@ -55,11 +58,17 @@ impl Own {
         self.bus.subscribe()
     }
 
+    /// Has the bus turn away keys that do not count.
+    pub(crate) fn guard(&self, trust: watch::Receiver<Arc<Trust>>) {
+        self.gate.guard(trust);
+    }
+
     /// Makes a new certificate now and then, until dropped.
     pub(crate) async fn keep(self: Arc<Own>) {
         loop {
             tokio::time::sleep(ANEW).await;
-            match made(&self.authority, &self.key, &self.user, &self.names, &self.clock) {
+            let Own { authority, key, user, names, clock, gate, .. } = &*self;
+            match made(authority, key, user, names, clock, gate) {
                 Ok((http, bus)) => {
                     self.http.send_replace(http);
                     self.bus.send_replace(bus);
@@ -78,8 +87,9 @@ fn made(
     user: &str,
     names: &BTreeSet<String>,
     clock: &ClusterClock,
+    gate: &Gate,
 ) -> Result<Made, PkiError> {
     let cert_pem = authority.own(key, user, SERVERS, names, clock.now_secs())?;
     let leaf = Leaf { cert_pem, key_pem: key.pem() };
-    tls::between_servers(authority.ca_der(), &leaf, clock)
+    tls::between_servers(authority.ca_der(), &leaf, clock, gate)
 }
