@@ -2,6 +2,7 @@
 //! defaults. After this nothing reads the environment or asks what was typed.
 
 mod file;
+mod nodes;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -85,6 +86,8 @@ pub(crate) struct Settings {
     /// Where this server's broker listens [default: 0.0.0.0:8883]
     #[arg(long, env = "EDGED_BROKER_LISTEN", value_name = "ADDRESS:PORT")]
     pub broker_listen: Option<String>,
+    #[command(flatten)]
+    pub nodes: nodes::NodeFlags,
     /// How much to say: error, warn, info, debug or trace [default: info]
     #[arg(long, env = "EDGED_LOG", value_name = "LEVEL")]
     pub log: Option<String>,
@@ -162,6 +165,7 @@ impl Config {
         let token = token(settings, &file)?;
         let brokers = brokers(settings, &file)?;
         let fixed_ip = settings.node_ip.is_some() || file.node_ip.is_some();
+        let nodes = nodes::settle(&settings.nodes, &file)?;
         let named = settings.name.is_some() || file.name.is_some();
         let name = match settings.name.clone().or(file.name) {
             Some(name) => name,
@@ -208,8 +212,8 @@ impl Config {
                 "broker-listen",
                 &pick(&settings.broker_listen, file.broker_listen, "0.0.0.0:8883"),
             )?,
-            nodes: edge_server::NodeSettings::default(),
             fixed_ip,
+            nodes,
             named,
             log: log
                 .parse()

@@ -28,7 +28,11 @@ impl ListParams {
             query.add("limit", &self.limit.to_string());
         }
         query.add_some("continue", self.continue_token.as_deref());
-        query.add_some("resourceVersion", self.resource_version.as_deref());
+        if let Some(revision) = &self.resource_version {
+            query.add("resourceVersion", revision);
+            // With a limit and no word about it, servers would take it for exactly this revision.
+            query.add("resourceVersionMatch", "NotOlderThan");
+        }
         query
     }
 }

@@ -60,6 +60,8 @@ pub struct Watcher {
     state: State,
     /// The last revision seen; empty before the first list and when history is gone.
     revision: String,
+    /// The newest revision ever seen: no server that is behind it is believed.
+    newest: u64,
     backoff: Backoff,
     failure: Option<String>,
 }
@@ -68,7 +70,7 @@ impl Watcher {
     /// A watcher of a kind in one namespace, or in all when `ns` is empty. Nothing is sent until
     /// [`Watcher::next`] is awaited.
     pub fn new(client: Client, kind: &'static Kind, ns: &str, params: WatchParams) -> Watcher {
-        let list = list(client.clone(), kind, ns.to_string(), params.clone());
+        let list = list(client.clone(), kind, ns.to_string(), params.clone(), 0);
         Watcher {
             client,
             kind,
@@ -76,6 +78,7 @@ impl Watcher {
             params,
             state: State::Listing(list),
             revision: String::new(),
+            newest: 0,
             backoff: Backoff::new(PAUSE_FIRST, PAUSE_LIMIT),
             failure: None,
         }
@@ -100,7 +103,7 @@ impl Watcher {
         match &mut self.state {
             State::Listing(list) => match list.as_mut().await {
                 Ok(list) => {
-                    self.revision = list.resource_version;
+                    self.advance_to(list.resource_version);
                     self.recovered();
                     self.start_watch();
                     return Some(Event::Restarted(list.items));
@@ -172,7 +175,7 @@ impl Watcher {
             }
             WatchEvent::Bookmark(revision) => {
                 if !revision.is_empty() {
-                    self.revision = revision;
+                    self.advance_to(revision);
                 }
                 None
             }
@@ -181,8 +184,13 @@ impl Watcher {
 
     fn advance(&mut self, object: &Object) {
         if let Some(revision) = object["metadata"]["resourceVersion"].as_str() {
-            self.revision = revision.to_string();
+            self.advance_to(revision.to_string());
         }
+    }
+
+    fn advance_to(&mut self, revision: String) {
+        self.newest = self.newest.max(revision.parse().unwrap_or(0));
+        self.revision = revision;
     }
 
     fn recovered(&mut self) {
@@ -211,7 +219,8 @@ impl Watcher {
 
     fn start_list(&mut self) {
         let (client, ns) = (self.client.clone(), self.namespace.clone());
-        self.state = State::Listing(list(client, self.kind, ns, self.params.clone()));
+        let params = self.params.clone();
+        self.state = State::Listing(list(client, self.kind, ns, params, self.newest));
     }
 
     fn start_watch(&mut self) {
@@ -225,10 +234,19 @@ impl Watcher {
     }
 }
 
-fn list(client: Client, kind: &'static Kind, ns: String, params: WatchParams) -> Pending<List> {
+/// The collection as it is now, and not before `newest`: after a failover the next server may be
+/// behind the one before, and what was seen must not be unseen.
+fn list(
+    client: Client,
+    kind: &'static Kind,
+    ns: String,
+    params: WatchParams,
+    newest: u64,
+) -> Pending<List> {
     let params = ListParams {
         label_selector: params.label_selector,
         field_selector: params.field_selector,
+        resource_version: (newest > 0).then(|| newest.to_string()),
         ..ListParams::default()
     };
     Box::pin(async move { client.list_all(kind, &ns, &params).await })

@@ -28,6 +28,9 @@ pub(crate) struct File {
     pub token_file: Option<PathBuf>,
     pub broker: Vec<String>,
     pub broker_listen: Option<String>,
+    pub silent_after: Option<String>,
+    pub node_grace: Option<String>,
+    pub default_toleration: Option<String>,
     pub no_agent: bool,
     pub registries: Registries,
 }

@@ -180,8 +180,9 @@ impl Table {
         if !record.gone_ms.is_some_and(late) {
             record.gone_ms = None;
         }
+        let pace = known.is_some_and(|known| known.every_ms == beat.every_ms);
         match record.heard {
-            Some(last) if same => record.gaps.take((now.mono_ms - last.mono_ms).min(longest)),
+            Some(last) if pace => record.gaps.take((now.mono_ms - last.mono_ms).min(longest)),
             _ => record.gaps = Gaps::default(),
         }
         record.heard = Some(now);

@@ -98,6 +98,17 @@ fn a_slow_pace_is_a_promise() {
 }
 
 #[test]
+fn another_pace_is_measured_anew() {
+    let mut table = Table::new(Settings::default());
+    for n in 0..8 {
+        let slow = Beat { every_ms: 10_000, ..beat("s", n + 1) };
+        hear(&mut table, &slow, n as i64 * 10_000).expect("a good beat");
+    }
+    hear(&mut table, &beat("s", 20), 70_100).expect("a good beat");
+    assert_eq!(steps(&table, 70_100), (71_100, 73_100));
+}
+
+#[test]
 fn a_will_makes_silent_at_once_and_lost_soon() {
     let mut table = heard(&[0, 400, 800]);
     assert!(table.gone("n1", 900));
