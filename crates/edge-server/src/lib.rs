@@ -8,6 +8,7 @@
 //! - `discovery`: what there is to talk to, generated from the registry of kinds;
 //! - `driver`: the leader's loop, which runs the controllers and the scheduler of `edge-core`;
 //! - `lead`: who leads, writes passed on to it, and what runs on the leader alone;
+//! - `images`: which board holds which image, and what pushed names mean;
 //! - `proxy`: the way to the boards' agents;
 //! - `join`: how boards come, renew and go, and the cluster's servers;
 //! - `pki`: keys, certificates and the administrator's kubeconfig.
@@ -22,6 +23,7 @@ mod discovery;
 mod driver;
 mod health;
 mod http;
+mod images;
 pub mod join;
 mod lead;
 mod metrics;

@@ -5,6 +5,7 @@ use crate::api::Api;
 use crate::config::{Config, ConfigError};
 use crate::driver::Beats;
 use crate::http::{self, Front};
+use crate::images::Images;
 use crate::join::{self, Membership, Trust};
 use crate::lead::{self, Channel, Courier, Inlet, Leadership, Links, Own, Servers};
 use crate::pki::{self, AgentCredentials, Authority, BoardKey, PkiError, Renewing};
@@ -195,6 +196,7 @@ impl Server {
             agents: Agents::new(&authority, config.agent_port, stopping.clone())?,
             discovery: discovery::Documents::new(&config, address.port()),
             desk,
+            images: Images::new(api.clone(), config.agent_port),
         };
         let clock = config.cluster.clock.clone();
         let tls = tls::serving(authority.ca_der(), serving_cert.clone(), clock)?;

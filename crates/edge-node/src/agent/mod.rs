@@ -50,7 +50,7 @@ pub(crate) fn time_now() -> String {
     edge_api::time::format(now_ms())
 }
 
-use crate::images::{ImageStore, ImagesConfig, RegistriesConfig};
+use crate::images::{ImageStore, ImagesConfig, Lan, RegistriesConfig};
 use crate::net::{Net, NetConfig};
 use crate::runtime::{Runtime, RuntimeConfig};
 use crate::seams::Exit;
@@ -123,6 +123,7 @@ pub async fn run(
     tasks.spawn(server.run(board.clone()));
     tasks.spawn(services::run(board.clone()));
     tasks.spawn(collect::images(board.clone()));
+    tasks.spawn(board.images.clone().announce());
     let beater = config.beats.map(|line| Arc::new(beats::Beater::new(board.clone(), line)));
     if let Some(beater) = &beater {
         tasks.spawn(beater.clone().run());
@@ -185,7 +186,12 @@ fn assemble(
 ) -> Result<(Arc<Board>, pods::Feeds), AgentError> {
     let ledger = Arc::new(open_ledger(config)?);
     let (runtime, exits) = open_runtime(config)?;
-    let images = ImagesConfig { registries: config.registries.clone(), ..ImagesConfig::default() };
+    let lan = Lan::new(&config.name, client.clone(), config.api.clone());
+    let images = ImagesConfig {
+        registries: config.registries.clone(),
+        lan: Some(Arc::new(lan)),
+        ..ImagesConfig::default()
+    };
     let images = ImageStore::open(&config.data_dir.join("images"), images);
     let net = Net::open(NetConfig {
         run_dir: config.run_dir.clone(),

@@ -34,14 +34,14 @@ impl Job {
             }
             PullPolicy::IfNotPresent => {}
         }
-        self.pull(container, image).await
+        self.pull(container, image, policy == PullPolicy::Always).await
     }
 
-    async fn pull(self, container: String, image: String) -> Done {
+    async fn pull(self, container: String, image: String, fresh: bool) -> Done {
         self.say(&container, Normal, "Pulling", format!("Pulling image \"{image}\""));
         let began = Instant::now();
         let auth = self.pull_secrets().await;
-        match self.board.images.pull(&image, &auth, &Progress::none()).await {
+        match self.board.images.obtain(&image, &auth, fresh, &Progress::none()).await {
             Ok(pulled) => {
                 let took = seconds(began);
                 let all = self.board.images.list();

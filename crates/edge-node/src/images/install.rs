@@ -95,7 +95,11 @@ impl ImageStore {
                 diff: config.diff_ids[at].clone(),
                 lowers: lowers.map(|c| layers::tree(&self.0.layers_dir, c)).collect(),
             };
+            let diff = plan.diff.clone();
             self.unpack(plan, blob, progress).await?;
+            if let Some(lan) = &self.0.config.lan {
+                lan.moved(&diff, "done", Some(&diff)).await;
+            }
         }
         let image = self.record(candidate, config, chains)?;
         drop(hold);

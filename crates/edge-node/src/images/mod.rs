@@ -11,6 +11,7 @@ mod disk;
 mod error;
 mod index;
 mod install;
+mod lan;
 mod layers;
 mod manifest;
 mod pax;
@@ -32,6 +33,7 @@ mod tests;
 pub use collect::Collected;
 pub use digest::Digest;
 pub use error::ImageError;
+pub use lan::Lan;
 pub use manifest::ImageConfig;
 pub use platform::Platform;
 pub use progress::{Progress, Step};
@@ -48,7 +50,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use turns::Turns;
 
 /// How to open an [`ImageStore`].
@@ -60,6 +62,8 @@ pub struct ImagesConfig {
     pub platform: Platform,
     /// How patient to be with registries.
     pub timing: Timing,
+    /// The way to the other boards, if there may be any.
+    pub lan: Option<Arc<Lan>>,
 }
 
 impl Default for ImagesConfig {
@@ -68,6 +72,7 @@ impl Default for ImagesConfig {
             registries: RegistriesConfig::default(),
             platform: Platform::host(),
             timing: Timing::default(),
+            lan: None,
         }
     }
 }
@@ -123,6 +128,8 @@ struct Inner {
     state: Mutex<State>,
     /// One unpacking of a layer, one pull of a reference, one load at a time.
     turns: Turns,
+    /// Counts changes of what this board holds.
+    changes: watch::Sender<u64>,
     /// How many may read what this board gives away.
     readers: Arc<Semaphore>,
     _lock: File,
@@ -164,6 +171,7 @@ impl ImageStore {
             config,
             state: Mutex::new(state),
             turns: Turns::default(),
+            changes: watch::Sender::new(0),
             readers: Arc::new(Semaphore::new(share::READERS)),
             _lock: lock,
         }));
@@ -253,6 +261,7 @@ impl ImageStore {
         state.seen.retain(|id, _| index.images.contains_key(id));
         let dropped = state.index.images.len() > index.images.len();
         state.index = index;
+        self.0.changes.send_modify(|changes| *changes += 1);
         if dropped {
             self.0.files.sweep(&state.index)?;
         }

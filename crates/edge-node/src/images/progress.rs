@@ -26,6 +26,13 @@ pub enum Step {
         /// Bytes in all.
         total: u64,
     },
+    /// A layer comes from another board.
+    From {
+        /// Which one.
+        layer: Digest,
+        /// The board's name.
+        board: String,
+    },
     /// A failed download is tried again, from where it stopped if the registry can.
     Retrying {
         /// Which one.
@@ -67,6 +74,9 @@ impl fmt::Display for Step {
             Step::Reading { done } => write!(f, "read {} of the archive", Size(*done)),
             Step::Downloading { layer, done, total } => {
                 write!(f, "layer {}: {} of {}", short(layer), Size(*done), Size(*total))
+            }
+            Step::From { layer, board } => {
+                write!(f, "layer {}: from board {board}", short(layer))
             }
             Step::Retrying { layer, why } => write!(f, "layer {}: again: {why}", short(layer)),
             Step::Unpacking { number, of } => write!(f, "unpacking layer {number} of {of}"),

@@ -4,9 +4,12 @@
 
 use super::digest::Digest;
 use super::disk::{Blob, Temporary};
+use super::error::ImageError;
+use super::index::Target;
 use super::layers;
 use super::{ImageStore, Reference, State};
 use bytes::Bytes;
+use serde_json::{Value, json};
 use std::sync::{Arc, Weak};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
@@ -128,6 +131,39 @@ impl ImageStore {
                 (name.clone(), target.digest.clone().unwrap_or_else(|| target.id.clone()))
             })
             .collect()
+    }
+
+    /// Calls the only image of an archive by another name; gives the complete name.
+    pub fn call_only(&self, loaded: &[String], name: &str) -> Result<String, ImageError> {
+        let bad =
+            |why: &str| ImageError::InvalidName { name: name.to_owned(), why: why.to_owned() };
+        let new = Reference::parse(name)?;
+        if new.digest().is_some() {
+            return Err(bad("a name for an image can't hold a digest"));
+        }
+        let mut state = self.state();
+        let targets: Vec<Target> =
+            loaded.iter().filter_map(|name| Some(state.lookup(name)?.1)).collect();
+        let Some(first) = targets.first() else { return Err(super::unknown(name)) };
+        if targets.iter().any(|target| target.id != first.id) {
+            return Err(bad("the archive has several images, and one can have that name"));
+        }
+        let mut index = state.index.clone();
+        index.names.insert(new.canonical(), first.clone());
+        self.replace(&mut state, index)?;
+        Ok(new.canonical())
+    }
+
+    /// A named image as the cluster keeps it: what it is, its size, its layers.
+    pub fn describe(&self, name: &str) -> Option<Value> {
+        let state = self.state();
+        let (name, target) = state.lookup(name)?;
+        let chains = &state.index.images.get(&target.id)?.chains;
+        let bytes: u64 = chains.iter().filter_map(|c| Some(state.layers.get(c)?.bytes)).sum();
+        let layers = &state.configs.get(&target.id)?.diff_ids;
+        let digest = target.digest.as_ref().unwrap_or(&target.id);
+        Some(json!({ "name": name, "digest": digest, "id": target.id, "bytes": bytes,
+            "layers": layers }))
     }
 
     /// For each list of diff ids, bottom first, the positions of layers that are not here.

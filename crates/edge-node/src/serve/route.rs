@@ -49,8 +49,10 @@ pub(super) async fn answer(
         ["images", "missing"] if request.method() == Method::POST => {
             blobs::missing(&board.images, request.into_body()).await
         }
+        ["images", "pull"] if request.method() == Method::POST => images::pull(board, &query),
         ["images", "load"] if request.method() == Method::POST => {
-            Ok(images::load(board, request.into_body()))
+            let name = query.get("name").map(str::to_owned);
+            Ok(images::load(board, name, request.into_body()))
         }
         ["stats", "summary"] if read => Ok(stats::summary(board)),
         _ => Err(Status::no_such_path()),

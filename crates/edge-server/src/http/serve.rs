@@ -9,6 +9,7 @@ use super::route::{self, Route, Target};
 use super::{objects, parameters, request, subresources};
 use crate::api::Api;
 use crate::auth::{self, Ask, Identity};
+use crate::images::{self, Images};
 use crate::join::{self, Desk};
 use crate::lead::{self, Channel, Courier, Passed, Turn};
 use crate::proxy::Agents;
@@ -47,6 +48,8 @@ pub(crate) struct Front {
     pub(crate) discovery: discovery::Documents,
     /// Where boards join.
     pub(crate) desk: Desk,
+    /// Which boards hold which images.
+    pub(crate) images: Images,
 }
 
 /// A request to a resource, taken apart.
@@ -81,7 +84,7 @@ impl Front {
         let peer = speaker(peer, request.headers());
         let target = match route::route(request.uri().path()) {
             Route::Resource(target) => target,
-            Route::Edged(path) => return self.edged(&peer, &path, request).await,
+            Route::Edged(path) => return self.edged(&peer, &path, &query, request).await,
             other => return self.plain(&peer, &other, &request, &query),
         };
         check_bearer(&peer, request.headers())?;
@@ -153,11 +156,25 @@ impl Front {
         &self,
         peer: &Peer,
         path: &str,
+        query: &Query,
         request: Request<Incoming>,
     ) -> Result<Reply, Status> {
         let (head, body) = request.into_parts();
         if (head.method.as_str(), path) == ("GET", "snapshot") {
             return lead::hand_out(self.api.store(), &peer.identity);
+        }
+        let of_images = path.strip_prefix("images");
+        if let Some(path) = of_images.filter(|path| path.is_empty() || path.starts_with('/')) {
+            let body = request::small(body, images::REQUEST_BYTES).await?;
+            // What boards hold and do is in the memory of the leader.
+            if images::is_for_leader(path) {
+                let passed = Passed::new(&head, &body);
+                if let Turn::Answered(reply) = self.turn(peer, &passed).await? {
+                    return Ok(reply);
+                }
+            }
+            let (who, method) = (&peer.identity, &head.method);
+            return self.images.answer(&images::Ask { who, method, path, query, body }).await;
         }
         let body = request::small(body, join::REQUEST_BYTES).await?;
         if Desk::changes(&head.method, path) {

@@ -1,6 +1,9 @@
-//! `image load` and `image list`: images on the boards themselves, without any registry. The
-//! archive goes through the API server to each board, so it works from wherever the API does.
+//! `image push`, `load`, `list` and `rm`: images on the boards themselves, without any registry.
+//! An archive goes through the API server, so it works from wherever the API does.
 
+mod archive;
+mod cluster;
+mod push;
 mod upload;
 
 use crate::fault::Fault;
@@ -23,11 +26,16 @@ pub(crate) struct Image {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Bring an image archive (OCI or docker, gzip or not) onto the boards
+    /// Put an image archive (OCI or docker, gzip or not) on the cluster, under a name for all boards
+    Push(push::Push),
+    /// Bring an image archive onto boards, one by one, without a name in the cluster
     Load(Load),
     /// Show the images that the boards have
-    #[command(visible_alias = "ls")]
+    #[command(visible_aliases = ["ls", "images"])]
     List(List),
+    /// Take names of pushed images off the cluster; boards remove the images when they need room
+    #[command(visible_aliases = ["remove", "rmi"])]
+    Rm(cluster::Rm),
 }
 
 #[derive(Debug, clap::Args)]
@@ -50,10 +58,18 @@ struct List {
     /// Leave the headers out
     #[arg(long)]
     no_headers: bool,
+    /// The images that were pushed to the cluster, and which boards have them
+    #[arg(long, conflicts_with = "node")]
+    pushed: bool,
 }
 
 pub(crate) async fn run(args: Image, session: &mut Session) -> Result<(), Fault> {
     match args.command {
+        Command::Push(args) => push::run(args, session).await,
+        Command::Rm(args) => cluster::remove(args, session).await,
+        Command::List(args) if args.pushed => {
+            cluster::list(args.output.as_deref(), args.no_headers, session).await
+        }
         Command::Load(args) => load(args, session).await,
         Command::List(args) => list(args, session).await,
     }
@@ -104,11 +120,12 @@ async fn load(args: Load, session: &mut Session) -> Result<(), Fault> {
     let client = session.client()?;
     let nodes = nodes(&client, &args.node).await?;
     let mut faults = Vec::new();
+    let whole = std::slice::from_ref(&(0..metadata.len())).to_vec();
     for node in nodes {
         let path = on_node(&node, "images/load");
-        match upload::send(session, &client, &path, &args.file, metadata.len(), &node).await {
+        match upload::send(session, &client, &path, &args.file, whole.clone(), &node).await {
             Ok(loaded) => {
-                for reference in loaded {
+                for reference in loaded.names {
                     session.io.line(format!("node/{node} loaded {reference}"))?;
                 }
                 session.io.flush()?;

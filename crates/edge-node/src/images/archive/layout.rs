@@ -22,7 +22,8 @@ const LINKS_MAX: usize = 8;
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) candidate: Candidate,
-    pub(super) layers: Vec<Blob>,
+    /// A layer that is not in the archive is an error only where it is needed.
+    pub(super) layers: Vec<Result<Blob, ImageError>>,
 }
 
 #[derive(Deserialize)]
@@ -175,7 +176,11 @@ impl Contents {
     ) -> Result<Found, ImageError> {
         let mut layers = Vec::new();
         for layer in &manifest.layers {
-            layers.push(self.require(&self.blob(layer)?)?.blob.clone());
+            let found = self.blob(layer).and_then(|path| Ok(self.require(&path)?.blob.clone()));
+            match found {
+                Err(error @ ImageError::Corrupt { .. }) => return Err(error),
+                found => layers.push(found),
+            }
         }
         Ok(Found {
             candidate: Candidate {
@@ -210,7 +215,7 @@ impl Contents {
             parsed.check_platform(&label, board)?;
             let mut layers = Vec::new();
             for layer in &image.layers {
-                layers.push(self.require(layer)?.blob.clone());
+                layers.push(self.require(layer).map(|stored| stored.blob.clone()));
             }
             let candidate = Candidate {
                 label,

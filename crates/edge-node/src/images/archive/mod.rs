@@ -65,8 +65,8 @@ impl ImageStore {
                 let blob = image.layers.get(number).cloned();
                 let label = image.candidate.label.clone();
                 async move {
-                    blob.ok_or_else(|| {
-                        ImageError::malformed(WHAT, format!("{label} has too few layers"))
+                    blob.unwrap_or_else(|| {
+                        Err(ImageError::malformed(WHAT, format!("{label} has too few layers")))
                     })
                 }
             };

@@ -10,7 +10,7 @@ mod session;
 mod wire;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use auth::RegistryAuth;
 pub use config::{RegistriesConfig, RegistryConfig, Timing};
@@ -19,6 +19,7 @@ use super::digest::Digest;
 use super::disk::Blob;
 use super::error::ImageError;
 use super::install::{Candidate, chains};
+use super::lan::{Lan, Taken, Wanted};
 use super::manifest::{ConfigFile, Descriptor, Document, Manifest, choose};
 use super::progress::{Progress, Step};
 use super::reference::Reference;
@@ -66,6 +67,18 @@ impl ImageStore {
         auth: &[RegistryAuth],
         progress: &Progress,
     ) -> Result<Image, ImageError> {
+        self.obtain(reference, auth, true, progress).await
+    }
+
+    /// As [`ImageStore::pull`]; when the name need not be `fresh`, what other boards pulled under
+    /// it without a secret will do. Names that people have pushed to the cluster mean that.
+    pub async fn obtain(
+        &self,
+        reference: &str,
+        auth: &[RegistryAuth],
+        fresh: bool,
+        progress: &Progress,
+    ) -> Result<Image, ImageError> {
         let reference = Reference::parse(reference)?;
         let name = reference.canonical();
         let _turn = self.0.turns.take(format!("pull {name}")).await;
@@ -75,6 +88,14 @@ impl ImageStore {
             return Ok(image);
         }
         progress.tell(Step::Resolving { reference: name.clone() });
+        // What a digest pins never changes, so the boards' word will do; but content that took a
+        // secret is not told under any name.
+        let fresh = fresh && reference.digest().is_none();
+        if let Some(lan) = &self.0.config.lan
+            && let Some(result) = self.from_boards(lan, &reference, fresh, progress).await
+        {
+            return result;
+        }
         let config = &self.0.config;
         let wire = Arc::new(Wire::new(config.registries.clone(), config.timing.clone()));
         let mut last = None;
@@ -116,16 +137,32 @@ impl ImageStore {
         progress: &Progress,
     ) -> Result<Image, ImageError> {
         let name = reference.canonical();
-        // A tag that still means what it meant costs one request without a body.
-        if let Some(image) = self.find(&name)
-            && let Some(digest) = session.head(reference.target()).await?
+        // A tag that still means what it meant costs one request without a body; and one that the
+        // boards know by digest, no more.
+        let (found, lan) = (self.find(&name), self.0.config.lan.as_deref());
+        let mut digest = None;
+        if found.is_some() || lan.is_some() {
+            digest = session.head(reference.target()).await?;
+        }
+        if let (Some(image), Some(digest)) = (found, &digest)
             && image.digest.as_deref() == Some(digest.as_str())
         {
             progress.tell(Step::Done { reference: name });
             return Ok(image);
         }
-        let resolved = self.resolve(session, reference).await?;
-        let config = retry(session, || session.document(&resolved.manifest.config.digest)).await?;
+        let known = match (lan, &digest) {
+            (Some(lan), Some(digest)) => self.known(lan, digest, &name).await,
+            _ => None,
+        };
+        let (resolved, config) = match known {
+            Some(known) => known,
+            None => {
+                let resolved = self.resolve(session, reference).await?;
+                let config = &resolved.manifest.config.digest;
+                let config = retry(session, || session.document(config)).await?;
+                (resolved, config)
+            }
+        };
         let parsed = ConfigFile::parse(&format!("configuration of {name}"), &config)?;
         parsed.check_platform(&name, &self.0.config.platform)?;
         let layers = &resolved.manifest.layers;
@@ -134,7 +171,7 @@ impl ImageStore {
             let detail = format!("it has {has} layers, the configuration says {says}");
             return Err(ImageError::malformed(format!("manifest of {name}"), detail));
         }
-        let mut downloads = self.start(session, layers, &chains(&parsed.diff_ids), progress);
+        let mut downloads = self.start(session, layers, &parsed.diff_ids, progress);
         let mut names = vec![name.clone()];
         let pinned = reference.pinned(&resolved.digest);
         if pinned != name {
@@ -153,6 +190,7 @@ impl ImageStore {
             let task = downloads.remove(&number);
             let (store, session) = (self.clone(), session.clone());
             let (layer, progress) = (layers[number].clone(), progress.clone());
+            let diff = parsed.diff_ids[number].clone();
             async move {
                 match task {
                     Some(mut task) => match (&mut task.0).await {
@@ -163,7 +201,7 @@ impl ImageStore {
                         }),
                     },
                     // It was here when the pull began, and is no longer.
-                    None => store.download(&session, &layer, &progress).await,
+                    None => store.download(&session, &layer, &diff, &progress).await,
                 }
             }
         };
@@ -201,20 +239,22 @@ impl ImageStore {
         &self,
         session: &Arc<Session>,
         layers: &[Descriptor],
-        chains: &[Digest],
+        diffs: &[Digest],
         progress: &Progress,
     ) -> BTreeMap<usize, Task<Result<Blob, ImageError>>> {
         let permits = Arc::new(Semaphore::new(DOWNLOADS_MAX));
         let mut downloads = BTreeMap::new();
+        let chains = chains(diffs);
         for (number, layer) in layers.iter().enumerate() {
             if self.has_layer(&chains[number]) {
                 continue;
             }
             let (store, session, permits) = (self.clone(), session.clone(), permits.clone());
             let (layer, progress) = (layer.clone(), progress.clone());
+            let diff = diffs[number].clone();
             let task = tokio::spawn(async move {
                 let _permit = permits.acquire_owned().await;
-                store.download(&session, &layer, &progress).await
+                store.download(&session, &layer, &diff, &progress).await
             });
             downloads.insert(number, Task(task));
         }
@@ -226,6 +266,7 @@ impl ImageStore {
         &self,
         session: &Session,
         layer: &Descriptor,
+        diff: &Digest,
         progress: &Progress,
     ) -> Result<Blob, ImageError> {
         let _turn = self.0.turns.take(format!("blob {}", layer.digest)).await;
@@ -233,11 +274,48 @@ impl ImageStore {
         if let Some(blob) = known {
             return Ok(blob);
         }
-        let blob = download::download(session, layer, self, progress).await?;
+        let blob = self.fetch(session, layer, diff, progress).await?;
         let mut state = self.state();
         state.blobs.retain(|_, blob| blob.strong_count() > 0);
         state.blobs.insert(layer.digest.clone(), Arc::downgrade(&blob));
         Ok(blob)
+    }
+}
+
+impl ImageStore {
+    /// From a board that has it, else from the registry; the boards that want the same at the same
+    /// time read along.
+    async fn fetch(
+        &self,
+        session: &Session,
+        layer: &Descriptor,
+        diff: &Digest,
+        progress: &Progress,
+    ) -> Result<Blob, ImageError> {
+        let Some(lan) = &self.0.config.lan else {
+            return download::download(session, layer, self, progress).await;
+        };
+        let wanted = Wanted { diff: diff.clone(), packed: Some(layer.clone()) };
+        match self.from_lan(lan, &wanted, true, progress).await? {
+            Taken::Blob(blob) => Ok(blob),
+            Taken::Nowhere => download::download(session, layer, self, progress).await,
+            Taken::Uplink => {
+                let work = download::download(session, layer, self, progress);
+                let done = lan.confirming(&layer.digest, work).await;
+                if done.is_err() {
+                    lan.moved(&layer.digest, "failed", None).await;
+                }
+                done
+            }
+        }
+    }
+
+    /// The documents of what a registry calls `digest`, if the boards have them.
+    async fn known(&self, lan: &Lan, digest: &Digest, name: &str) -> Option<(Resolved, Vec<u8>)> {
+        let found = self.documents(lan, digest, name).await.ok()?;
+        let (bytes, manifest) = found.manifest?;
+        let resolved = Resolved { digest: found.digest, bytes, manifest, index: found.index };
+        Some((resolved, found.config))
     }
 }
 

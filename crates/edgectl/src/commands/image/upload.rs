@@ -8,7 +8,8 @@ use edge_client::{Call, Client, Error, body};
 use http::{HeaderValue, Method, Request, header};
 use http_body_util::BodyExt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,19 +29,57 @@ const BAR: usize = 30;
 /// The longest line of progress that a board sends.
 const LINE_LIMIT: usize = 1024 * 1024;
 
-/// Sends the archive to one board; gives the images that it holds.
+/// What a board says at the end.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Loaded {
+    /// Names, or ids of images without one.
+    pub(super) names: Vec<String>,
+    /// What they stand for, as the cluster keeps it.
+    pub(super) images: Object,
+}
+
+/// Has a board take an image by its name, from other boards or a registry.
+pub(super) async fn pull(client: &Client, node: &str, name: &str) -> Result<(), Fault> {
+    let what = format!("images/pull?ref={}", edge_client::query::escape(name));
+    let call = Call::new(Method::POST, super::on_node(node, &what));
+    let fault = |error| Fault::when(error, format!("pull {name} onto node {node}"));
+    let mut request = Request::new(body::empty());
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() =
+        call.path.parse().map_err(|_| Fault::text(format!("bad node {node:?}")))?;
+    let response = client.request(request).await.map_err(fault)?;
+    if response.status().as_u16() >= 400 {
+        return Err(fault(client.refused(&call, response).await));
+    }
+    let mut lines = Progress::default();
+    let mut body = response.into_body();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            let operation = "read the progress".to_string();
+            fault(Error::Protocol { operation, message: error.to_string() })
+        })?;
+        if let Some(data) = frame.data_ref() {
+            lines.take(data);
+        }
+    }
+    let ended = lines.finish();
+    ended.map(drop).map_err(|why| Fault::text(format!("pull onto node {node}: {why}")))
+}
+
+/// Sends parts of the archive to one board; gives the images that it holds.
 pub(super) async fn send(
     session: &mut Session,
     client: &Client,
     path: &str,
     file: &Path,
-    size: u64,
+    parts: Vec<Range<u64>>,
     node: &str,
-) -> Result<Vec<String>, Fault> {
+) -> Result<Loaded, Fault> {
+    let size = parts.iter().map(|part| part.end - part.start).sum();
     let source =
         File::open(file).map_err(|error| Fault::io(format!("read {}", file.display()), error))?;
     let sent = Arc::new(AtomicU64::new(0));
-    let pieces = read(source, sent.clone());
+    let pieces = read(source, parts, sent.clone());
     let stream = futures_util::stream::unfold(pieces, |mut pieces| async move {
         pieces.recv().await.map(|piece| (piece, pieces))
     });
@@ -89,25 +128,29 @@ pub(super) async fn send(
 }
 
 /// Reads the archive on a thread of its own, a few pieces ahead.
-fn read(mut source: File, sent: Arc<AtomicU64>) -> mpsc::Receiver<Result<Bytes, std::io::Error>> {
+fn read(
+    mut source: File,
+    parts: Vec<Range<u64>>,
+    sent: Arc<AtomicU64>,
+) -> mpsc::Receiver<Result<Bytes, std::io::Error>> {
     let (send, receive) = mpsc::channel(PIECES);
     std::thread::spawn(move || {
-        loop {
-            let mut piece = vec![0; PIECE];
-            let result = source.read(&mut piece).map(|count| {
-                piece.truncate(count);
-                Bytes::from(piece)
-            });
-            let count = match &result {
-                Ok(piece) if piece.is_empty() => return,
-                Ok(piece) => piece.len() as u64,
-                Err(_) => 0,
-            };
-            let ended = result.is_err();
-            if send.blocking_send(result).is_err() || ended {
+        for mut part in parts {
+            if let Err(error) = source.seek(SeekFrom::Start(part.start)) {
+                let _ = send.blocking_send(Err(error));
                 return;
             }
-            sent.fetch_add(count, Ordering::Relaxed);
+            while part.start < part.end {
+                let want = usize::try_from(part.end - part.start).unwrap_or(PIECE).min(PIECE);
+                let mut piece = vec![0; want];
+                let result = source.read_exact(&mut piece).map(|()| Bytes::from(piece));
+                let ended = result.is_err();
+                if send.blocking_send(result).is_err() || ended {
+                    return;
+                }
+                part.start += want as u64;
+                sent.fetch_add(want as u64, Ordering::Relaxed);
+            }
         }
     });
     receive
@@ -117,7 +160,7 @@ fn read(mut source: File, sent: Arc<AtomicU64>) -> mpsc::Receiver<Result<Bytes, 
 #[derive(Default)]
 struct Progress {
     buffer: BytesMut,
-    loaded: Option<Vec<String>>,
+    loaded: Option<Loaded>,
     error: Option<String>,
 }
 
@@ -142,12 +185,13 @@ impl Progress {
         }
         if let Some(loaded) = object["loaded"].as_array() {
             let names = loaded.iter().filter_map(|name| name.as_str().map(str::to_string));
-            self.loaded = Some(names.collect());
+            let images = object["images"].clone();
+            self.loaded = Some(Loaded { names: names.collect(), images });
         }
         object["status"].as_str().map(str::to_string)
     }
 
-    fn finish(mut self) -> Result<Vec<String>, String> {
+    fn finish(mut self) -> Result<Loaded, String> {
         let rest = std::mem::take(&mut self.buffer);
         self.line(&rest);
         match (self.error, self.loaded) {
@@ -217,7 +261,7 @@ mod tests {
         assert_eq!(progress.take(b"{\"status\":\"a\"}\n{\"stat").as_deref(), Some("a"));
         assert_eq!(progress.take(b"us\":\"b\"}\n").as_deref(), Some("b"));
         assert_eq!(progress.take(b"{\"loaded\":[\"x:1\"]}"), None);
-        assert_eq!(progress.finish(), Ok(vec!["x:1".to_string()]));
+        assert_eq!(progress.finish().map(|loaded| loaded.names), Ok(vec!["x:1".to_string()]));
         let mut failed = Progress::default();
         failed.take(b"{\"error\":\"digest mismatch\"}\n");
         assert_eq!(failed.finish(), Err("digest mismatch".to_string()));

@@ -1,6 +1,6 @@
 //! Pulls from the pretended registry, well-behaved and not.
 
-mod pretend;
+pub(in crate::images) mod pretend;
 
 use super::super::tests::samples::{Sample, Scratch, Tar, gzip, plain, zstd};
 use super::super::{ImagesConfig, Platform};
@@ -29,7 +29,7 @@ fn open(scratch: &Scratch, hosts: serde_json::Value) -> ImageStore {
         attempts: 3,
     };
     let registries = serde_json::from_value(hosts).unwrap();
-    let config = ImagesConfig { registries, timing, platform: Platform::host() };
+    let config = ImagesConfig { registries, timing, platform: Platform::host(), lan: None };
     ImageStore::open(&scratch.0.join("images"), config).unwrap()
 }
 

@@ -21,29 +21,29 @@ type Body = BoxBody<Bytes, std::io::Error>;
 
 /// How the registry behaves.
 #[derive(Default)]
-pub(super) struct Manners {
-    pub(super) token: bool,
-    pub(super) password: Option<&'static str>,
+pub(in crate::images) struct Manners {
+    pub(in crate::images) token: bool,
+    pub(in crate::images) password: Option<&'static str>,
     /// Blobs are fetched from this authority.
-    pub(super) redirect: Mutex<Option<String>>,
+    pub(in crate::images) redirect: Mutex<Option<String>>,
     /// Each blob breaks off after so many bytes, so many times.
-    pub(super) breaks: AtomicU32,
-    pub(super) break_after: usize,
-    pub(super) no_ranges: bool,
+    pub(in crate::images) breaks: AtomicU32,
+    pub(in crate::images) break_after: usize,
+    pub(in crate::images) no_ranges: bool,
     /// Blobs have a wrong byte, so many times.
-    pub(super) lies: AtomicU32,
+    pub(in crate::images) lies: AtomicU32,
     /// Server errors before the first good answer.
-    pub(super) errors: AtomicU32,
-    pub(super) html: bool,
-    pub(super) stall: bool,
+    pub(in crate::images) errors: AtomicU32,
+    pub(in crate::images) html: bool,
+    pub(in crate::images) stall: bool,
 }
 
-pub(super) struct Registry {
-    pub(super) manners: Manners,
+pub(in crate::images) struct Registry {
+    pub(in crate::images) manners: Manners,
     /// By path below `/v2/`.
-    pub(super) content: Mutex<BTreeMap<String, Vec<u8>>>,
-    pub(super) log: Mutex<Vec<String>>,
-    pub(super) authority: String,
+    pub(in crate::images) content: Mutex<BTreeMap<String, Vec<u8>>>,
+    pub(in crate::images) log: Mutex<Vec<String>>,
+    pub(in crate::images) authority: String,
 }
 
 fn full(bytes: impl Into<Bytes>) -> Body {
@@ -67,7 +67,7 @@ fn take(counter: &AtomicU32) -> bool {
 }
 
 impl Registry {
-    pub(super) async fn start(manners: Manners) -> Arc<Registry> {
+    pub(in crate::images) async fn start(manners: Manners) -> Arc<Registry> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let registry = Arc::new(Registry {
             manners,
@@ -92,7 +92,7 @@ impl Registry {
         registry
     }
 
-    pub(super) fn push(&self, repository: &str, tag: &str, image: &Sample) {
+    pub(in crate::images) fn push(&self, repository: &str, tag: &str, image: &Sample) {
         let mut content = self.content.lock().unwrap();
         for blob in image.blobs() {
             content.insert(format!("{repository}/blobs/{}", Digest::of(&blob)), blob);
@@ -103,11 +103,11 @@ impl Registry {
         }
     }
 
-    pub(super) fn name(&self, rest: &str) -> String {
+    pub(in crate::images) fn name(&self, rest: &str) -> String {
         format!("{}/{rest}", self.authority)
     }
 
-    pub(super) fn count(&self, part: &str) -> usize {
+    pub(in crate::images) fn count(&self, part: &str) -> usize {
         self.log.lock().unwrap().iter().filter(|line| line.contains(part)).count()
     }
 
