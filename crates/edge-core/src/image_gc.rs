@@ -53,17 +53,26 @@ pub struct Plan {
     pub wanted: u64,
     /// Bytes that the removals free.
     pub frees: u64,
+    /// Ids of images that would have gone, but must be kept.
+    pub kept: Vec<String>,
 }
 
-/// Decides. Images in use are never removed; of the others, the one unused for longest goes first.
-pub fn plan(usage: Usage, policy: &Policy, images: &[Candidate], now_ms: i64) -> Plan {
+/// Decides. Images in use are never removed, nor those in `keep`, the last copies of what the
+/// cluster's names point to; of the others, the one unused for longest goes first.
+pub fn plan(
+    usage: Usage,
+    policy: &Policy,
+    images: &[Candidate],
+    keep: &BTreeSet<String>,
+    now_ms: i64,
+) -> Plan {
     let used = usage.capacity.saturating_sub(usage.available);
     if usage.capacity == 0 || percent(used, usage.capacity) < policy.high_percent {
         return Plan::default();
     }
-    let keep = u128::from(usage.capacity) * u128::from(100 - policy.low_percent.min(100)) / 100;
-    let keep = u64::try_from(keep).unwrap_or(u64::MAX);
-    let mut plan = Plan { wanted: keep.saturating_sub(usage.available), ..Plan::default() };
+    let free = u128::from(usage.capacity) * u128::from(100 - policy.low_percent.min(100)) / 100;
+    let free = u64::try_from(free).unwrap_or(u64::MAX);
+    let mut plan = Plan { wanted: free.saturating_sub(usage.available), ..Plan::default() };
     let mut users: BTreeMap<&str, usize> = BTreeMap::new();
     for layer in images.iter().flat_map(|image| image.layers.keys()) {
         *users.entry(layer).or_default() += 1;
@@ -78,6 +87,10 @@ pub fn plan(usage: Usage, policy: &Policy, images: &[Candidate], now_ms: i64) ->
     for image in candidates {
         if plan.frees >= plan.wanted {
             break;
+        }
+        if keep.contains(&image.id) {
+            plan.kept.push(image.id.clone());
+            continue;
         }
         for (layer, bytes) in &image.layers {
             let left = users.entry(layer).or_default();
@@ -119,9 +132,9 @@ mod tests {
     #[test]
     fn nothing_goes_below_the_high_mark() {
         let images = [image("a", &[("l", 100)], 0)];
-        assert_eq!(plan(usage(151), &Policy::default(), &images, NOW), Plan::default());
+        assert_eq!(plan(usage(151), &Policy::default(), &images, &BTreeSet::new(), NOW), Plan::default());
         let empty = Usage { capacity: 0, available: 0 };
-        assert_eq!(plan(empty, &Policy::default(), &images, NOW), Plan::default());
+        assert_eq!(plan(empty, &Policy::default(), &images, &BTreeSet::new(), NOW), Plan::default());
     }
 
     #[test]
@@ -131,7 +144,7 @@ mod tests {
             image("old", &[("y", 60)], 1),
             image("mid", &[("z", 60)], 2),
         ];
-        let plan = plan(usage(100), &Policy::default(), &images, NOW);
+        let plan = plan(usage(100), &Policy::default(), &images, &BTreeSet::new(), NOW);
         assert_eq!((plan.wanted, plan.frees), (100, 120));
         assert_eq!(plan.remove, ["old", "mid"]);
     }
@@ -142,7 +155,7 @@ mod tests {
         busy.in_use = true;
         let mut young = image("young", &[("y", 500)], 1);
         young.first_seen_ms = NOW - 1000;
-        let plan = plan(usage(0), &Policy::default(), &[busy, young], NOW);
+        let plan = plan(usage(0), &Policy::default(), &[busy, young], &BTreeSet::new(), NOW);
         assert!(plan.remove.is_empty());
         assert_eq!((plan.wanted, plan.frees), (200, 0));
     }
@@ -154,9 +167,28 @@ mod tests {
         let one = image("one", &[("base", 300), ("o", 50)], 1);
         let two = image("two", &[("base", 300), ("t", 50)], 2);
         let policy = Policy::default();
-        let with_busy = plan(usage(100), &policy, &[busy, one.clone(), two.clone()], NOW);
+        let none = BTreeSet::new();
+        let all = [busy, one.clone(), two.clone()];
+        let with_busy = plan(usage(100), &policy, &all, &none, NOW);
         assert_eq!((with_busy.frees, with_busy.remove.len()), (100, 2));
-        let alone = plan(usage(100), &policy, &[one, two], NOW);
+        let alone = plan(usage(100), &policy, &[one, two], &none, NOW);
         assert_eq!((alone.frees, alone.remove.len()), (400, 2));
+    }
+
+    #[test]
+    fn last_copies_stay_and_the_next_in_line_go() {
+        let images = [
+            image("last", &[("x", 60)], 1),
+            image("mid", &[("y", 60)], 2),
+            image("new", &[("z", 60)], 3),
+        ];
+        let keep = BTreeSet::from(["last".to_owned()]);
+        let kept = plan(usage(100), &Policy::default(), &images, &keep, NOW);
+        assert_eq!((kept.remove.len(), kept.frees), (2, 120));
+        assert_eq!(kept.kept, ["last"]);
+        let keep = images.iter().map(|image| image.id.clone()).collect();
+        let stuck = plan(usage(100), &Policy::default(), &images, &keep, NOW);
+        assert!(stuck.remove.is_empty() && stuck.wanted > 0);
+        assert_eq!(stuck.kept.len(), 3);
     }
 }

@@ -8,6 +8,9 @@ use std::time::Duration;
 use edge_core::image_gc::Policy;
 
 use super::board::Board;
+use super::events::Grade::Warning;
+use super::events::Subject;
+use crate::images::Collected;
 use crate::volumes;
 
 /// With so much free nothing is removed, however large the disk is: what is gone must be pulled
@@ -15,6 +18,8 @@ use crate::volumes;
 const PLENTY: u64 = 4 << 30;
 /// How often the disk is looked at; nothing is written unless it is too full.
 const IMAGES_EVERY: Duration = Duration::from_secs(300);
+/// How often a collection is planned anew because images must stay.
+const ROUNDS: usize = 8;
 
 /// Removes containers, networks, volumes and logs of pods that have no worker. Whether one has is
 /// asked just before each removal, for pods come while this goes on.
@@ -72,16 +77,61 @@ pub(crate) async fn images(board: Arc<Board>) {
             .into_iter()
             .flat_map(|record| [record.image, record.image_id])
             .collect();
-        let images = board.images.clone();
-        let task = tokio::task::spawn_blocking(move || images.collect(&used, &Policy::default()));
-        match task.await {
-            Ok(Ok(done)) if !done.removed.is_empty() => {
-                tracing::info!("removed {} images, {} bytes", done.removed.len(), done.bytes);
-                board.images_changed.notify_one();
+        let keep = match last_copies(&board, &used).await {
+            Ok(keep) => keep,
+            Err(error) => {
+                tracing::warn!("no images are removed, as no server says which must stay: {error}");
+                continue;
             }
-            Ok(Ok(_)) => {}
+        };
+        let images = board.images.clone();
+        let work = move || images.collect(&used, &keep, &Policy::default());
+        match tokio::task::spawn_blocking(work).await {
+            Ok(Ok(done)) => {
+                if !done.removed.is_empty() {
+                    tracing::info!("removed {} images, {} bytes", done.removed.len(), done.bytes);
+                    board.images_changed.notify_one();
+                }
+                if done.bytes < done.wanted && !done.kept.is_empty() {
+                    say_full(&board, &done);
+                }
+            }
             Ok(Err(error)) => tracing::warn!("make room on the disk of images: {error}"),
             Err(error) => tracing::warn!("make room on the disk of images: {error}"),
         }
     }
+}
+
+/// The images that must stay, since names of the cluster point to them and no other board has
+/// them. Asked again with what would go instead, until all that goes may go.
+async fn last_copies(board: &Board, used: &BTreeSet<String>) -> Result<BTreeSet<String>, String> {
+    let mut keep = BTreeSet::new();
+    for _ in 0..ROUNDS {
+        let gone = board.images.removable(used, &keep, &Policy::default());
+        let gone = gone.map_err(|error| error.to_string())?;
+        let stay = board.images.last_copies(&gone).await?;
+        if stay.is_empty() {
+            return Ok(keep);
+        }
+        keep.extend(stay);
+    }
+    Err("too many images are the last of their kind".to_owned())
+}
+
+/// Tells that the disk is full of images that only this board has.
+fn say_full(board: &Board, done: &Collected) {
+    let text = format!(
+        "The disk is short of {} bytes, but {} images are the cluster's only copies of what was \
+         pushed: remove names with `edgectl image rm`, or bring the images to another board",
+        done.wanted - done.bytes,
+        done.kept.len()
+    );
+    let about = Subject {
+        kind: "Node",
+        namespace: String::new(),
+        name: board.name.clone(),
+        uid: board.name.clone(),
+        field_path: None,
+    };
+    board.events.say(&about, Warning, "FreeDiskSpaceFailed", text);
 }

@@ -24,30 +24,51 @@ pub struct Collected {
     pub bytes: u64,
     /// Bytes that were to be freed; more than `bytes` if too much is in use.
     pub wanted: u64,
+    /// Ids of images that were the cluster's last copies, and stayed.
+    pub kept: Vec<String>,
 }
 
 impl ImageStore {
     /// Removes images that no container uses, those unused for longest first, when the disk is
     /// fuller than `policy` allows. `in_use` has names or ids; such images are never removed.
     /// To be called every few minutes, since ages count from the first call that saw an image.
+    /// `keep` has ids of images that must stay.
     pub fn collect(
         &self,
         in_use: &BTreeSet<String>,
+        keep: &BTreeSet<String>,
         policy: &Policy,
     ) -> Result<Collected, ImageError> {
+        let usage = self.usage()?;
+        self.collect_at(in_use, keep, policy, usage, now_ms())
+    }
+
+    /// The images that [`ImageStore::collect`] would remove now.
+    pub fn removable(
+        &self,
+        in_use: &BTreeSet<String>,
+        keep: &BTreeSet<String>,
+        policy: &Policy,
+    ) -> Result<BTreeSet<String>, ImageError> {
+        let (usage, now) = (self.usage()?, now_ms());
+        let candidates = candidates(&mut self.state(), in_use, now);
+        Ok(image_gc::plan(usage, policy, &candidates, keep, now).remove.into_iter().collect())
+    }
+
+    fn usage(&self) -> Result<Usage, ImageError> {
         let layers = &self.0.layers_dir;
         let stat = rustix::fs::statvfs(layers)
             .map_err(|e| ImageError::file("examine the disk of", layers, &e.into()))?;
-        let usage = Usage {
+        Ok(Usage {
             capacity: stat.f_blocks.saturating_mul(stat.f_frsize),
             available: stat.f_bavail.saturating_mul(stat.f_frsize),
-        };
-        self.collect_at(in_use, policy, usage, now_ms())
+        })
     }
 
     pub(super) fn collect_at(
         &self,
         in_use: &BTreeSet<String>,
+        keep: &BTreeSet<String>,
         policy: &Policy,
         usage: Usage,
         now_ms: i64,
@@ -55,8 +76,9 @@ impl ImageStore {
         let (collected, gone) = {
             let mut state = self.state();
             let candidates = candidates(&mut state, in_use, now_ms);
-            let plan = image_gc::plan(usage, policy, &candidates, now_ms);
-            let mut collected = Collected { wanted: plan.wanted, ..Collected::default() };
+            let plan = image_gc::plan(usage, policy, &candidates, keep, now_ms);
+            let mut collected =
+                Collected { wanted: plan.wanted, kept: plan.kept, ..Collected::default() };
             if plan.remove.is_empty() {
                 return Ok(collected);
             }

@@ -109,7 +109,7 @@ impl Lan {
 
     /// Of the images with these ids, those that this board must keep: names point to them and no
     /// other board has them.
-    pub async fn last_copies(&self, ids: &BTreeSet<String>) -> Result<BTreeSet<String>, String> {
+    async fn last_copies(&self, ids: &BTreeSet<String>) -> Result<BTreeSet<String>, String> {
         let answer = self.ask("release", json!({ "ids": ids })).await?;
         serde_json::from_value(answer["keep"].clone()).map_err(|error| error.to_string())
     }
@@ -202,6 +202,15 @@ impl Lan {
 }
 
 impl ImageStore {
+    /// Of the images with these ids, those that this board must keep: names of the cluster point
+    /// to them and no other board has them.
+    pub async fn last_copies(&self, ids: &BTreeSet<String>) -> Result<BTreeSet<String>, String> {
+        match &self.0.config.lan {
+            Some(lan) if !ids.is_empty() => lan.last_copies(ids).await,
+            _ => Ok(BTreeSet::new()),
+        }
+    }
+
     /// Tells the servers what this board holds, whenever that changes or a server doesn't know it.
     /// Runs until dropped.
     pub async fn announce(self) {

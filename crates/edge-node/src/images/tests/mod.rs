@@ -243,7 +243,7 @@ async fn a_full_disk_takes_the_longest_unused_image() {
     let minute = 60_000;
     let in_use = |names: &[&str]| names.iter().map(|n| n.to_string()).collect::<BTreeSet<_>>();
     let collect = |names: &[&str], usage: Usage, now: i64| {
-        store.collect_at(&in_use(names), &policy, usage, now * minute).unwrap()
+        store.collect_at(&in_use(names), &BTreeSet::new(), &policy, usage, now * minute).unwrap()
     };
     assert_eq!(collect(&["a:1", "b:1"], full, 1).removed.len(), 0);
     let roomy = Usage { capacity: 1000, available: 999 };
