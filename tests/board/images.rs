@@ -169,3 +169,38 @@ fn what_is_no_image_is_refused_and_leaves_nothing() {
     let left = std::fs::read_dir(ingest).map_or(0, Iterator::count);
     assert_eq!(left, 0);
 }
+
+/// Pushed names mean what was pushed, whatever the policy, and no registry is asked for them.
+#[test]
+fn a_pushed_image_runs_without_a_registry_and_its_name_can_move() {
+    if !super::can_run() {
+        return;
+    }
+    let board = Board::start("push");
+    let archive = board.dir.join("web.tar").display().to_string();
+    let mut make = Command::new(built("edged"));
+    make.args(["webserver", "--archive", &archive]);
+    run(make).ok();
+    let told = board.ctl(&["image", "push", &archive, "--name", "shop/web:1"]).ok();
+    assert!(told.contains("docker.io/shop/web:1 pushed to node/board-1"), "{told}");
+    let file = board.file("pod.yaml", pod("pushed", "shop/web:1", "Always"));
+    board.ctl(&["apply", "-f", &file]).ok();
+    phase(&board, "pushed", "Succeeded");
+    until("the board has told what it holds", || {
+        let listed = board.ctl(&["image", "list", "--pushed"]).ok();
+        let line = listed.lines().find(|line| line.starts_with("docker.io/shop/web:1 "));
+        let here = line.is_some_and(|line| line.trim_end().ends_with("board-1"));
+        here.then_some(()).ok_or(listed.clone())
+    });
+    // What the board has does not travel again.
+    let size = std::fs::metadata(&archive).expect("the archive").len();
+    let again = board.ctl(&["image", "push", &archive, "--name", "shop/web:2"]).ok();
+    let (sent, _) = again.split_once('(').and_then(|(_, rest)| rest.split_once(' ')).expect("told");
+    assert!(size > 1 << 20 && sent.ends_with("KiB"), "{again}");
+    let removed = board.ctl(&["image", "rm", "shop/web:1"]).ok();
+    assert_eq!(removed.trim(), "docker.io/shop/web:1 removed");
+    let listed = board.ctl(&["image", "list", "--pushed"]).ok();
+    assert!(!listed.contains("web:1 ") && listed.contains("web:2 "), "{listed}");
+    let why = board.ctl(&["image", "rm", "shop/web:1"]).fails();
+    assert!(why.contains("shop/web:1") && why.trim().lines().count() == 1, "{why}");
+}

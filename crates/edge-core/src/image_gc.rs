@@ -132,9 +132,10 @@ mod tests {
     #[test]
     fn nothing_goes_below_the_high_mark() {
         let images = [image("a", &[("l", 100)], 0)];
-        assert_eq!(plan(usage(151), &Policy::default(), &images, &BTreeSet::new(), NOW), Plan::default());
+        let (policy, none) = (Policy::default(), BTreeSet::new());
+        assert_eq!(plan(usage(151), &policy, &images, &none, NOW), Plan::default());
         let empty = Usage { capacity: 0, available: 0 };
-        assert_eq!(plan(empty, &Policy::default(), &images, &BTreeSet::new(), NOW), Plan::default());
+        assert_eq!(plan(empty, &policy, &images, &none, NOW), Plan::default());
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub(crate) struct Image {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Put an image archive (OCI or docker, gzip or not) on the cluster, under a name for all boards
+    /// Put an image archive (OCI or docker, gzip or not) on the cluster, for all boards
     Push(push::Push),
     /// Bring an image archive onto boards, one by one, without a name in the cluster
     Load(Load),

@@ -65,6 +65,24 @@ enum Broken {
     Here(ImageError),
 }
 
+impl Lan {
+    /// Where a blob is to be had; `None`: this board may fetch it from the registry.
+    async fn want(
+        &self,
+        digests: &[Digest],
+        refused: &BTreeSet<(String, String)>,
+        uplink: bool,
+    ) -> Result<Option<Holder>, String> {
+        let body = json!({ "digests": digests, "refused": refused, "uplink": uplink });
+        let answer = self.ask("want", body).await?;
+        if answer["uplink"] == true {
+            return Ok(None);
+        }
+        let holder = serde_json::from_value(answer["from"].clone());
+        holder.map(Some).map_err(|_| "no board has it".to_owned())
+    }
+}
+
 impl ImageStore {
     /// Takes a layer from the boards; `uplink` says whether a registry is there as well.
     pub(in crate::images) async fn from_lan(
@@ -80,19 +98,13 @@ impl ImageStore {
         let mut partly: Option<Partly> = None;
         let mut resume = true;
         for _ in 0..TRIES {
-            let body = json!({ "digests": digests, "refused": refused, "uplink": uplink });
-            let answer = match lan.ask("want", body).await {
-                Ok(answer) => answer,
+            let holder = match lan.want(&digests, &refused, uplink).await {
+                Ok(Some(holder)) => holder,
+                Ok(None) => return Ok(Taken::Uplink),
                 Err(error) => {
                     tracing::debug!(%error, "ask where a layer is");
                     return Ok(Taken::Nowhere);
                 }
-            };
-            if answer["uplink"] == true {
-                return Ok(Taken::Uplink);
-            }
-            let Ok(holder) = serde_json::from_value::<Holder>(answer["from"].clone()) else {
-                return Ok(Taken::Nowhere);
             };
             let Some(digest) = digests.iter().find(|d| d.as_str() == holder.digest) else {
                 return Ok(Taken::Nowhere);
@@ -124,7 +136,7 @@ impl ImageStore {
                     }
                 }
                 Err(Broken::Source(why)) => {
-                    tracing::debug!(board = %holder.node, %digest, why, "take a layer from a board");
+                    tracing::debug!(board = %holder.node, %digest, why, "take from a board");
                     let layer = wanted.diff.clone();
                     let why = format!("board {}: {why}", holder.node);
                     progress.tell(Step::Retrying { layer, why });

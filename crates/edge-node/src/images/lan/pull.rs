@@ -7,15 +7,24 @@ use super::super::install::Candidate;
 use super::super::manifest::{ConfigFile, Document, Manifest, choose};
 use super::super::progress::{Progress, Step};
 use super::super::reference::Reference;
+use super::super::registry::Task;
 use super::super::{Image, ImageStore};
 use super::{Lan, Taken, Wanted};
 use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 
 /// How long another board may take to ask the registry what a name means.
 const WAIT: Duration = Duration::from_secs(15);
 /// An index may point to an index; more levels are nonsense.
 const INDEX_DEPTH: usize = 4;
+
+/// Layers that are taken at the same time: one comes while the one before is unpacked.
+const AT_ONCE: usize = 2;
+
+type Taking = Task<Result<Taken, ImageError>>;
 
 /// What leads to an image, by digest from one document to the next.
 pub(in crate::images) struct Documents {
@@ -98,21 +107,66 @@ impl ImageStore {
             index: found.index,
             private: false,
         };
+        let mut tasks = self.start_lan(&wanted, progress);
         let fetch = |number: usize| {
-            let (wanted, name) = (wanted.get(number).cloned(), name.clone());
+            let (task, name) = (tasks.remove(&number), name.clone());
+            let (store, wanted, progress) =
+                (self.clone(), wanted.get(number).cloned(), progress.clone());
             async move {
-                let missing = || ImageError::NotFound {
-                    reference: name.clone(),
-                    detail: format!("no board that answers has layer {}", number + 1),
+                let taken = match (task, wanted) {
+                    (Some(mut task), _) => (&mut task.0).await.unwrap_or(Ok(Taken::Nowhere)),
+                    // It was here when the pull began, and is no longer.
+                    (None, Some(wanted)) => store.take_layer(lan, &wanted, &progress).await,
+                    (None, None) => Ok(Taken::Nowhere),
                 };
-                let wanted = wanted.ok_or_else(missing)?;
-                match self.from_lan(lan, &wanted, false, progress).await? {
+                match taken? {
                     Taken::Blob(blob) => Ok(blob),
-                    Taken::Uplink | Taken::Nowhere => Err(missing()),
+                    Taken::Uplink | Taken::Nowhere => Err(ImageError::NotFound {
+                        reference: name,
+                        detail: format!("no board that answers has layer {}", number + 1),
+                    }),
                 }
             }
         };
         self.install(&candidate, fetch, progress).await
+    }
+
+    /// Starts taking the layers that this board lacks, bottom first, while others are unpacked.
+    fn start_lan(&self, wanted: &[Wanted], progress: &Progress) -> BTreeMap<usize, Taking> {
+        let permits = Arc::new(Semaphore::new(AT_ONCE));
+        let diffs: Vec<Digest> = wanted.iter().map(|wanted| wanted.diff.clone()).collect();
+        let start = |number: usize| {
+            let wanted = wanted.get(number)?.clone();
+            let (store, lan) = (self.clone(), self.0.config.lan.clone()?);
+            let (permits, progress) = (permits.clone(), progress.clone());
+            let task = tokio::spawn(async move {
+                let _permit = permits.acquire_owned().await;
+                store.take_layer(&lan, &wanted, &progress).await
+            });
+            Some((number, Task(task)))
+        };
+        self.missing(&diffs).into_iter().filter_map(start).collect()
+    }
+
+    /// One taking of a layer at a time; whoever comes while another has it gets the same file.
+    async fn take_layer(
+        &self,
+        lan: &Lan,
+        wanted: &Wanted,
+        progress: &Progress,
+    ) -> Result<Taken, ImageError> {
+        let _turn = self.0.turns.take(format!("blob {}", wanted.diff)).await;
+        let known = self.state().blobs.get(&wanted.diff).and_then(Weak::upgrade);
+        if let Some(blob) = known {
+            return Ok(Taken::Blob(blob));
+        }
+        let taken = self.from_lan(lan, wanted, false, progress).await?;
+        if let Taken::Blob(blob) = &taken {
+            let mut state = self.state();
+            state.blobs.retain(|_, blob| blob.strong_count() > 0);
+            state.blobs.insert(wanted.diff.clone(), Arc::downgrade(blob));
+        }
+        Ok(taken)
     }
 
     /// Follows digests from what a name stands for to the configuration.

@@ -19,7 +19,7 @@ use super::digest::Digest;
 use super::disk::Blob;
 use super::error::ImageError;
 use super::install::{Candidate, chains};
-use super::lan::{Lan, Taken, Wanted};
+use super::lan::{Taken, Wanted};
 use super::manifest::{ConfigFile, Descriptor, Document, Manifest, choose};
 use super::progress::{Progress, Step};
 use super::reference::Reference;
@@ -39,7 +39,7 @@ const MANIFEST_ATTEMPTS: u32 = 3;
 const INDEX_DEPTH: usize = 4;
 
 /// A task that ends when nobody waits for it any more.
-struct Task<T>(JoinHandle<T>);
+pub(super) struct Task<T>(pub(super) JoinHandle<T>);
 
 impl<T> Drop for Task<T> {
     fn drop(&mut self) {
@@ -137,31 +137,21 @@ impl ImageStore {
         progress: &Progress,
     ) -> Result<Image, ImageError> {
         let name = reference.canonical();
-        // A tag that still means what it meant costs one request without a body; and one that the
-        // boards know by digest, no more.
+        // A tag that means what it meant, or what boards have, costs one request without a body.
         let (found, lan) = (self.find(&name), self.0.config.lan.as_deref());
-        let mut digest = None;
-        if found.is_some() || lan.is_some() {
-            digest = session.head(reference.target()).await?;
-        }
+        let digest = match found.is_some() || lan.is_some() {
+            true => session.head(reference.target()).await?,
+            false => None,
+        };
         if let (Some(image), Some(digest)) = (found, &digest)
             && image.digest.as_deref() == Some(digest.as_str())
         {
             progress.tell(Step::Done { reference: name });
             return Ok(image);
         }
-        let known = match (lan, &digest) {
-            (Some(lan), Some(digest)) => self.known(lan, digest, &name).await,
-            _ => None,
-        };
-        let (resolved, config) = match known {
+        let (resolved, config) = match self.known(digest.as_ref(), &name).await {
             Some(known) => known,
-            None => {
-                let resolved = self.resolve(session, reference).await?;
-                let config = &resolved.manifest.config.digest;
-                let config = retry(session, || session.document(config)).await?;
-                (resolved, config)
-            }
+            None => self.resolve(session, reference).await?,
         };
         let parsed = ConfigFile::parse(&format!("configuration of {name}"), &config)?;
         parsed.check_platform(&name, &self.0.config.platform)?;
@@ -208,12 +198,12 @@ impl ImageStore {
         self.install(&candidate, fetch, progress).await
     }
 
-    /// From a reference to the manifest for this board.
+    /// From a reference to the manifest for this board, and the configuration.
     async fn resolve(
         &self,
         session: &Arc<Session>,
         reference: &Reference,
-    ) -> Result<Resolved, ImageError> {
+    ) -> Result<(Resolved, Vec<u8>), ImageError> {
         let name = reference.canonical();
         let mut target = reference.target().to_string();
         let (mut top, mut index) = (None, None);
@@ -227,7 +217,9 @@ impl ImageStore {
                     index.get_or_insert(bytes);
                 }
                 Document::Manifest(manifest) => {
-                    return Ok(Resolved { digest: top, bytes, manifest, index });
+                    let config = &manifest.config.digest;
+                    let config = retry(session, || session.document(config)).await?;
+                    return Ok((Resolved { digest: top, bytes, manifest, index }, config));
                 }
             }
         }
@@ -311,8 +303,9 @@ impl ImageStore {
     }
 
     /// The documents of what a registry calls `digest`, if the boards have them.
-    async fn known(&self, lan: &Lan, digest: &Digest, name: &str) -> Option<(Resolved, Vec<u8>)> {
-        let found = self.documents(lan, digest, name).await.ok()?;
+    async fn known(&self, digest: Option<&Digest>, name: &str) -> Option<(Resolved, Vec<u8>)> {
+        let lan = self.0.config.lan.as_deref()?;
+        let found = self.documents(lan, digest?, name).await.ok()?;
         let (bytes, manifest) = found.manifest?;
         let resolved = Resolved { digest: found.digest, bytes, manifest, index: found.index };
         Some((resolved, found.config))
