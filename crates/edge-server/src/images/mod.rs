@@ -149,9 +149,10 @@ impl Images {
 
     /// A board that no beat has come from yet is believed its Node.
     fn alive(&self, node: &str) -> bool {
-        self.api.beats().of(node).is_none_or(|liveness| {
-            matches!(liveness.standing, Standing::Alive | Standing::Unheard | Standing::Stopping)
-        })
+        self.api
+            .beats()
+            .of(node)
+            .is_none_or(|liveness| matches!(liveness.standing, Standing::Alive | Standing::Unheard))
     }
 
     /// A board tells what it holds, or only that it holds what it held.

@@ -32,7 +32,7 @@ const ANSWER: Duration = Duration::from_secs(4);
 /// How often the servers hear that a blob is still on its way; they forget it after three times.
 const CONFIRM: Duration = Duration::from_secs(5);
 /// How often a server is asked whether it still knows what this board holds.
-const ANNOUNCE: Duration = Duration::from_secs(20);
+const ANNOUNCE: Duration = Duration::from_secs(10);
 /// Connections to boards that are kept for the next blob.
 const PEERS_MAX: usize = 8;
 

@@ -16,8 +16,12 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
-/// How long another board may take to ask the registry what a name means.
-const WAIT: Duration = Duration::from_secs(15);
+/// How long another board may take to ask the registry what a name means; after that this one asks
+/// as well, since that is little.
+const WAIT: Duration = Duration::from_secs(2);
+/// A board tells what it holds a moment after it has it, so documents are looked for again.
+const LOOKS: u32 = 4;
+const LOOK_AGAIN: Duration = Duration::from_millis(300);
 /// An index may point to an index; more levels are nonsense.
 const INDEX_DEPTH: usize = 4;
 
@@ -89,7 +93,7 @@ impl ImageStore {
             progress.tell(Step::Done { reference: name });
             return Ok(image);
         }
-        let found = self.documents(lan, digest, &name).await?;
+        let found = self.documents(lan, digest, (&name, LOOKS)).await?;
         let what = format!("configuration of {name}");
         let wanted = wanted(&ConfigFile::parse(&what, &found.config)?, found.manifest.as_ref());
         let with_manifest = found.manifest.is_some();
@@ -174,18 +178,18 @@ impl ImageStore {
         &self,
         lan: &Lan,
         digest: &Digest,
-        name: &str,
+        (name, looks): (&str, u32),
     ) -> Result<Documents, ImageError> {
         let (mut at, mut index) = (digest.clone(), None);
         for _ in 0..INDEX_DEPTH {
-            let bytes = self.document(lan, &at, name).await?;
+            let bytes = self.document(lan, &at, (name, looks)).await?;
             match Document::parse(&format!("manifest of {name}"), &bytes) {
                 Ok(Document::Index(entries)) => {
                     at = choose(name, &entries, &self.0.config.platform)?.digest.clone();
                     index.get_or_insert(bytes);
                 }
                 Ok(Document::Manifest(manifest)) => {
-                    let config = self.document(lan, &manifest.config.digest, name).await?;
+                    let config = self.document(lan, &manifest.config.digest, (name, looks)).await?;
                     let (digest, manifest) = (digest.clone(), Some((bytes, manifest)));
                     return Ok(Documents { digest, index, manifest, config });
                 }
@@ -204,15 +208,23 @@ impl ImageStore {
         &self,
         lan: &Lan,
         digest: &Digest,
-        name: &str,
+        (name, looks): (&str, u32),
     ) -> Result<Vec<u8>, ImageError> {
         if let Ok(bytes) = self.0.files.read_document(digest) {
             return Ok(bytes);
         }
-        lan.document(digest).await.map_err(|detail| ImageError::NotFound {
-            reference: name.to_owned(),
-            detail: format!("{digest} of it can't be had from the boards: {detail}"),
-        })
+        let mut last = String::new();
+        for look in 0..looks {
+            if look > 0 {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            match lan.document(digest).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(error) => last = error,
+            }
+        }
+        let detail = format!("{digest} of it can't be had from the boards: {last}");
+        Err(ImageError::NotFound { reference: name.to_owned(), detail })
     }
 }
 

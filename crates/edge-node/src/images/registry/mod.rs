@@ -305,7 +305,7 @@ impl ImageStore {
     /// The documents of what a registry calls `digest`, if the boards have them.
     async fn known(&self, digest: Option<&Digest>, name: &str) -> Option<(Resolved, Vec<u8>)> {
         let lan = self.0.config.lan.as_deref()?;
-        let found = self.documents(lan, digest?, name).await.ok()?;
+        let found = self.documents(lan, digest?, (name, 1)).await.ok()?;
         let (bytes, manifest) = found.manifest?;
         let resolved = Resolved { digest: found.digest, bytes, manifest, index: found.index };
         Some((resolved, found.config))

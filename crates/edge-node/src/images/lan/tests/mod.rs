@@ -100,13 +100,13 @@ async fn a_board_that_stalls_or_breaks_off_is_left_and_the_rest_comes_from_anoth
         let taker = village.board("taker", Manner::Honest).await;
         good.load(&image.oci(Some("app:1"))).await;
         // The good one has much to do, so the bad one is asked first.
-        let diff = Digest::of(&noise(9)).to_string();
+        let other = Digest::of(&image.config).to_string();
         for busy in ["x", "y", "z"] {
-            let refused = ["a-bad", "x", "y", "z"].map(|node| (node.to_owned(), diff.clone()));
+            let refused = ["a-bad", "x", "y", "z"].map(|node| (node.to_owned(), other.clone()));
             let mut table = village.server.table.lock().unwrap();
             let want = Want {
                 node: busy.to_owned(),
-                digests: vec![diff.clone()],
+                digests: vec![other.clone()],
                 refused: refused.into(),
                 uplink: false,
             };
