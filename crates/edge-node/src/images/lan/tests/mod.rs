@@ -114,9 +114,10 @@ async fn a_board_that_stalls_or_breaks_off_is_left_and_the_rest_comes_from_anoth
         }
         let steps = take(&taker, "app:1").await.unwrap();
         assert!(steps.iter().any(|step| step.contains("again: board a-bad")), "{steps:?}");
-        // It went on where the bad one had stopped.
-        let given = good.given();
-        assert!(given > 0 && given < noise(9).len() as u64 * 2 / 3, "{manner:?} {given}");
+        // It went on where the bad one had stopped; what a broken connection held is lost.
+        let (given, all) = (good.given(), noise(9).len() as u64);
+        let most = if manner == Manner::Stalls { all * 2 / 3 } else { all };
+        assert!(given > 0 && given <= most + 8192, "{manner:?} {given} of {all}");
     }
 }
 
