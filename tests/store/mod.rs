@@ -6,6 +6,7 @@ mod faults;
 mod full;
 mod kill;
 mod load;
+pub(crate) mod memory;
 mod model;
 mod power;
 mod recovery;

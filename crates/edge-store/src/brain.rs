@@ -75,14 +75,14 @@ impl Engine {
         self.inbox.put([Event::Message { from, bytes }]);
     }
 
-    /// Hands a request over that has no bound of its own; gives it back if too many wait.
-    pub(crate) fn request(&self, event: Event) -> Result<(), Event> {
+    /// Hands a request over that has no bound of its own; answers false if too many wait.
+    pub(crate) fn request(&self, event: Event) -> bool {
         if self.requests.fetch_add(1, Ordering::AcqRel) >= REQUESTS_MAX {
             self.requests.fetch_sub(1, Ordering::AcqRel);
-            return Err(event);
+            return false;
         }
         self.inbox.put([event]);
-        Ok(())
+        true
     }
 
     /// Hands something over of which there is never much.
@@ -96,7 +96,11 @@ impl Engine {
                 self.messages.fetch_sub(1, Ordering::AcqRel);
                 self.message_bytes.fetch_sub(bytes.len(), Ordering::AcqRel);
             }
-            Event::Barrier(_) | Event::Change { .. } | Event::Transfer { .. } | Event::Gone(_) => {
+            Event::Barrier(_)
+            | Event::Change { .. }
+            | Event::Transfer { .. }
+            | Event::Gone(_)
+            | Event::Unreachable(_) => {
                 self.requests.fetch_sub(1, Ordering::AcqRel);
             }
             _ => {}

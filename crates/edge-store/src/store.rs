@@ -80,7 +80,7 @@ pub struct Options {
     pub peers: Arc<dyn Peers>,
     /// The cluster's timing.
     pub tuning: Tuning,
-    /// Decides when this member stands for election; each member's should differ.
+    /// Decides, with the member's id, when it stands for election.
     pub seed: u64,
 }
 
@@ -242,7 +242,7 @@ impl Store {
             return Ok(self.revision());
         }
         let (answer, answered) = oneshot::channel();
-        if self.inner.engine.request(Event::Barrier(answer)).is_err() {
+        if !self.inner.engine.request(Event::Barrier(answer)) {
             return Err(BarrierError::Timeout);
         }
         answered.await.unwrap_or(Err(BarrierError::Closed))
@@ -264,7 +264,7 @@ impl Store {
         event: impl FnOnce(oneshot::Sender<Result<(), ChangeError>>) -> Event,
     ) -> Result<(), ChangeError> {
         let (answer, answered) = oneshot::channel();
-        if self.inner.engine.request(event(answer)).is_err() {
+        if !self.inner.engine.request(event(answer)) {
             return Err(ChangeError::Refused(Refusal::Busy));
         }
         answered.await.unwrap_or(Err(ChangeError::Closed))
@@ -273,13 +273,13 @@ impl Store {
     /// Two brokers saw this member's last will: if it leads, its heirs need not wait.
     pub fn gone(&self, member: MemberId) {
         // With so much waiting, a hint more or less makes no difference.
-        let _ = self.inner.engine.request(Event::Gone(member));
+        self.inner.engine.request(Event::Gone(member));
     }
 
     /// What was last sent to this member did not arrive.
     pub fn unreachable(&self, member: MemberId) {
         // As above.
-        let _ = self.inner.engine.request(Event::Unreachable(member));
+        self.inner.engine.request(Event::Unreachable(member));
     }
 
     /// A member has fetched its snapshot from here, or failed to.

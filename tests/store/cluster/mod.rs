@@ -1,5 +1,6 @@
 //! Three stores in one process, over a wire of function calls.
 
+mod disks;
 mod failover;
 mod members;
 mod snapshots;
@@ -85,7 +86,7 @@ struct Cluster {
     tuning: Tuning,
 }
 
-pub(super) fn info(id: MemberId) -> MemberInfo {
+pub(crate) fn info(id: MemberId) -> MemberInfo {
     let api = format!("https://10.0.0.{id}:6443");
     MemberInfo { id, name: format!("board-{id}"), api, broker: format!("10.0.0.{id}:8883") }
 }
@@ -108,15 +109,7 @@ impl Cluster {
     fn options(&self, id: MemberId, founding: Founding) -> Options {
         let peers = Arc::new(End { me: id, wire: self.wire.clone() });
         let (me, tuning) = (info(id), self.tuning);
-        Options {
-            me,
-            founding,
-            peers,
-            tuning,
-            seed: id,
-            segment_bytes: 64 * 1024,
-            ..super::small()
-        }
+        Options { me, founding, peers, tuning, seed: 7, segment_bytes: 64 * 1024, ..super::small() }
     }
 
     fn add(&mut self, id: MemberId, founding: Founding) {
@@ -133,9 +126,13 @@ impl Cluster {
     }
 
     fn start_as(&self, id: MemberId, founding: Founding) {
+        self.start_with(id, self.options(id, founding));
+    }
+
+    fn start_with(&self, id: MemberId, options: Options) {
         let begun = std::time::Instant::now();
         let store = loop {
-            match Store::open(&self.dirs[&id].0, self.options(id, founding)) {
+            match Store::open(&self.dirs[&id].0, options.clone()) {
                 Ok(store) => break store,
                 // Another member's thread may just be handing it a message.
                 Err(OpenError::Locked { .. }) if begun.elapsed() < SOON => {
