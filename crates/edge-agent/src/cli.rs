@@ -6,7 +6,7 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::config::{Config, Settings};
-use crate::{cleanup, demo, join, telemetry, token, wire};
+use crate::{cleanup, demo, depart, join, telemetry, token, wire};
 
 /// Exit status for a setting or argument that is wrong (`EX_USAGE` of sysexits.h).
 const USAGE: i32 = 64;
@@ -30,12 +30,15 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Lead a cluster from this board, and run pods on it
+    #[command(args_conflicts_with_subcommands = true)]
     Server {
         #[command(flatten)]
         settings: Box<Settings>,
         /// Lead only: run no pods on this board
         #[arg(long, env = "EDGED_NO_AGENT")]
         no_agent: bool,
+        #[command(subcommand)]
+        then: Option<ServerThen>,
     },
     /// Run pods on this board, as the cluster's servers say
     Agent {
@@ -46,6 +49,14 @@ enum Command {
     Token {
         #[command(subcommand)]
         command: token::Command,
+    },
+    /// Go on alone with this server's state, when most servers are lost for good
+    Recover {
+        #[command(flatten)]
+        settings: Box<Settings>,
+        /// Do it; without this, only what it means is said
+        #[arg(long)]
+        force: bool,
     },
     /// Start a one-board cluster in a temporary directory, with an example running on it
     Demo,
@@ -64,6 +75,15 @@ enum Command {
     Version,
 }
 
+#[derive(Subcommand)]
+enum ServerThen {
+    /// Take this server out of its cluster's servers
+    Leave {
+        #[command(flatten)]
+        settings: Box<Settings>,
+    },
+}
+
 /// Parses `args` (with the program's name first), runs what they say, and returns the exit status.
 pub(crate) fn run(args: &[OsString]) -> i32 {
     let cli = match Cli::try_parse_from(args) {
@@ -71,7 +91,13 @@ pub(crate) fn run(args: &[OsString]) -> i32 {
         Err(error) => return refuse(&error),
     };
     match cli.command {
-        Command::Server { settings, no_agent } => with_config(&settings, |config| {
+        Command::Server { then: Some(ServerThen::Leave { settings }), .. } => {
+            with_config(&settings, |config| finish(depart::leave(&config)))
+        }
+        Command::Recover { settings, force } => {
+            with_config(&settings, |config| finish(depart::recover(&config, force)))
+        }
+        Command::Server { settings, no_agent, then: None } => with_config(&settings, |config| {
             let with_agent = !(no_agent || config.no_agent);
             finish(wire::serve(config, with_agent))
         }),

@@ -5,6 +5,7 @@ mod cleanup;
 mod cli;
 mod config;
 mod demo;
+mod depart;
 mod example;
 mod identity;
 mod join;

@@ -1,0 +1,78 @@
+//! Leaving and surviving: `edged server leave` takes this server out of its cluster's servers, and
+//! `edged recover --force` lets it go on alone when the majority is lost for good.
+
+use std::net::SocketAddr;
+
+use edge_client::{Call, Client};
+use edge_core::consensus::MemberInfo;
+use edge_server::pki::BoardKey;
+use http::Method;
+
+use crate::config::Config;
+use crate::join::{self, Saved};
+use crate::wire::{self, WireError, failed};
+
+/// Takes this server out of the cluster's servers. Its agent's pods are not touched.
+///
+/// # Errors
+/// When no server of the cluster could be asked, or it refused.
+pub(crate) fn leave(config: &Config) -> Result<(), WireError> {
+    let path = config.data_dir.join("admin.kubeconfig");
+    if !path.exists() {
+        let what = format!("{} is not there", path.display());
+        return Err(failed("leave", format!("{what}: run this on the server that is to leave")));
+    }
+    let name = name(config)?;
+    let told = edge_client::Config::from_kubeconfig(&path, None);
+    let client = told.and_then(Client::new).map_err(|e| failed("leave", e))?;
+    let call = Call::new(Method::DELETE, format!("/edged/v1/servers/{name}"));
+    wire::runtime()?.block_on(client.call(&call)).map_err(|e| failed("leave", e))?;
+    println!(
+        "{name} is no server of the cluster any more. Stop edged here, then remove {} before this \
+         board joins again; until then it runs its pods.",
+        config.data_dir.display()
+    );
+    Ok(())
+}
+
+/// Makes this server the only one of its cluster, and says what may be lost. Without `force` it
+/// only says what that would mean.
+///
+/// # Errors
+/// When edged still runs here, or the store cannot be read.
+pub(crate) fn recover(config: &Config, force: bool) -> Result<(), WireError> {
+    if !force {
+        return Err(WireError::line(
+            "recover: this makes the server of this data directory the only one of its cluster, \
+             and loses what the others acknowledged without it. Do it only when most servers are \
+             gone for good; take the server with the highest revision (edged_store_revision in \
+             /metrics); then say --force"
+                .to_owned(),
+        ));
+    }
+    let key = BoardKey::open(&config.data_dir).map_err(|e| failed("recover", e))?;
+    let port = config.broker_listen.port();
+    let me = MemberInfo {
+        id: key.hash().member_id(),
+        name: name(config)?,
+        api: format!("https://{}", SocketAddr::new(config.node_ip, config.listen.port())),
+        broker: SocketAddr::new(config.node_ip, port).to_string(),
+    };
+    let store = config.data_dir.join("store");
+    if !store.exists() {
+        let what = format!("{} is not there", store.display());
+        return Err(failed("recover", format!("{what}: name the server's --data-dir")));
+    }
+    let report = edge_store::recover_force(&store, me).map_err(|e| failed("recover", e))?;
+    println!("{report}");
+    Ok(())
+}
+
+/// The name that this board has in its cluster.
+fn name(config: &Config) -> Result<String, WireError> {
+    if !join::joined(&config.data_dir) {
+        return Ok(config.name.clone());
+    }
+    let saved = Saved::read(&config.data_dir).map_err(WireError::from)?;
+    Ok(saved.map_or(config.name.clone(), |saved| saved.name))
+}
