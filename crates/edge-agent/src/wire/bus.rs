@@ -169,12 +169,12 @@ fn say(bus: &Bus, inlet: &Inlet, standing: &Standing, alone: bool, said: &mut Op
         api: info.api.clone(),
         broker: info.broker.clone(),
     });
-    let nonce = match said {
-        Some(hint) if hint.term == standing.term => hint.nonce.clone(),
-        _ => inlet.ask(),
+    let (number, nonce) = match said {
+        Some(hint) if hint.term == standing.term => (hint.number + 1, hint.nonce.clone()),
+        _ => (0, inlet.ask()),
     };
     let every = if alone { ALONE_EVERY } else { EVERY };
-    let mut hint = Hint::new(standing.term, standing.applied, nonce, servers.collect());
+    let mut hint = Hint::new(standing.term, number, nonce, servers.collect());
     hint.every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
     let same = said.as_ref().is_some_and(|known| {
         known.term == hint.term && known.servers == hint.servers && known.every_ms == hint.every_ms

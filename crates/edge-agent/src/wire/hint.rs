@@ -16,8 +16,8 @@ pub(crate) struct Hint {
     pub v: u32,
     /// The leader's term.
     pub term: u64,
-    /// The revision at which it was written: of one term, the later hint counts.
-    pub revision: u64,
+    /// Of one term, the hint with the higher number counts.
+    pub number: u64,
     /// What beats must carry, so that old ones count no more.
     pub nonce: String,
     /// Milliseconds between two beats of a board.
@@ -39,8 +39,8 @@ pub(crate) struct Place {
 
 impl Hint {
     /// A hint of this version.
-    pub(crate) fn new(term: u64, revision: u64, nonce: String, servers: Vec<Place>) -> Hint {
-        Hint { v: VERSION, term, revision, nonce, every_ms: 0, servers }
+    pub(crate) fn new(term: u64, number: u64, nonce: String, servers: Vec<Place>) -> Hint {
+        Hint { v: VERSION, term, number, nonce, every_ms: 0, servers }
     }
 
     /// Its bytes.
@@ -56,7 +56,7 @@ impl Hint {
 
     /// Whether this one counts after `known`.
     pub(crate) fn newer_than(&self, known: &Hint) -> bool {
-        (self.term, self.revision) > (known.term, known.revision)
+        (self.term, self.number) > (known.term, known.number)
     }
 }
 
@@ -65,8 +65,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_later_term_counts_and_then_the_later_revision() {
-        let hint = |term, revision| Hint::new(term, revision, "n".into(), Vec::new());
+    fn the_later_term_counts_and_then_the_later_number() {
+        let hint = |term, number| Hint::new(term, number, "n".into(), Vec::new());
         assert!(hint(3, 1).newer_than(&hint(2, 9)));
         assert!(hint(3, 2).newer_than(&hint(3, 1)));
         assert!(!hint(3, 1).newer_than(&hint(3, 1)));
