@@ -20,6 +20,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -147,33 +148,9 @@ impl Server {
         config.cluster.clock.raise(authority.floor_ms());
         let serving_cert = Renewing::new(&authority, pki::serving_names(&config)?)?;
         let serving_cert = Arc::new(serving_cert);
-        let listen = |source| StartError::Listen { address: config.listen, source };
-        let listener = http::bind(config.listen).await.map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
-        let own = Arc::new(Own::open(authority.clone(), &config)?);
-        let info = MemberInfo {
-            id: own.id(),
-            name: config.name.clone(),
-            api: format!("https://{}", SocketAddr::new(config.advertised(), address.port())),
-            broker: linked.broker,
-        };
-        let channel = Arc::new(Channel::new(own.http()));
-        let seeds = Members::founders(linked.seeds);
-        let links = Arc::new(Links::new(linked.courier.clone(), channel.clone(), seeds));
-        let options = Options {
-            me: info,
-            founding: linked.founding,
-            peers: links.clone(),
-            // Its id differs from all others', and so do its election timeouts.
-            seed: own.id(),
-            ..Options::default()
-        };
-        let store = blocking(&config, move |config| {
-            Store::open(&config.data_dir.join("store"), options).map_err(StartError::Store)
-        });
-        let store = store.await?;
-        let members = || Arc::new(Servers::new(store.clone())) as Arc<dyn Membership>;
-        config.cluster.membership.get_or_insert_with(members);
+        let (listener, address) = listen(config.listen).await?;
+        let tied = tie(&mut config, &authority, linked, address.port()).await?;
+        let Tied { own, info, channel, links, courier, store, membership } = tied;
         let api = Api::new(store, &config, authority.ca_der())?;
         admin(&authority, &config, address.port())?;
         let (stop, stopping) = watch::channel(false);
@@ -191,8 +168,8 @@ impl Server {
         own.guard(trust.subscribe());
         let front = Front {
             api: api.clone(),
-            servers: channel,
-            courier: linked.courier,
+            servers: channel.clone(),
+            courier,
             agents: Agents::new(&authority, config.agent_port, stopping.clone())?,
             discovery: discovery::Documents::new(&config, address.port()),
             desk,
@@ -206,7 +183,9 @@ impl Server {
         beside.spawn(until_stopped(announcing, stop.subscribe()));
         beside.spawn(join::follow(api.clone(), trust, stop.subscribe()));
         beside.spawn(own.clone().keep());
-        beside.spawn(follow(links.clone(), api.inner.leadership.clone()));
+        let leadership = api.inner.leadership.clone();
+        beside.spawn(follow(links.clone(), leadership.clone()));
+        beside.spawn(lead::introduce(info, leadership, channel, membership));
         let (furnished, mut done) = watch::channel(false);
         let port = address.port();
         beside.spawn(lead::reign(api.clone(), port, furnished, stop.subscribe()));
@@ -309,6 +288,59 @@ impl Server {
         }
         self.api.store().close().await;
     }
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { address, source };
+    let listener = http::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+/// A server's store, and what ties it to the others.
+struct Tied {
+    own: Arc<Own>,
+    info: MemberInfo,
+    channel: Arc<Channel>,
+    links: Arc<Links>,
+    courier: Arc<dyn Courier>,
+    store: Store,
+    membership: Arc<dyn Membership>,
+}
+
+/// Opens the store as one of its cluster's.
+async fn tie(
+    config: &mut Config,
+    authority: &Arc<Authority>,
+    linked: Linked,
+    port: u16,
+) -> Result<Tied, StartError> {
+    let Linked { courier, broker, seeds, founding } = linked;
+    let own = Arc::new(Own::open(authority.clone(), config)?);
+    let info = MemberInfo {
+        id: own.id(),
+        name: config.name.clone(),
+        api: format!("https://{}", SocketAddr::new(config.advertised(), port)),
+        broker,
+    };
+    let channel = Arc::new(Channel::new(own.http()));
+    let links = Links::new(courier.clone(), channel.clone(), Members::founders(seeds));
+    let links = Arc::new(links);
+    let options = Options {
+        me: info.clone(),
+        founding,
+        peers: links.clone(),
+        // Its id differs from all others', and so do its election timeouts.
+        seed: own.id(),
+        ..Options::default()
+    };
+    let store = blocking(config, move |config| {
+        Store::open(&config.data_dir.join("store"), options).map_err(StartError::Store)
+    });
+    let store = store.await?;
+    let members = || Arc::new(Servers::new(store.clone())) as Arc<dyn Membership>;
+    let membership = config.cluster.membership.get_or_insert_with(members).clone();
+    Ok(Tied { own, info, channel, links, courier, store, membership })
 }
 
 /// What opens files, reads a log back or makes keys blocks.

@@ -153,6 +153,14 @@ impl Desk {
                 self.membership.transfer(to.as_deref()).await.map_err(status)?;
                 write(&self.servers())
             }
+            ("POST", ["servers", "update"]) => {
+                let server: ServerInfo = read(&ask.body)?;
+                let own =
+                    ask.who.key.as_ref().is_some_and(|k| k.member_id().to_string() == server.id);
+                allow(ask.who.in_group(SERVERS) && own, ask)?;
+                self.membership.update(server).await.map_err(status)?;
+                write(&self.servers())
+            }
             ("POST", ["servers", "leave"]) => {
                 let name = ask.who.user.strip_prefix("system:server:").unwrap_or_default();
                 allow(ask.who.in_group(SERVERS) && !name.is_empty(), ask)?;

@@ -4,6 +4,7 @@
 mod channel;
 mod forward;
 mod inlet;
+mod introduce;
 mod lease;
 mod membership;
 mod own;
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 pub(crate) use channel::Channel;
 pub(crate) use forward::{Passed, Turn, pass};
 pub use inlet::Inlet;
+pub(crate) use introduce::introduce;
 pub(crate) use lease::LeaderLease;
 pub(crate) use membership::Servers;
 pub(crate) use own::Own;

@@ -156,14 +156,6 @@ impl Authority {
     pub(crate) fn key_pem(&self) -> String {
         self.issuer.key().serialize_pem()
     }
-
-    /// The authority's key as tokens pin it.
-    pub(crate) fn pin(&self) -> String {
-        X509Certificate::from_der(&self.ca_der)
-            .map(|(_, cert)| pin(cert.public_key().raw))
-            .unwrap_or_default()
-    }
-
     /// A certificate of thirty days for a board that has proven its key, for both directions.
     /// `now` is the cluster's time, in seconds since 1970.
     pub(crate) fn board(
