@@ -2,13 +2,16 @@
 //! etcd, spread over all members, each a key of its own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::board::Board;
 use super::cluster::Cluster;
 use super::load::runtime;
 use super::pulse::Target;
+
+/// Loads so far: each writes to keys of its own.
+static RUN: AtomicU32 = AtomicU32::new(0);
 
 /// Writes of one kind of load.
 pub(crate) struct Speed {
@@ -60,7 +63,8 @@ pub(crate) fn measure(
     let before: u64 = boards.iter().map(|board| written(board)).sum();
     let (latencies, took) = lab.person.within(|| {
         runtime().block_on(async {
-            let names = |n| vec![format!("speed-{clients}-{bytes}-{n}")];
+            let run = RUN.fetch_add(1, Ordering::Relaxed);
+            let names = |n| vec![format!("speed-{run}-{n}")];
             for (n, target) in targets.iter().enumerate() {
                 target.prepare(&names(n), bytes).await;
             }
