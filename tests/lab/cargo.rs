@@ -65,6 +65,9 @@ fn add<W: std::io::Write>(tar: &mut tar::Builder<W>, name: &str, content: &[u8],
     let mut header = tar::Header::new_gnu();
     header.set_size(u64::try_from(content.len()).expect("64 bits"));
     header.set_mode(mode);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
     header.set_cksum();
     tar.append_data(&mut header, name, content).expect("a file in an archive");
 }
