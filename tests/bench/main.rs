@@ -2,7 +2,8 @@
 //! run. Prints a table (median, p99, ratio) and writes it as JSON under `docs/bench/`.
 //!
 //! `cargo run --profile bench -p edge-tests --bin edge-bench -- [cluster] [--quick] [--out NAME]`,
-//! as root; `cluster` measures boards together, with `--only leaders|writes|agents|image` a part.
+//! as root; `cluster` measures boards together, with `--only leaders|writes|agents|image` a part;
+//! `edge-bench lab 3 2` only starts three servers and two agents and says how to reach them.
 //! EDGED_BIN_DIR names the directory of the binaries to measure.
 //!
 //! `edge-bench broker [--quick] [--out NAME]` compares our broker with Mosquitto, without root.
@@ -59,6 +60,10 @@ fn main() {
         }
         Some("broker-alone") => return broker::alone(args[2].as_ref()),
         _ => {}
+    }
+    if args.get(1).is_some_and(|word| word == "lab") {
+        let count = |at: usize, or| args.get(at).map_or(or, |n: &String| n.parse().expect("a number"));
+        return lab::cluster::hold(count(2, 3), count(3, 2));
     }
     let table = one_board(quick);
     finish(&table, &value("--out").unwrap_or_else(|| "one-board".into()), quick);

@@ -221,6 +221,22 @@ impl Drop for Cluster {
     }
 }
 
+/// A laboratory to play in: starts a cluster, says how each board is reached, and stays until
+/// its input ends.
+#[allow(dead_code, reason = "the bench has the command")]
+pub(crate) fn hold(servers: usize, agents: usize) {
+    let cluster = Cluster::dark(servers, agents);
+    cluster.found(&[]);
+    cluster.boards[1..].iter().for_each(|board| cluster.join(board));
+    for board in &cluster.boards {
+        let path = cluster.kubeconfig(board);
+        println!("{}: nsenter --net={}", board.name, board.marks().namespace.unwrap_or_default());
+        println!("  KUBECONFIG={} {}", path.display(), board.dir.join("edged.log").display());
+    }
+    println!("kubectl from: nsenter --net={} -- kubectl …; Ctrl-D ends it", cluster.person.path());
+    let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+}
+
 /// The seed of this run's chance: `EDGED_LAB_SEED`, or one drawn anew. It is printed, so that a
 /// run can be repeated as far as real programs on a real machine repeat anything.
 pub(crate) fn seed() -> u64 {
