@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use edge_client::Call;
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::board::Board;
@@ -71,6 +72,10 @@ pub(crate) fn edged(cluster: &Cluster, loss: Loss, times: usize) -> Vec<f64> {
         let leader = cluster.wait_leader();
         cluster.wait_all_read();
         std::thread::sleep(REST);
+        // What is acknowledged after the signal was sent is not the killed leader's doing.
+        if loss == Loss::Kill {
+            leader.signal(Signal::SIGKILL);
+        }
         let since = pulse.now();
         match loss {
             Loss::Kill => leader.kill(),
@@ -100,6 +105,9 @@ pub(crate) fn etcd(etcd: &Etcd, loss: Loss, times: usize) -> Vec<f64> {
         let leader = etcd.wait_leader();
         let board = &etcd.lab.boards[leader];
         std::thread::sleep(REST);
+        if loss == Loss::Kill {
+            board.signal(Signal::SIGKILL);
+        }
         let since = pulse.now();
         match loss {
             Loss::Kill => board.kill(),
