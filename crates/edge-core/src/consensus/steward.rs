@@ -62,11 +62,19 @@ impl Member {
     /// A snapshot's offer is one message, which may get lost.
     fn offer_again(&mut self) {
         let (index, term) = self.node.store().applied();
+        let first = self.node.store().first();
         let raft = &mut self.node.raft;
         let (me, own_term) = (raft.id, raft.term);
         let mut offers = Vec::new();
         for (id, peer) in raft.mut_prs().iter_mut() {
             if peer.state == ProgressState::Snapshot && *id != me {
+                // Under steady writes a snapshot is old when it is installed. What follows it is
+                // still in the log, and feeds the peer; another snapshot would only be old again.
+                if peer.matched > 0 && peer.matched + 1 >= first {
+                    peer.pending_snapshot = 0;
+                    peer.become_probe();
+                    continue;
+                }
                 peer.become_snapshot(index);
                 let mut message = Message::default();
                 message.set_msg_type(MessageType::MsgSnapshot);

@@ -38,7 +38,7 @@ impl Tail {
         }
     }
 
-    fn first(&self) -> Index {
+    pub(super) fn first(&self) -> Index {
         self.before.0 + 1
     }
 
