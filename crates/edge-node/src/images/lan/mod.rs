@@ -33,6 +33,9 @@ const ANSWER: Duration = Duration::from_secs(4);
 const CONFIRM: Duration = Duration::from_secs(5);
 /// How often a server is asked whether it still knows what this board holds.
 const ANNOUNCE: Duration = Duration::from_secs(10);
+/// How often a board is asked for a blob that it doesn't have yet, and the pause between.
+const LOOKS: u32 = 5;
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Connections to boards that are kept for the next blob.
 const PEERS_MAX: usize = 8;
 
@@ -139,8 +142,30 @@ impl Lan {
         Ok(client)
     }
 
-    /// Begins to read a blob of another board at `from`.
+    /// Begins to read a blob of another board at `from`. A board that was told a moment ago where
+    /// to take it from may not have begun, and one with many readers may have fewer soon.
     pub(super) async fn open(
+        &self,
+        holder: &Holder,
+        digest: &Digest,
+        from: u64,
+    ) -> Result<Response<Incoming>, String> {
+        let mut looks = 0;
+        loop {
+            let answer = self.try_open(holder, digest, from).await?;
+            looks += 1;
+            match answer.status() {
+                StatusCode::OK if from == 0 => return Ok(answer),
+                StatusCode::PARTIAL_CONTENT if from > 0 => return Ok(answer),
+                StatusCode::NOT_FOUND | StatusCode::SERVICE_UNAVAILABLE if looks < LOOKS => {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                status => return Err(format!("it answers {status}")),
+            }
+        }
+    }
+
+    async fn try_open(
         &self,
         holder: &Holder,
         digest: &Digest,
@@ -157,12 +182,7 @@ impl Lan {
         let client = self.client(holder)?;
         let answer = timeout(self.stall, client.request(request)).await;
         let answer = answer.map_err(|_| "it doesn't answer".to_owned())?;
-        let answer = answer.map_err(|error| error.to_string())?;
-        match answer.status() {
-            StatusCode::OK if from == 0 => Ok(answer),
-            StatusCode::PARTIAL_CONTENT if from > 0 => Ok(answer),
-            status => Err(format!("it answers {status}")),
-        }
+        answer.map_err(|error| error.to_string())
     }
 
     /// A document, from whichever board has it.
