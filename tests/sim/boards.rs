@@ -47,6 +47,7 @@ impl Pod {
     }
 }
 
+#[derive(Clone, Debug)]
 pub(super) struct Board {
     pub(super) up: bool,
     pub(super) paused_until: u64,
@@ -115,7 +116,7 @@ impl World {
     }
 
     pub(super) fn board(&mut self, number: usize) {
-        let pause = self.chance.range(10_000, 50_000);
+        let pause = self.chance.range(25_000, 75_000);
         self.after(pause, Event::Board(number));
         let board = &self.boards[number];
         if !board.up || board.paused_until > self.now {
@@ -159,7 +160,7 @@ impl World {
             }
             return;
         }
-        match run.state.since(seen) {
+        match run.since(seen) {
             Ok(events) => {
                 board.seen = run.state.applied.0;
                 for event in events.iter().filter(|event| event.key == POD) {
@@ -210,11 +211,11 @@ impl World {
 
     /// A ready leader looks at what it knows and plans one step.
     pub(super) fn drive(&mut self, id: MemberId) {
-        let (now, quiet) = (self.now, self.checks.quiet);
+        let now = self.now;
         let drains = !self.healing && self.chance.permille(60);
         let Some(server) = self.servers.get(&id) else { return };
         let (Some(run), Some((term, since))) = (&server.run, server.ready_since) else { return };
-        if quiet || !run.standing.ready {
+        if !run.standing.ready {
             return;
         }
         let heard = |board: usize| server.beats.get(&board).copied().unwrap_or(0);

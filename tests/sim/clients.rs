@@ -112,7 +112,7 @@ impl World {
             _ if self.chance.permille(100) => self.retarget(number, None),
             _ => {}
         }
-        let pause = self.chance.range(0, 20_000);
+        let pause = self.chance.range(0, 30_000);
         self.after(pause, Event::Client(number));
     }
 

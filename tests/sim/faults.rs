@@ -114,8 +114,21 @@ impl World {
         }
     }
 
+    pub(super) fn grow(&mut self) {
+        let leader = self.chance.pick(&self.leaders());
+        let members = leader.and_then(|id| self.servers[&id].run.as_ref());
+        let members = members.map(|run| run.standing.members.clone()).unwrap_or_default();
+        if let Some(next) = (1..=3).find(|id| !members.contains(*id)) {
+            self.change_member(leader, next);
+        }
+    }
+
     fn change_members(&mut self, leader: Option<MemberId>) {
         let id = self.chance.range(1, 5);
+        self.change_member(leader, id);
+    }
+
+    fn change_member(&mut self, leader: Option<MemberId>, id: MemberId) {
         let ticket = self.ask(Asker::Admin, What::List);
         let voter = !self.chance.permille(200);
         let Some(leader) = leader else { return };

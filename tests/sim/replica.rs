@@ -10,10 +10,11 @@ use edge_core::consensus::{
 };
 
 use super::chance::Chance;
-use super::state::{Command, State, Verdict};
+use super::state::{Command, Event, Gone, State, Verdict};
+use super::stored::{Kept, Shell};
 
 /// What survives.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Disk {
     pub(super) hard: HardState,
     pub(super) log: VecDeque<LogEntry>,
@@ -21,6 +22,8 @@ pub(super) struct Disk {
     pub(super) base: State,
     /// Written and not synced.
     pub(super) unsynced: VecDeque<Persist>,
+    /// Instead of all of it, the files of the store's own shell.
+    pub(super) kept: Option<Kept>,
 }
 
 impl Disk {
@@ -35,7 +38,7 @@ impl Disk {
     }
 
     /// A power cut: some of what was not synced is there, in order, the last of it torn.
-    pub(super) fn crash(&mut self, chance: &mut Chance) {
+    fn crash(&mut self, chance: &mut Chance) {
         let writes = std::mem::take(&mut self.unsynced);
         let whole = if chance.permille(500) { 0 } else { chance.range(0, writes.len() as u64) };
         for (position, write) in writes.iter().enumerate() {
@@ -86,9 +89,24 @@ pub(super) enum Answer {
     Readable,
 }
 
+/// What another member may fetch.
+#[derive(Clone)]
+pub(super) enum Snapshot {
+    Bare(State),
+    Stored(Vec<u8>),
+}
+
+/// The shell around the member: ours, or the store's.
+enum Engine {
+    Bare(Box<Member>),
+    Stored(Box<Shell>),
+}
+
 /// A running server.
 pub(super) struct Replica {
-    pub(super) member: Member,
+    engine: Engine,
+    /// Why it can't go on.
+    pub(super) failed: Option<String>,
     pub(super) disk: Disk,
     pub(super) state: State,
     pub(super) standing: Standing,
@@ -112,14 +130,19 @@ impl Replica {
         tuning: Tuning,
         seed: u64,
     ) -> Result<Replica, String> {
-        let start = disk.start();
-        let member = Member::new(me, start, tuning, seed).map_err(|error| error.to_string())?;
-        let standing = member.standing();
+        let engine = match &disk.kept {
+            Some(kept) => Engine::Stored(Box::new(Shell::open(me, kept.clone(), tuning, seed)?)),
+            None => {
+                let member = Member::new(me, disk.start(), tuning, seed);
+                Engine::Bare(Box::new(member.map_err(|error| error.to_string())?))
+            }
+        };
         let mut replica = Replica {
-            member,
+            engine,
+            failed: None,
             state: disk.base.clone(),
             disk,
-            standing,
+            standing: Standing::default(),
             placed: BTreeMap::new(),
             reads: Vec::new(),
             applies: VecDeque::new(),
@@ -135,13 +158,47 @@ impl Replica {
         Ok(replica)
     }
 
+    /// Loses its power.
+    pub(super) fn crash(self, chance: &mut Chance) -> Disk {
+        let mut disk = self.disk;
+        match self.engine {
+            Engine::Bare(_) => disk.crash(chance),
+            Engine::Stored(shell) => disk.kept = Some(shell.crash(chance)),
+        }
+        disk
+    }
+
+    /// Whether the store's shell is around the member.
+    pub(super) fn is_stored(&self) -> bool {
+        matches!(self.engine, Engine::Stored(_))
+    }
+
     pub(super) fn input(&mut self, input: Input) {
-        self.member.step(input);
+        self.step(input);
         self.settle();
     }
 
+    fn step(&mut self, input: Input) {
+        match &mut self.engine {
+            Engine::Bare(member) => member.step(input),
+            Engine::Stored(shell) => shell.input(input),
+        }
+    }
+
     pub(super) fn propose(&mut self, ticket: u64, command: &Command) {
-        self.input(Input::Propose { ticket, data: command.encode() });
+        match &mut self.engine {
+            Engine::Bare(_) => self.step(Input::Propose { ticket, data: command.encode() }),
+            Engine::Stored(shell) => shell.propose(ticket, command),
+        }
+        self.settle();
+    }
+
+    /// The events after a revision, as a watch gets them.
+    pub(super) fn since(&self, revision: Index) -> Result<Vec<Event>, Gone> {
+        match &self.engine {
+            Engine::Bare(_) => self.state.since(revision),
+            Engine::Stored(shell) => shell.since(revision),
+        }
     }
 
     pub(super) fn change(&mut self, ticket: u64, change: Change) {
@@ -149,10 +206,20 @@ impl Replica {
     }
 
     fn settle(&mut self) {
-        while let Some(outcome) = self.member.outcome() {
-            self.absorb(outcome);
+        match &mut self.engine {
+            Engine::Bare(member) => {
+                let outcomes: Vec<_> = std::iter::from_fn(|| member.outcome()).collect();
+                self.standing = member.standing();
+                outcomes.into_iter().for_each(|outcome| self.absorb(outcome));
+            }
+            Engine::Stored(shell) => {
+                self.standing = shell.standing();
+                self.outbox.extend(shell.outbox());
+                self.fetch = shell.fetch().or(self.fetch);
+                self.applied.extend(shell.follow(&mut self.state));
+                self.answers.extend(shell.answers());
+            }
         }
-        self.standing = self.member.standing();
     }
 
     fn absorb(&mut self, out: Outcome) {
@@ -184,11 +251,18 @@ impl Replica {
 
     /// Whether the writer has something to do.
     pub(super) fn is_busy(&self) -> bool {
-        !self.disk.unsynced.is_empty() || !self.applies.is_empty()
+        match &self.engine {
+            Engine::Bare(_) => !self.disk.unsynced.is_empty() || !self.applies.is_empty(),
+            Engine::Stored(shell) => shell.is_busy(),
+        }
     }
 
     /// One round of the writer: a sync of everything written so far, then what was committed.
     pub(super) fn work(&mut self) {
+        if let Engine::Stored(shell) = &mut self.engine {
+            shell.work();
+            return self.settle();
+        }
         let applies = std::mem::take(&mut self.applies);
         let mut number = None;
         while let Some(write) = self.disk.unsynced.pop_front() {
@@ -196,7 +270,7 @@ impl Replica {
             number = Some(write.number);
         }
         if let Some(number) = number {
-            self.member.step(Input::Persisted { number });
+            self.step(Input::Persisted { number });
         }
         for entry in applies {
             let (verdict, members) = self.state.apply(&entry);
@@ -210,7 +284,7 @@ impl Replica {
                 self.answers.push((ticket, answer));
             }
             self.applied.push((entry, verdict, self.state.digest));
-            self.member.step(Input::Applied { index, term, members });
+            self.step(Input::Applied { index, term, members });
         }
         self.settle();
         self.serve_reads();
@@ -218,6 +292,11 @@ impl Replica {
 
     /// Commits the state behind the log; the log keeps a few entries before it.
     pub(super) fn commit(&mut self) {
+        if let Engine::Stored(shell) = &mut self.engine {
+            shell.commit();
+            shell.compact(self.state.applied.0.saturating_sub(20));
+            return self.settle();
+        }
         if self.disk.last() < self.state.applied.0 {
             return;
         }
@@ -229,16 +308,31 @@ impl Replica {
     }
 
     /// What another member may fetch.
-    pub(super) fn snapshot(&self) -> State {
+    pub(super) fn snapshot(&self) -> Option<Snapshot> {
+        if let Engine::Stored(shell) = &self.engine {
+            return shell.snapshot().map(Snapshot::Stored);
+        }
         let mut snapshot = self.state.without_history();
         if mutant(Mutant::SnapshotWithoutTail) {
             snapshot.keys = self.disk.base.keys.clone();
         }
-        snapshot
+        Some(Snapshot::Bare(snapshot))
     }
 
     /// A fetch came to an end.
-    pub(super) fn fetched(&mut self, fetch: Fetch, snapshot: Option<State>) {
+    pub(super) fn fetched(&mut self, fetch: Fetch, snapshot: Option<Snapshot>) {
+        let snapshot = match (&mut self.engine, snapshot) {
+            (Engine::Stored(shell), snapshot) => {
+                let bytes = match snapshot {
+                    Some(Snapshot::Stored(bytes)) => Some(bytes),
+                    _ => None,
+                };
+                shell.fetched(fetch, bytes);
+                return self.settle();
+            }
+            (Engine::Bare(_), Some(Snapshot::Bare(state))) => Some(state),
+            (Engine::Bare(_), _) => None,
+        };
         let wanted = snapshot.filter(|snapshot| {
             let (index, term) = snapshot.applied;
             let own = self.disk_view();
@@ -266,8 +360,8 @@ impl Replica {
         self.state = self.disk.base.clone();
         let start = self.disk.start();
         match Member::new(self.me, start, self.tuning, self.seed) {
-            Ok(member) => self.member = member,
-            Err(error) => panic!("installing a snapshot: {error}"),
+            Ok(member) => self.engine = Engine::Bare(Box::new(member)),
+            Err(error) => self.failed = Some(format!("installing a snapshot: {error}")),
         }
         self.settle();
     }

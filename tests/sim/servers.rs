@@ -45,9 +45,7 @@ impl World {
     pub(super) fn crash(&mut self, id: MemberId) {
         let Some(server) = self.servers.get_mut(&id) else { return };
         let Some(run) = server.run.take() else { return };
-        let mut disk = run.disk;
-        disk.crash(&mut self.chance);
-        server.disk = Some(disk);
+        server.disk = Some(run.crash(&mut self.chance));
         self.note(|| format!("crash {id}"));
     }
 
@@ -116,7 +114,9 @@ impl World {
                     run.commit();
                 }
             }
-            Event::Fetched { fetch, snapshot, .. } => run.fetched(fetch, snapshot),
+            Event::Fetched { fetch, snapshot, .. } => {
+                run.fetched(fetch, snapshot.map(|snapshot| *snapshot))
+            }
             _ => {}
         }
     }
@@ -193,7 +193,7 @@ impl World {
                 let found = run.state.keys.get(&key).copied().unwrap_or_default();
                 Reply::Read { found, applied: run.state.applied.0 }
             }
-            (Answer::Readable, What::List) => Reply::List { state: run.state.clone() },
+            (Answer::Readable, What::List) => Reply::List { state: Box::new(run.state.clone()) },
             (answer, _) => Reply::Answer(answer),
         };
         let delay = self.weather.delay(&mut self.chance);
@@ -208,8 +208,8 @@ impl World {
             .servers
             .get_mut(&fetch.from)
             .filter(|server| reachable && server.paused_until <= self.now);
-        let snapshot = source.and_then(|server| server.run.as_mut()).map(|run| {
-            let snapshot = run.snapshot();
+        let snapshot = source.and_then(|server| server.run.as_mut()).and_then(|run| {
+            let snapshot = run.snapshot().map(Box::new);
             (run.standing.leader == Some(fetch.from)).then(|| {
                 run.input(Input::SnapshotSent { to: id, ok: true });
             });

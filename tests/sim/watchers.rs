@@ -25,7 +25,7 @@ impl Watcher {
 
 impl World {
     pub(super) fn watch(&mut self, number: usize) {
-        let pause = self.chance.range(2000, 40_000);
+        let pause = self.chance.range(10_000, 60_000);
         self.after(pause, Event::Watch(number));
         let now = self.now;
         let moves = self.chance.permille(60);
@@ -48,7 +48,7 @@ impl World {
             }
             return;
         }
-        match run.state.since(seen) {
+        match run.since(seen) {
             Ok(events) => {
                 let upto = run.state.applied.0;
                 let watcher = &mut self.watchers[number];

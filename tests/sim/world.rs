@@ -10,8 +10,9 @@ use super::chance::Chance;
 use super::check::Checks;
 use super::clients::Client;
 use super::net::{Cuts, Weather};
-use super::replica::{Answer, Disk, Replica};
+use super::replica::{Answer, Disk, Replica, Snapshot};
 use super::state::{Command, State, fold};
+use super::stored::Kept;
 use super::watchers::Watcher;
 
 /// A tick of the brains, in microseconds: times are a fifth of what they are on boards.
@@ -37,7 +38,7 @@ pub(super) enum Event {
         id: MemberId,
         life: u64,
         fetch: Fetch,
-        snapshot: Option<State>,
+        snapshot: Option<Box<Snapshot>>,
     },
     Drive {
         id: MemberId,
@@ -67,6 +68,8 @@ pub(super) enum Event {
     },
     Restart(MemberId),
     Mend,
+    /// The founder of a stored cluster takes the next member in.
+    Grow,
     Fault,
     Heal,
     Judge,
@@ -83,7 +86,7 @@ pub(super) enum Reply {
     },
     /// A list, for those who can't go on watching.
     List {
-        state: State,
+        state: Box<State>,
     },
 }
 
@@ -156,7 +159,8 @@ pub(super) fn info(id: MemberId) -> MemberInfo {
 }
 
 impl World {
-    pub(super) fn new(seed: u64) -> World {
+    /// A world from a seed; `stored` puts the store's own shell around every brain.
+    pub(super) fn new(seed: u64, stored: bool) -> World {
         let mut chance = Chance::new(seed);
         let tuning = Tuning {
             tail_bytes: chance.range(600, 6000) as usize,
@@ -190,7 +194,7 @@ impl World {
             fetched: 0,
             log: None,
         };
-        world.people(founders);
+        world.people(if stored { 0 } else { founders });
         world
     }
 
@@ -198,12 +202,17 @@ impl World {
         let members = Members::founders((1..=founders).map(info));
         for id in 1..=5 {
             let mut disk = Disk::default();
-            if id <= founders {
+            if founders == 0 {
+                disk.kept = Some(Kept::default());
+            } else if id <= founders {
                 disk.base = State::new(members.clone());
                 disk.base.applied = (1, 1);
                 (disk.hard.term, disk.hard.commit) = (1, 1);
             }
             self.add_server(id, disk);
+        }
+        if founders == 0 {
+            (1..8).for_each(|round| self.after(round * 40_000, Event::Grow));
         }
         for client in 0..3 {
             self.clients.push(Client::new(client));
@@ -307,6 +316,7 @@ impl World {
             Event::Respond { ticket, reply } => self.respond(ticket, reply),
             Event::Restart(id) => self.start(id),
             Event::Mend => self.cuts.heal(),
+            Event::Grow => self.grow(),
             Event::Fault => self.fault(),
             Event::Heal => self.heal(),
             Event::Judge => self.judge(),

@@ -22,7 +22,8 @@ impl Checks {
         *highest = revision.max(*highest);
         let agreed = self.agreed.get(&revision);
         let fits = agreed.is_some_and(|agreed| {
-            agreed.term == term && agreed.write == Some((command.key, command.value))
+            (agreed.term == term || agreed.term == 0)
+                && agreed.write == Some((command.key, command.value))
         });
         if !fits {
             let found = format!("{:?}", agreed.map(|agreed| (agreed.term, agreed.write)));

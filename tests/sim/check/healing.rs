@@ -73,7 +73,10 @@ impl World {
         let fine =
             matches!(pod, Pod::Bound(board) if runs == Some(board) && shown == board as u64 + 1);
         if !fine {
-            checks.breaks(RULE, || format!("{pod:?} runs on {runs:?}, endpoints {shown}"));
+            let boards = &self.boards;
+            checks.breaks(RULE, || {
+                format!("{pod:?} runs on {runs:?}, endpoints {shown}: {boards:?}; {standings}")
+            });
         }
         let applied = best.state.applied.0;
         for (who, watcher) in self.watchers.iter().enumerate() {

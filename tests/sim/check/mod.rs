@@ -84,11 +84,15 @@ impl Checks {
         outbox: &[(MemberId, Bytes)],
     ) {
         self.leads(id, run);
-        for (to, bytes) in outbox {
+        if let Some(why) = run.failed.take() {
+            self.breaks("votes and entries survive", || format!("{id}: {why}"));
+        }
+        for (to, bytes) in outbox.iter().filter(|_| !run.is_stored()) {
             self.promises(id, *to, run, bytes);
         }
+        let gaps = run.is_stored();
         for (entry, verdict, digest) in std::mem::take(&mut run.applied) {
-            self.applies(id, &entry, verdict, digest);
+            self.applies(id, &entry, verdict, digest, gaps);
         }
         let before = self.applied.insert(id, run.state.applied.0).unwrap_or(0);
         if before > run.state.applied.0 {

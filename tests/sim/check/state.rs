@@ -18,7 +18,10 @@ impl Checks {
 
     /// The contents themselves, at the end.
     pub(in super::super) fn compare_contents(&mut self, one: &Replica, other: &Replica) {
-        let same = one.state.keys == other.state.keys
+        let knows = |run: &Replica| run.standing.members == run.state.members;
+        let same = knows(one)
+            && knows(other)
+            && one.state.keys == other.state.keys
             && one.state.members == other.state.members
             && one.state.applied == other.state.applied;
         if !same {

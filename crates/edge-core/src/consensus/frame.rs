@@ -59,16 +59,20 @@ pub struct Glimpse {
 impl Glimpse {
     /// Looks at a frame; `None` if it is none.
     pub fn of(bytes: &Bytes) -> Option<Glimpse> {
-        let end = |at: usize| bytes.get(at..at + 8)?.try_into().ok().map(u64::from_be_bytes);
-        let Frame::Raft(message) = decode(bytes, end(3)?, end(11)?)? else { return None };
-        let said = match message.get_msg_type() {
-            MessageType::MsgRequestVoteResponse if !message.reject => Said::Vote,
+        let mut input = Input { whole: bytes, at: 1 };
+        let (kind, flags) = (input.byte()?, input.byte()?);
+        let kind = KINDS.iter().find(|(byte, _)| *byte == kind)?.1;
+        input.at += 16;
+        let (term, index) = (input.number()?, input.number()?);
+        let granted = flags & REJECT == 0;
+        let said = match kind {
+            MessageType::MsgRequestVoteResponse if granted => Said::Vote,
             MessageType::MsgRequestVote => Said::Candidacy,
             MessageType::MsgAppend | MessageType::MsgHeartbeat => Said::Leads,
-            MessageType::MsgAppendResponse if !message.reject => Said::Has,
+            MessageType::MsgAppendResponse if granted => Said::Has,
             _ => Said::Other,
         };
-        Some(Glimpse { said, term: message.term, index: message.index })
+        Some(Glimpse { said, term, index })
     }
 }
 
@@ -183,7 +187,9 @@ impl Input<'_> {
     }
 
     fn id(&mut self) -> Option<u64> {
-        self.take(8)?.as_ref().try_into().ok().map(u64::from_be_bytes)
+        let (id, _) = self.whole.get(self.at..)?.split_first_chunk::<8>()?;
+        self.at += 8;
+        Some(u64::from_be_bytes(*id))
     }
 
     fn number(&mut self) -> Option<u64> {

@@ -1,6 +1,7 @@
 //! Who belongs to the cluster, as of an applied index.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use raft::eraftpb::{ConfChangeType, ConfState};
 
@@ -38,9 +39,12 @@ impl MemberInfo {
     }
 }
 
-/// The members: who votes, who learns, and where each is.
+/// The members: who votes, who learns, and where each is. A clone shares them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Members {
+pub struct Members(Arc<Lists>);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Lists {
     voters: BTreeSet<MemberId>,
     learners: BTreeSet<MemberId>,
     /// Learners that get a vote when they have caught up.
@@ -51,68 +55,64 @@ pub struct Members {
 impl Members {
     /// A cluster of one.
     pub fn genesis(info: MemberInfo) -> Members {
-        let id = info.id;
-        Members {
-            voters: BTreeSet::from([id]),
-            infos: BTreeMap::from([(id, info)]),
-            ..Members::default()
-        }
+        Members::founders([info])
     }
 
     /// A cluster of several voters from its first entry on; for tests.
     pub fn founders(infos: impl IntoIterator<Item = MemberInfo>) -> Members {
         let infos: BTreeMap<_, _> = infos.into_iter().map(|info| (info.id, info)).collect();
-        Members { voters: infos.keys().copied().collect(), infos, ..Members::default() }
+        let voters = infos.keys().copied().collect();
+        Members(Arc::new(Lists { voters, infos, ..Lists::default() }))
     }
 
     /// Those whose votes and acknowledgements count.
     pub fn voters(&self) -> &BTreeSet<MemberId> {
-        &self.voters
+        &self.0.voters
     }
 
     /// Those that only follow.
     pub fn learners(&self) -> &BTreeSet<MemberId> {
-        &self.learners
+        &self.0.learners
     }
 
     /// Learners that the leader promotes when they have caught up.
     pub fn rising(&self) -> &BTreeSet<MemberId> {
-        &self.rising
+        &self.0.rising
     }
 
     /// Everybody.
     pub fn all(&self) -> impl Iterator<Item = &MemberInfo> {
-        self.infos.values()
+        self.0.infos.values()
     }
 
     /// What is known of a member.
     pub fn info(&self, id: MemberId) -> Option<&MemberInfo> {
-        self.infos.get(&id)
+        self.0.infos.get(&id)
     }
 
     /// The member with this name.
     pub fn by_name(&self, name: &str) -> Option<&MemberInfo> {
-        self.infos.values().find(|info| info.name == name)
+        self.0.infos.values().find(|info| info.name == name)
     }
 
     /// Whether a member is in it at all.
     pub fn contains(&self, id: MemberId) -> bool {
-        self.infos.contains_key(&id)
+        self.0.infos.contains_key(&id)
     }
 
     /// Nobody is in it: this member has not joined yet.
     pub fn is_empty(&self) -> bool {
-        self.infos.is_empty()
+        self.0.infos.is_empty()
     }
 
     /// How many voters may be lost without losing the cluster.
     pub fn spare(&self) -> usize {
-        self.voters.len().saturating_sub(1) / 2
+        self.0.voters.len().saturating_sub(1) / 2
     }
 
     /// An even number of voters gives no more safety than one fewer: a line that says so.
     pub fn even(&self) -> Option<String> {
-        let count = self.voters.len();
+        let count = self.0.voters.len();
         (count > 0 && count.is_multiple_of(2)).then(|| {
             let majority = count / 2 + 1;
             let spare = self.spare();
@@ -133,7 +133,7 @@ impl Members {
         }
         let change = Logged::decode(&entry.data)?;
         let id = change.id;
-        let mut next = self.clone();
+        let mut next = Lists::clone(&self.0);
         match change.kind {
             ConfChangeType::AddNode => {
                 next.learners.remove(&id);
@@ -162,22 +162,22 @@ impl Members {
         }
         let learners = &next.learners;
         next.rising.retain(|id| learners.contains(id));
-        (next != *self).then_some(next)
+        (next != *self.0).then(|| Members(Arc::new(next)))
     }
 
     pub(super) fn conf_state(&self) -> ConfState {
         let mut state = ConfState::default();
-        state.voters = self.voters.iter().copied().collect();
-        state.learners = self.learners.iter().copied().collect();
+        state.voters = self.0.voters.iter().copied().collect();
+        state.learners = self.0.learners.iter().copied().collect();
         state
     }
 
     /// Its bytes, for the store and for snapshots.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = vec![VERSION, self.infos.len() as u8];
-        for (id, info) in &self.infos {
+        let mut out = vec![VERSION, self.0.infos.len() as u8];
+        for (id, info) in &self.0.infos {
             let flags =
-                u8::from(self.voters.contains(id)) | u8::from(self.rising.contains(id)) << 1;
+                u8::from(self.0.voters.contains(id)) | u8::from(self.0.rising.contains(id)) << 1;
             out.push(flags);
             put_info(info, &mut out);
         }
@@ -191,7 +191,7 @@ impl Members {
         if usize::from(*count) > MEMBERS_MAX {
             return None;
         }
-        let mut members = Members::default();
+        let mut members = Lists::default();
         for _ in 0..*count {
             let [flags @ 0..=2, tail @ ..] = rest else { return None };
             rest = tail;
@@ -206,7 +206,7 @@ impl Members {
                 return None;
             }
         }
-        rest.is_empty().then_some(members)
+        rest.is_empty().then(|| Members(Arc::new(members)))
     }
 }
 

@@ -55,7 +55,10 @@ impl Member {
     }
 
     /// One change at a time, and none before the leader has committed in its own term.
-    fn may_change(&self) -> bool {
+    fn may_change(&mut self) -> bool {
+        if super::mutant(super::Mutant::ChangeAtAppend) {
+            self.node.raft.pending_conf_index = 0;
+        }
         !self.node.raft.has_pending_conf() && self.node.raft.commit_to_current_term()
     }
 

@@ -125,6 +125,7 @@ impl Mind {
     pub(super) fn rebirth(&mut self, start: Start) {
         self.writing.clear();
         self.applying.clear();
+        self.reads.ask_again();
         self.births += 1;
         let seed = self.begin.seed ^ self.births.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         match Member::new(self.begin.me, start, self.begin.tuning, seed) {

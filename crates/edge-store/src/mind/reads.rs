@@ -57,6 +57,12 @@ impl Reads {
         }
     }
 
+    /// The member that was asked is no more: the next one is asked again.
+    pub(super) fn ask_again(&mut self) {
+        self.round = None;
+        self.waiting.append(&mut self.asked);
+    }
+
     /// Another member leads now, or this one is ready to.
     pub(super) fn ask_now(&mut self) {
         self.retry_at = 0;

@@ -129,3 +129,15 @@ fn a_learner_that_lags_is_not_promoted() {
     room.write(1, 1);
     assert_eq!(room.words(1), ["write 1"], "a learner holds up nothing");
 }
+
+#[test]
+fn a_learner_of_a_lone_voter_reads() {
+    let mut room = Room::new(1);
+    add(&mut room, 1, 2, false);
+    room.write(1, 1);
+    room.step(2, Input::Read { ticket: 4 });
+    assert_eq!(room.reads.len(), 1);
+    room.tick(30);
+    room.step(2, Input::Read { ticket: 5 });
+    assert_eq!(room.reads.len(), 2);
+}
