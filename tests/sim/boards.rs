@@ -144,7 +144,7 @@ impl World {
         let run = self.servers.get(&id).filter(|server| reached && server.paused_until <= now);
         let run = run.and_then(|server| server.run.as_ref());
         // A server that no leader is known to serves what it has for a while.
-        let lost = self.chance.permille(200);
+        let lost = self.healing || self.chance.permille(200);
         let run = run.filter(|run| !lost || run.standing.leader.is_some());
         let Some(run) = run else {
             let other = self.some_server();
@@ -177,7 +177,7 @@ impl World {
         let board = &self.boards[number];
         let (revision, value) = board.pod;
         let due = board.released_at + 100_000 < self.now;
-        if Pod::read(value) != Pod::Leaving(number) || !due || self.checks.quiet {
+        if Pod::read(value) != Pod::Leaving(number) || !due {
             return;
         }
         self.boards[number].released_at = self.now;

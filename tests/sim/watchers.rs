@@ -34,7 +34,7 @@ impl World {
         let run = self.servers.get(&id).filter(|server| server.paused_until <= now);
         let run = run.and_then(|server| server.run.as_ref()).filter(|_| !moves);
         // A server that no leader is known to serves what it has for a while.
-        let lost = self.chance.permille(200);
+        let lost = self.healing || self.chance.permille(200);
         let Some(run) = run.filter(|run| !lost || run.standing.leader.is_some()) else {
             let other = self.some_server();
             self.watchers[number].server = other;
