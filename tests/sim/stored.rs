@@ -35,6 +35,9 @@ pub(super) struct Shell {
     watch: Option<Watch>,
     writes: BTreeMap<u64, Receiver<Result<edge_store::Applied, ProposeError>>>,
     reads: BTreeMap<u64, Receiver<Result<u64, edge_store::BarrierError>>>,
+    /// A snapshot may be on its way to the disk. The state in memory has no power to lose, so
+    /// such a step is done whole or not at all.
+    installing: bool,
 }
 
 /// A key as the store has it.
@@ -78,14 +81,18 @@ impl Shell {
         };
         let member = Member::open(config).map_err(|error| error.to_string())?;
         let (writes, reads) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Shell { member, kept, watch: None, writes, reads })
+        Ok(Shell { member, kept, watch: None, writes, reads, installing: false })
     }
 
     /// Loses its power, in the middle of whatever it was doing.
     pub(super) fn crash(mut self, chance: &mut Chance) -> Kept {
-        self.kept.files.power_fails(chance.range(0, 6));
-        for _ in 0..chance.range(0, 2) {
-            self.member.write();
+        let steps = chance.range(0, 2);
+        let after = chance.range(0, 6);
+        if !self.installing {
+            self.kept.files.power_fails(after);
+            for _ in 0..steps {
+                self.member.write();
+            }
         }
         drop(self.member);
         self.kept.files.power_returns(chance);
@@ -139,6 +146,7 @@ impl Shell {
 
     pub(super) fn work(&mut self) {
         self.member.write();
+        self.installing &= self.member.is_busy();
     }
 
     pub(super) fn commit(&mut self) {
@@ -152,7 +160,10 @@ impl Shell {
 
     pub(super) fn fetched(&mut self, fetch: Fetch, bytes: Option<Vec<u8>>) {
         match bytes {
-            Some(bytes) => self.member.fetched(fetch, Ok(&mut bytes.as_slice())),
+            Some(bytes) => {
+                self.installing = true;
+                self.member.fetched(fetch, Ok(&mut bytes.as_slice()));
+            }
             None => self.member.fetched(fetch, Err("it was cut off".to_owned())),
         }
     }

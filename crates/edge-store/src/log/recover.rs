@@ -202,7 +202,7 @@ impl Reader<'_> {
             Slot::Valid(_) => return self.skip(cursor, "a record of another place"),
             Slot::Bad if self.stops(at + HEADER, batch) => return Ok(Step::End(true)),
             Slot::Bad => return self.skip(cursor, "a record's header that changed"),
-            Slot::Blank if self.was_synced(at, batch) => {
+            Slot::Blank if self.is_hole(at, batch) => {
                 return self.skip(cursor, "nothing where a record was");
             }
             Slot::Blank => return Ok(Step::End(!self.is_blank_from(at))),
@@ -249,6 +249,13 @@ impl Reader<'_> {
     /// Whether this batch was durable once: the state says so, or a later batch follows.
     fn was_synced(&self, from: usize, batch: u64) -> bool {
         self.outlived_to(batch) || self.headers(from).any(|(_, later)| later.batch > batch)
+    }
+
+    /// Whether a batch was durable and belongs where nothing is. In a segment that another one
+    /// follows, the state may have seen batches that are in that one: its name says if any lack.
+    fn is_hole(&self, at: usize, batch: u64) -> bool {
+        let later = self.headers(at).any(|(_, later)| later.batch > batch);
+        later || (!self.proven && self.outlived_to(batch))
     }
 
     /// The valid headers at or after `from`.
