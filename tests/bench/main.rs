@@ -62,7 +62,8 @@ fn main() {
         _ => {}
     }
     if args.get(1).is_some_and(|word| word == "lab") {
-        let count = |at: usize, or| args.get(at).map_or(or, |n: &String| n.parse().expect("a number"));
+        let count =
+            |at: usize, or| args.get(at).map_or(or, |n: &String| n.parse().expect("a number"));
         return lab::cluster::hold(count(2, 3), count(3, 2));
     }
     let table = one_board(quick);
