@@ -125,6 +125,29 @@ fn ready(server: &Board) {
     server.ctl(&["wait", "--for=condition=Ready", "node/joiner", "--timeout=30s"]).ok();
 }
 
+/// What is wrong is said in one line, and costs nothing.
+fn refused(board: &Joiner, good: &str, there: &[&str], url: &str) {
+    let flip = |text: &str, at: usize| {
+        let other = if &text[at..=at] == "A" { "B" } else { "A" };
+        format!("{}{other}{}", &text[..at], &text[at + 1..])
+    };
+    let cases: [(&str, &str, &[&str], i32, &str); 6] = [
+        ("no token", "", there, 1, "--join needs a token"),
+        ("no server", good, &["--name", "joiner"], 1, "has not joined a cluster yet"),
+        ("cut", &good[..good.len() - 4], there, 64, "its end is missing"),
+        ("another authority", &flip(good, 10), there, 1, "not the one that the token names"),
+        ("another secret", &flip(good, good.len() - 3), there, 1, "has another secret"),
+        ("a taken name", good, &["--name", "board-1", "--join", url], 1, "is taken by another"),
+    ];
+    for (what, token, args, status, words) in cases {
+        let outcome = board.try_agent("wrong", token, args);
+        assert_eq!(outcome.status, status, "{what}: {outcome:?}");
+        let line = outcome.stderr.trim_end();
+        assert!(line.contains(words) && !line.contains('\n'), "{what}: {line:?}");
+        assert!(!board.dir.join("wrong/cluster.json").exists(), "{what}");
+    }
+}
+
 #[test]
 fn a_board_joins_runs_a_pod_returns_and_is_thrown_out() {
     if !super::can_run() {
@@ -136,26 +159,7 @@ fn a_board_joins_runs_a_pod_returns_and_is_thrown_out() {
     let there = ["--name", "joiner", "--join", &url];
     let good = token(&server, &["--ttl", "1h"]);
 
-    // What is wrong is said in one line, and costs nothing.
-    let flip = |text: &str, at: usize| {
-        let other = if &text[at..=at] == "A" { "B" } else { "A" };
-        format!("{}{other}{}", &text[..at], &text[at + 1..])
-    };
-    let cases: [(&str, &str, &[&str], i32, &str); 6] = [
-        ("no token", "", &there, 1, "--join needs a token"),
-        ("no server", &good, &["--name", "joiner"], 1, "has not joined a cluster yet"),
-        ("cut", &good[..good.len() - 4], &there, 64, "its end is missing"),
-        ("another authority", &flip(&good, 10), &there, 1, "not the one that the token names"),
-        ("another secret", &flip(&good, good.len() - 3), &there, 1, "has another secret"),
-        ("a taken name", &good, &["--name", "board-1", "--join", &url], 1, "is taken by another"),
-    ];
-    for (what, token, args, status, words) in cases {
-        let outcome = board.try_agent("wrong", token, args);
-        assert_eq!(outcome.status, status, "{what}: {outcome:?}");
-        let line = outcome.stderr.trim_end();
-        assert!(line.contains(words) && !line.contains('\n'), "{what}: {line:?}");
-        assert!(!board.dir.join("wrong/cluster.json").exists(), "{what}");
-    }
+    refused(&board, &good, &there, &url);
 
     // The address need not be known: servers of the LAN answer, and the token says which is meant.
     board.start(&good, &["--name", "joiner", "--join", "auto"]);

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 use crate::config::{Config, Registry};
 use crate::join::{SERVER_NAME, Saved};
-use crate::notify;
+use crate::{identity, notify};
 pub(crate) use agent::{servers, tie};
 pub(crate) use bus::beats;
 use server::Lead;
@@ -82,17 +82,29 @@ pub(crate) fn serve(config: Config, with_agent: bool) -> Result<(), WireError> {
             signal(SignalKind::terminate()).map_err(|e| failed("listen for SIGTERM", e))?;
         let mut interrupt =
             signal(SignalKind::interrupt()).map_err(|e| failed("listen for SIGINT", e))?;
+        let (node_ip, fixed) = (config.node_ip, config.fixed_ip);
         let board = start(config, with_agent, stopped).await?;
         notify::tell("READY=1");
+        let mut again = false;
+        let mut outcome = Ok(());
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
-            ended = board.agent_end() => return ended,
+            ended = board.agent_end() => outcome = ended,
+            address = identity::moved(node_ip, fixed) => {
+                tracing::info!("the address is {address} now: starting again with it");
+                again = true;
+            }
         }
         notify::tell("STOPPING=1");
         // A receiver that is gone has stopped already.
         let _ = stop.send(true);
-        board.finish().await
+        let finished = board.finish().await;
+        outcome.and(finished)?;
+        match again {
+            true => Err(failed("start again", identity::start_again())),
+            false => Ok(()),
+        }
     })
 }
 

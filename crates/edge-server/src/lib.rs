@@ -30,6 +30,7 @@ mod metrics;
 pub mod pki;
 mod proxy;
 mod server;
+mod tied;
 mod tls;
 
 pub use api::{

@@ -6,14 +6,15 @@ use crate::config::{Config, ConfigError};
 use crate::driver::Beats;
 use crate::http::{self, Front};
 use crate::images::Images;
-use crate::join::{self, Membership, Trust};
-use crate::lead::{self, Channel, Courier, Inlet, Leadership, Links, Own, Servers};
+use crate::join::{self, Trust};
+use crate::lead::{self, Courier, Inlet, Leadership, Links, Own};
 use crate::pki::{self, AgentCredentials, Authority, BoardKey, PkiError, Renewing};
 use crate::proxy::Agents;
+use crate::tied::{Tied, tie};
 use crate::tls::BusTls;
 use crate::{discovery, tls};
-use edge_core::consensus::{MemberInfo, Members, Standing};
-use edge_store::{Founding, OpenError, Options, Store};
+use edge_core::consensus::{MemberInfo, Standing};
+use edge_store::{Founding, OpenError};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
@@ -143,11 +144,10 @@ impl Server {
     pub async fn start_linked(mut config: Config, linked: Linked) -> Result<Server, StartError> {
         config.services()?;
         config.pods()?;
-        let authority =
-            Arc::new(blocking(&config, |config| Ok(Authority::open(&config.data_dir)?)).await?);
+        let authority = blocking(&config, |config| Ok(Authority::open(&config.data_dir)?)).await?;
+        let authority = Arc::new(authority);
         config.cluster.clock.raise(authority.floor_ms());
-        let serving_cert = Renewing::new(&authority, pki::serving_names(&config)?)?;
-        let serving_cert = Arc::new(serving_cert);
+        let serving_cert = Arc::new(Renewing::new(&authority, pki::serving_names(&config)?)?);
         let (listener, address) = listen(config.listen).await?;
         let tied = tie(&mut config, &authority, linked, address.port()).await?;
         let Tied { own, info, channel, links, courier, store, membership } = tied;
@@ -297,54 +297,8 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartE
     Ok((listener, bound))
 }
 
-/// A server's store, and what ties it to the others.
-struct Tied {
-    own: Arc<Own>,
-    info: MemberInfo,
-    channel: Arc<Channel>,
-    links: Arc<Links>,
-    courier: Arc<dyn Courier>,
-    store: Store,
-    membership: Arc<dyn Membership>,
-}
-
-/// Opens the store as one of its cluster's.
-async fn tie(
-    config: &mut Config,
-    authority: &Arc<Authority>,
-    linked: Linked,
-    port: u16,
-) -> Result<Tied, StartError> {
-    let Linked { courier, broker, seeds, founding } = linked;
-    let own = Arc::new(Own::open(authority.clone(), config)?);
-    let info = MemberInfo {
-        id: own.id(),
-        name: config.name.clone(),
-        api: format!("https://{}", SocketAddr::new(config.advertised(), port)),
-        broker,
-    };
-    let channel = Arc::new(Channel::new(own.http()));
-    let links = Links::new(courier.clone(), channel.clone(), Members::founders(seeds));
-    let links = Arc::new(links);
-    let options = Options {
-        me: info.clone(),
-        founding,
-        peers: links.clone(),
-        // Its id differs from all others', and so do its election timeouts.
-        seed: own.id(),
-        ..Options::default()
-    };
-    let store = blocking(config, move |config| {
-        Store::open(&config.data_dir.join("store"), options).map_err(StartError::Store)
-    });
-    let store = store.await?;
-    let members = || Arc::new(Servers::new(store.clone())) as Arc<dyn Membership>;
-    let membership = config.cluster.membership.get_or_insert_with(members).clone();
-    Ok(Tied { own, info, channel, links, courier, store, membership })
-}
-
 /// What opens files, reads a log back or makes keys blocks.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     config: &Config,
     work: impl FnOnce(&Config) -> Result<T, StartError> + Send + 'static,
 ) -> Result<T, StartError> {

@@ -105,6 +105,7 @@ async fn follow(
             changed
         });
         let servers = hint.servers.into_iter().map(|place| ServerInfo {
+            id: place.id,
             name: place.name,
             api: place.api,
             broker: place.broker,

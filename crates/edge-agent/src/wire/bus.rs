@@ -116,7 +116,7 @@ pub(crate) fn beats(bus: Arc<Bus>, news: &News) -> BeatLine {
         loop {
             let hint = hints.borrow_and_update().clone();
             if let Some(hint) = hint {
-                let every = Duration::from_millis(hint.every_ms.clamp(100, 60_000));
+                let every = Duration::from_millis(hint.every_ms.clamp(100, 10_000));
                 ask.send_replace(Some(Asked { nonce: hint.nonce, every }));
             }
             if hints.changed().await.is_err() {
@@ -165,6 +165,7 @@ pub(crate) async fn herald(
 
 fn say(bus: &Bus, inlet: &Inlet, standing: &Standing, alone: bool, said: &mut Option<Hint>) {
     let servers = standing.members.all().map(|info| Place {
+        id: info.id.to_string(),
         name: info.name.clone(),
         api: info.api.clone(),
         broker: info.broker.clone(),

@@ -29,6 +29,9 @@ pub(crate) struct Hint {
 /// One server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Place {
+    /// Its id among the members, in decimal.
+    #[serde(default)]
+    pub id: String,
     /// Its name.
     pub name: String,
     /// `https://host:port` of its API.

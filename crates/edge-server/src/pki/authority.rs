@@ -2,7 +2,7 @@
 //! when two thirds of that have passed, when they lack a name, or when another authority made them.
 
 use super::disk;
-use super::key::{BoardKey, PublicKey, pin};
+use super::key::{BoardKey, PublicKey};
 use super::leaf::{self, Subject, Uses};
 use super::look::CertFacts;
 use rcgen::{

@@ -1,0 +1,65 @@
+//! Opens a server's store as one of its cluster's: who it is to the others, the ways to them, and
+//! the membership that all of them share.
+
+use crate::config::Config;
+use crate::join::Membership;
+use crate::lead::{Channel, Courier, Links, Own, Servers};
+use crate::pki::Authority;
+use crate::server::{Linked, StartError, blocking};
+use edge_core::consensus::{MemberInfo, Members};
+use edge_store::{Options, Store};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// A server's store, and what ties it to the others.
+pub(crate) struct Tied {
+    pub(crate) own: Arc<Own>,
+    pub(crate) info: MemberInfo,
+    pub(crate) channel: Arc<Channel>,
+    pub(crate) links: Arc<Links>,
+    pub(crate) courier: Arc<dyn Courier>,
+    pub(crate) store: Store,
+    pub(crate) membership: Arc<dyn Membership>,
+}
+
+/// Opens the store as one of its cluster's.
+pub(crate) async fn tie(
+    config: &mut Config,
+    authority: &Arc<Authority>,
+    linked: Linked,
+    port: u16,
+) -> Result<Tied, StartError> {
+    let Linked { courier, broker, seeds, founding } = linked;
+    let own = Arc::new(Own::open(authority.clone(), config)?);
+    let info = MemberInfo {
+        id: own.id(),
+        name: config.name.clone(),
+        api: format!("https://{}", SocketAddr::new(config.advertised(), port)),
+        broker,
+    };
+    let channel = Arc::new(Channel::new(own.http()));
+    let links = Links::new(courier.clone(), channel.clone(), Members::founders(seeds));
+    let links = Arc::new(links);
+    let options = Options {
+        me: info.clone(),
+        founding,
+        peers: links.clone(),
+        seed: chance(),
+        ..Options::default()
+    };
+    let store = blocking(config, move |config| {
+        Store::open(&config.data_dir.join("store"), options).map_err(StartError::Store)
+    });
+    let store = store.await?;
+    let members = || Arc::new(Servers::new(store.clone())) as Arc<dyn Membership>;
+    let membership = config.cluster.membership.get_or_insert_with(members).clone();
+    Ok(Tied { own, info, channel, links, courier, store, membership })
+}
+
+/// What elections draw their timeouts from: other numbers at every start.
+fn chance() -> u64 {
+    let mut bytes = [0; 8];
+    // Without chance there is still the server's own id, which the election mixes in.
+    let _ = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes);
+    u64::from_le_bytes(bytes)
+}
