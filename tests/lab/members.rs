@@ -33,7 +33,9 @@ fn three_servers_and_two_agents_are_one_cluster() {
     // A write through any server is read from any other at once.
     for (n, server) in cluster.servers().enumerate() {
         let name = format!("from-{n}");
-        cluster.kubectl(server, &["create", "configmap", &name, "--from-literal=a=b"]).ok();
+        let map = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\n");
+        let file = cluster.file(&format!("{name}.yaml"), map);
+        cluster.kubectl(server, &["apply", "-f", &file]).ok();
         for other in cluster.servers() {
             cluster.kubectl(other, &["get", "configmap", &name]).ok();
         }
