@@ -110,7 +110,7 @@ pub(super) fn encode(message: &Message) -> Option<Bytes> {
     let transfer = vote && message.context == CAMPAIGN_TRANSFER;
     let data: usize = message.entries.iter().map(|entry| entry.data.len() + 24).sum();
     let mut out = Vec::with_capacity(64 + data);
-    let flags = u8::from(message.reject) * REJECT | u8::from(transfer) * TRANSFER;
+    let flags = (u8::from(message.reject) * REJECT) | (u8::from(transfer) * TRANSFER);
     head(&mut out, byte, flags, message.from, message.to);
     for number in [
         message.term,
@@ -261,8 +261,7 @@ pub(super) fn decode(bytes: &Bytes, from: MemberId, me: MemberId) -> Option<Fram
     }
     input.end()?;
     if is_read(kind) {
-        let mut entry = Entry::default();
-        entry.data = context;
+        let entry = Entry { data: context, ..Entry::default() };
         entries = vec![entry];
     } else if flags & TRANSFER != 0 {
         message.context = Bytes::from_static(CAMPAIGN_TRANSFER);

@@ -31,7 +31,7 @@ pub(super) struct Rival {
 pub(super) fn rival(message: &Message) -> Option<Rival> {
     let hurries = message.get_msg_type() == MessageType::MsgRequestVote
         && message.context == CAMPAIGN_TRANSFER;
-    hurries.then(|| Rival {
+    hurries.then_some(Rival {
         id: message.from,
         term: message.term,
         last: (message.log_term, message.index),

@@ -291,9 +291,7 @@ impl Member {
         if data.is_empty() {
             return self.refuse(ticket, Refusal::Invalid);
         }
-        let mut entry = Entry::default();
-        entry.data = data;
-        self.log(ticket, entry);
+        self.log(ticket, Entry { data, ..Entry::default() });
     }
 
     /// Puts an entry into the leader's log.

@@ -166,10 +166,11 @@ impl Members {
     }
 
     pub(super) fn conf_state(&self) -> ConfState {
-        let mut state = ConfState::default();
-        state.voters = self.0.voters.iter().copied().collect();
-        state.learners = self.0.learners.iter().copied().collect();
-        state
+        ConfState {
+            voters: self.0.voters.iter().copied().collect(),
+            learners: self.0.learners.iter().copied().collect(),
+            ..ConfState::default()
+        }
     }
 
     /// Its bytes, for the store and for snapshots.

@@ -150,7 +150,8 @@ impl Member {
         if upto <= self.node.raft.raft_log.applied {
             return;
         }
-        while let Some(entry) = self.ahead.pop_front_if(|entry| entry.index <= upto) {
+        while self.ahead.front().is_some_and(|entry| entry.index <= upto) {
+            let Some(entry) = self.ahead.pop_front() else { break };
             let next = self.members.after(&entry);
             if let Some((next, change)) = next.zip(Logged::decode(&entry.data)) {
                 // The rules of `after` are raft-rs', so it takes what they take.
