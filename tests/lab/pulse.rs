@@ -20,6 +20,9 @@ pub(crate) const EVERY: Duration = Duration::from_millis(10);
 /// Writes to one server that may be without an answer at once.
 const OPEN: usize = 100;
 
+/// Pulses so far: each writes to keys of its own.
+static RUN: AtomicUsize = AtomicUsize::new(0);
+
 /// Who is written to.
 #[derive(Clone)]
 pub(crate) enum Target {
@@ -113,7 +116,8 @@ impl Pulse {
     /// Starts to beat; the first write is acknowledged when this returns.
     pub(crate) fn start(cluster: &Cluster, target: Target, what: &str, every: Duration) -> Pulse {
         let open = (0..target.len()).map(|_| AtomicUsize::new(0)).collect();
-        let names = (0..8).map(|n| format!("pulse-{what}-{n}")).collect();
+        let run = RUN.fetch_add(1, Ordering::Relaxed);
+        let names = (0..8).map(|n| format!("pulse-{what}-{run}-{n}")).collect();
         let shared = Arc::new(Shared {
             target,
             names,
