@@ -7,13 +7,18 @@ use edge_api::kinds;
 /// The checks that each of the three paths runs.
 const CHECKS: &[&str] = &["ping", "store"];
 
+/// The check that a server fails which nobody leads: it lives, but others should be asked.
+const LEADER: &str = "leader";
+
 /// Answers a health path.
 pub(crate) fn answer(api: &Api, path: &str, query: &Query) -> Reply {
     let mut parts = path.split('/').filter(|part| !part.is_empty());
     let (which, check) = (parts.next().unwrap_or_default(), parts.next());
     let excluded: Vec<&str> = query.all("exclude").collect();
+    let ready = which == "readyz";
+    let checks = CHECKS.iter().chain(Some(&LEADER).filter(|_| ready));
     if let Some(check) = check {
-        return match CHECKS.contains(&check) {
+        return match checks.clone().any(|known| *known == check) {
             false => text(404, "404 page not found\n"),
             true => match run(api, check) {
                 Ok(()) => text(200, "ok"),
@@ -23,7 +28,7 @@ pub(crate) fn answer(api: &Api, path: &str, query: &Query) -> Reply {
     }
     let mut report = String::new();
     let mut failed = false;
-    for check in CHECKS {
+    for check in checks {
         let line = if excluded.contains(check) {
             format!("[+]{check} excluded: ok\n")
         } else {
@@ -52,6 +57,7 @@ fn run(api: &Api, check: &str) -> Result<(), String> {
             let key = kinds::NAMESPACE.key("", "default");
             api.store().get(&key).map(|_| ()).map_err(|error| error.to_string())
         }
+        LEADER if api.inner.leadership.leader().is_none() => Err("no server leads".to_owned()),
         _ => Ok(()),
     }
 }

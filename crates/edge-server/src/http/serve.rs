@@ -102,6 +102,9 @@ impl Front {
             return self.agents.pass(&self.api, &target, &query, request).await;
         }
         let (api, request) = if request.method().is_safe() {
+            if verb == "watch" && !self.api.inner.leadership.led().await {
+                return Err(lead::nobody("watch"));
+            }
             if parameters::wants_latest(&query, self.api.store().revision()) {
                 self.api.inner.leadership.barrier(&self.api).await?;
             }

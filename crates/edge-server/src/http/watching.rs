@@ -5,6 +5,7 @@ use super::body::{Pieces, ReplyBody};
 use super::encode::Writer;
 use super::reply::{self, Reply};
 use crate::api::{Api, WatchItem, Watching};
+use crate::lead::Leadership;
 use crate::metrics::Gauge;
 use futures_util::stream;
 use tokio::sync::watch;
@@ -12,6 +13,7 @@ use tokio::sync::watch;
 struct Streaming {
     watching: Watching,
     writer: Writer,
+    leadership: Leadership,
     stop: watch::Receiver<bool>,
     _open: Gauge,
 }
@@ -21,6 +23,8 @@ impl Streaming {
         let item = tokio::select! {
             biased;
             _ = self.stop.wait_for(|stop| *stop) => return None,
+            // The client finds a server that goes on.
+            () = self.leadership.abandoned() => return None,
             item = self.watching.next() => item?,
         };
         match self.writer.event(item) {
@@ -38,7 +42,8 @@ pub(super) fn stream(
     stop: watch::Receiver<bool>,
 ) -> Reply {
     let open = api.inner.metrics.watcher();
-    let state = Streaming { watching, writer, stop, _open: open };
+    let leadership = api.inner.leadership.clone();
+    let state = Streaming { watching, writer, leadership, stop, _open: open };
     let lines =
         stream::unfold(
             state,

@@ -226,7 +226,15 @@ pub(super) fn status(error: MembershipError) -> Status {
         MembershipError::Busy(_) => Reason::ServiceUnavailable,
         MembershipError::Lone | MembershipError::Refused(_) => Reason::Conflict,
     };
-    Status::new(reason, error.to_string())
+    let mut status = Status::new(reason, error.to_string());
+    if matches!(error, MembershipError::Busy(_)) {
+        // Clients that keep Kubernetes' manners ask again by themselves.
+        status.details = Some(Box::new(edge_api::status::Details {
+            retry_after_seconds: Some(1),
+            ..Default::default()
+        }));
+    }
+    status
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Status> {

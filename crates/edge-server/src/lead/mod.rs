@@ -17,7 +17,9 @@ use edge_api::status::{Reason, Status};
 use edge_core::consensus::{MemberId, Standing, Term};
 use edge_store::{BarrierError, Store};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 pub(crate) use channel::Channel;
 pub(crate) use forward::{Passed, Turn, pass};
@@ -30,6 +32,16 @@ pub use peers::Courier;
 pub(crate) use peers::Links;
 pub(crate) use reign::reign;
 pub(crate) use snapshot::hand_out;
+
+/// How long an election may take before a server without a leader counts as left behind.
+const ELECTION: Duration = Duration::from_secs(3);
+
+/// What a client is told that asks a server which nobody leads.
+pub(crate) fn nobody(what: &str) -> Status {
+    Status::unavailable(format!(
+        "{what}: no server leads, as far as this one knows: ask another server, or again soon"
+    ))
+}
 
 /// Where writes are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +99,27 @@ impl Leadership {
         let id = standing.leader?;
         let name = standing.members.info(id).map(|info| info.name.clone());
         Some((id, name.unwrap_or_else(|| format!("{id:016x}"))))
+    }
+
+    /// Whether a leader is known, waiting for an election that is going on.
+    pub(crate) async fn led(&self) -> bool {
+        let known = |standing: &Arc<Standing>| standing.leader.is_some();
+        let mut news = self.standing.clone();
+        matches!(timeout(ELECTION, news.wait_for(known)).await, Ok(Ok(_)))
+    }
+
+    /// Waits until no leader has been known for so long that this server may have been left
+    /// behind: cut off, or taken out of its cluster. What it shows then stands still.
+    pub(crate) async fn abandoned(&self) {
+        let mut news = self.standing.clone();
+        loop {
+            if news.wait_for(|standing| standing.leader.is_none()).await.is_err() {
+                return std::future::pending().await;
+            }
+            if !self.led().await {
+                return;
+            }
+        }
     }
 
     /// Waits until this server shows every write that was acknowledged before the call.
