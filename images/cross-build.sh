@@ -52,7 +52,8 @@ export PATH="$tools/venv/bin:$PATH"
 # The machine's own cargo drives Debian's compiler: cargo needs no match with the library source.
 CARGO=$(rustup which cargo 2>/dev/null || command -v cargo)
 export CARGO RUSTC="$root/bin/rustc" RUSTC_BOOTSTRAP=1
-export RUSTFLAGS="-C link-self-contained=no -C target-feature=+crt-static"
+# Panics abort, so that nothing ever unwinds: the tables for it are a megabyte.
+export RUSTFLAGS="-C link-self-contained=no -C target-feature=+crt-static -C force-unwind-tables=no"
 
 "$tools/venv/bin/cargo-zigbuild" zigbuild --release --target "$triple" \
   -Z build-std=std,panic_abort -p edge-agent -p edgectl "$@"

@@ -17,7 +17,6 @@ const PATIENCE: u64 = 400_000;
 pub(super) struct Call {
     pub(super) ticket: u64,
     pub(super) key: u8,
-    pub(super) at: u64,
     /// What was acknowledged before the call: of this key, and of all.
     pub(super) floor: (u64, u64),
     deadline: u64,
@@ -65,7 +64,7 @@ impl World {
         let ticket = self.ask(Asker::Client(number), what);
         let floor = self.checks.floor(key);
         let patience = self.chance.range(PATIENCE / 2, PATIENCE);
-        let call = Call { ticket, key, at: now, floor, deadline: now + patience };
+        let call = Call { ticket, key, floor, deadline: now + patience };
         self.clients[number].call = Some(call);
         let (id, delay) = (self.clients[number].target, self.weather.delay(&mut self.chance));
         self.after(delay, Event::Request { id, ticket, forward: 0 });

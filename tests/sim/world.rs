@@ -128,7 +128,6 @@ pub(super) struct Server {
 }
 
 pub(super) struct World {
-    pub(super) seed: u64,
     pub(super) chance: Chance,
     pub(super) now: u64,
     order: u64,
@@ -170,7 +169,6 @@ impl World {
         };
         let founders = chance.pick(&[1, 2, 3, 3, 3, 3, 5, 5]).unwrap_or(3);
         let mut world = World {
-            seed,
             weather: Weather::any(&mut chance),
             chance,
             now: 0,

@@ -13,9 +13,12 @@ use edge_store::{Disk, DiskFile, Expect, Founding, ListOptions};
 
 use super::put;
 
-/// Files as they are and as a power cut would leave them.
+/// A file as it is, and as a power cut would leave it.
+type Content = (Vec<u8>, Vec<u8>);
+
+/// Files in memory.
 #[derive(Default)]
-pub(crate) struct MemoryDisk(Mutex<BTreeMap<PathBuf, (Vec<u8>, Vec<u8>)>>);
+pub(crate) struct MemoryDisk(Mutex<BTreeMap<PathBuf, Content>>);
 
 impl MemoryDisk {
     /// The power goes: what was not synced is gone.

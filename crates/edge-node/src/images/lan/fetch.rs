@@ -85,7 +85,7 @@ impl Lan {
 
 impl ImageStore {
     /// Takes a layer from the boards; `uplink` says whether a registry is there as well.
-    pub(in crate::images) async fn from_lan(
+    pub(in crate::images) async fn take_from_lan(
         &self,
         lan: &Lan,
         wanted: &Wanted,

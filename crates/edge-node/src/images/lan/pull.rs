@@ -42,7 +42,7 @@ pub(in crate::images) struct Documents {
 impl ImageStore {
     /// The image from the boards alone, if the cluster knows the name. `None`: the registry is to
     /// be asked. With `fresh`, only names that were pushed are known.
-    pub(in crate::images) async fn from_boards(
+    pub(in crate::images) async fn take_from_boards(
         &self,
         lan: &Lan,
         reference: &Reference,
@@ -164,7 +164,7 @@ impl ImageStore {
         if let Some(blob) = known {
             return Ok(Taken::Blob(blob));
         }
-        let taken = self.from_lan(lan, wanted, false, progress).await?;
+        let taken = self.take_from_lan(lan, wanted, false, progress).await?;
         if let Taken::Blob(blob) = &taken {
             let mut state = self.state();
             state.blobs.retain(|_, blob| blob.strong_count() > 0);

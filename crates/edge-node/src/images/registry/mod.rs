@@ -92,7 +92,7 @@ impl ImageStore {
         // secret is not told under any name.
         let fresh = fresh && reference.digest().is_none();
         if let Some(lan) = &self.0.config.lan
-            && let Some(result) = self.from_boards(lan, &reference, fresh, progress).await
+            && let Some(result) = self.take_from_boards(lan, &reference, fresh, progress).await
         {
             return result;
         }
@@ -288,7 +288,7 @@ impl ImageStore {
             return download::download(session, layer, self, progress).await;
         };
         let wanted = Wanted { diff: diff.clone(), packed: Some(layer.clone()) };
-        match self.from_lan(lan, &wanted, true, progress).await? {
+        match self.take_from_lan(lan, &wanted, true, progress).await? {
             Taken::Blob(blob) => Ok(blob),
             Taken::Nowhere => download::download(session, layer, self, progress).await,
             Taken::Uplink => {
