@@ -23,6 +23,9 @@ const OPEN: usize = 100;
 /// Pulses so far: each writes to keys of its own.
 static RUN: AtomicUsize = AtomicUsize::new(0);
 
+/// How often a member of etcd is asked for its first write, three seconds each.
+const FIRST_TRIES: usize = 6;
+
 /// Who is written to.
 #[derive(Clone)]
 pub(crate) enum Target {
@@ -49,9 +52,22 @@ impl Target {
                     let made = clients[0].create(kinds::CONFIG_MAP, SPACE, &object, &params).await;
                     made.expect("a ConfigMap");
                 }
-                Target::Etcd(_) => self.put(0, name, 0, bytes).await.expect("a key"),
+                Target::Etcd(_) => self.first_key(name, bytes).await,
             }
         }
+    }
+
+    /// A member that was started again takes requests before it can pass them on, and lets them
+    /// run into their time: it is asked until it has found the others.
+    async fn first_key(&self, name: &str, bytes: usize) {
+        let mut told = Ok(());
+        for _ in 0..FIRST_TRIES {
+            told = self.put(0, name, 0, bytes).await;
+            if told.is_ok() {
+                return;
+            }
+        }
+        told.expect("a key");
     }
 
     /// One write of so many bytes through a server.
