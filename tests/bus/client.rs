@@ -55,6 +55,7 @@ impl Client {
             targets: fixed(vec![target]),
             prefer_first: false,
             tls: fixed(tls),
+            patience: std::time::Duration::from_secs(30),
             keepalive: Duration::from_secs(5),
             filters: wishes.filters,
             will: wishes.will,

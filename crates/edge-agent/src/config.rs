@@ -167,10 +167,9 @@ impl Config {
         let fixed_ip = settings.node_ip.is_some() || file.node_ip.is_some();
         let nodes = nodes::settle(&settings.nodes, &file)?;
         let named = settings.name.is_some() || file.name.is_some();
-        let name = match settings.name.clone().or(file.name) {
-            Some(name) => name,
-            None => identity::hostname().map_err(|e| ConfigError(format!("name: {e}")))?,
-        };
+        let data_dir =
+            absolute("data-dir", dir(&settings.data_dir, file.data_dir, "/var/lib/edged"))?;
+        let name = name(settings.name.clone().or(file.name), &data_dir)?;
         if !edge_api::names::dns1123_subdomain(&name).is_empty() {
             return Err(bad("name", &name, "a lower-case DNS name (a-z, 0-9, '-', '.')"));
         }
@@ -181,10 +180,7 @@ impl Config {
         let log = pick(&settings.log, file.log, "info");
         let agent_listen = format!("0.0.0.0:{AGENT_PORT}");
         Ok(Config {
-            data_dir: absolute(
-                "data-dir",
-                dir(&settings.data_dir, file.data_dir, "/var/lib/edged"),
-            )?,
+            data_dir,
             run_dir: absolute("run-dir", dir(&settings.run_dir, file.run_dir, "/run/edged"))?,
             name,
             node_ip,
@@ -242,6 +238,20 @@ fn servers(settings: &Settings, file: &File) -> Result<Vec<String>, ConfigError>
         Ok(if port { format!("https://{rest}") } else { format!("https://{rest}:{API_PORT}") })
     };
     given.iter().map(url).collect()
+}
+
+/// The name: the one that this board has in its cluster already, or the chosen one, or the host's.
+fn name(chosen: Option<String>, data_dir: &Path) -> Result<String, ConfigError> {
+    match (identity::remembered(data_dir), chosen) {
+        (Some(had), Some(chosen)) if had != chosen => Err(ConfigError(format!(
+            "name: {} belongs to the board {had:?}, not to {chosen:?}: leave --name out, or choose \
+             another --data-dir",
+            data_dir.display()
+        ))),
+        (Some(had), _) => Ok(had),
+        (None, Some(chosen)) => Ok(chosen),
+        (None, None) => identity::hostname().map_err(|e| ConfigError(format!("name: {e}"))),
+    }
 }
 
 /// The user's own brokers. Their errors name no password.

@@ -28,8 +28,8 @@ pub(crate) fn leave(config: &Config) -> Result<(), WireError> {
     let call = Call::new(Method::DELETE, format!("/edged/v1/servers/{name}"));
     wire::runtime()?.block_on(client.call(&call)).map_err(|e| failed("leave", e))?;
     println!(
-        "{name} is no server of the cluster any more. Stop edged here, then remove {} before this \
-         board joins again; until then it runs its pods.",
+        "{name} is no server of the cluster any more; until edged is stopped here, this board runs \
+         its pods. To join again: stop edged, remove {}, and `edgectl delete node {name}`.",
         config.data_dir.display()
     );
     Ok(())

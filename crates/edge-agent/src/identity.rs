@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::path::Path;
 use std::time::Duration;
 
 /// How often the board's address is looked at.
@@ -22,6 +23,30 @@ pub(crate) fn hostname() -> io::Result<String> {
         return Err(io::Error::other("the board has no hostname; give one with --name"));
     }
     Ok(name)
+}
+
+/// Where the name of a board that founded a cluster is kept, in its data directory: who joined has
+/// it among what the join gave.
+const NAME: &str = "name";
+
+/// The name that the founder with this data directory had when it was last started.
+pub(crate) fn remembered(data_dir: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(data_dir.join(NAME)).ok()?;
+    Some(text.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
+/// Keeps a founder's name: its pods, addresses and certificates hang on it.
+///
+/// # Errors
+/// When the file cannot be written.
+pub(crate) fn remember(data_dir: &Path, name: &str) -> io::Result<()> {
+    if remembered(data_dir).as_deref() == Some(name) {
+        return Ok(());
+    }
+    let path = data_dir.join(NAME);
+    let failed = |e: io::Error| io::Error::new(e.kind(), format!("write {}: {e}", path.display()));
+    std::fs::create_dir_all(data_dir).map_err(failed)?;
+    edge_server::pki::write_atomically(&path, format!("{name}\n").as_bytes(), 0o644).map_err(failed)
 }
 
 /// The address of the interface with the default route; without a route, any address that is

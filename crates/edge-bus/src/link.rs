@@ -261,6 +261,7 @@ async fn hold(
     back: impl Future<Output = ()>,
 ) -> String {
     let Link { mut reader, mut writer, mut buffer, keepalive, window, early } = link;
+    let patience = config.patience.min(keepalive * 3 / 2);
     inner.counts.connects.one();
     inner.outbox.restart(window);
     inner.connection.store(number, Ordering::Release);
@@ -276,9 +277,9 @@ async fn hold(
                 return why;
             }
         }
-        // A pong comes for every ping, so silence for half as long again is a dead peer.
+        // A pong comes for every ping, so silence for longer than between them is a dead peer.
         loop {
-            let packet = match timeout(keepalive * 3 / 2, next(&mut reader, &mut buffer)).await {
+            let packet = match timeout(patience, next(&mut reader, &mut buffer)).await {
                 Ok(Ok(packet)) => packet,
                 Ok(Err(why)) => return why,
                 Err(_) => return "silent".to_owned(),
@@ -290,7 +291,7 @@ async fn hold(
     };
     let pinging = async {
         loop {
-            tokio::time::sleep(keepalive).await;
+            tokio::time::sleep(keepalive.min(patience / 2)).await;
             if !inner.outbox.answer(Packet::PingReq(PingReq)) {
                 inner.outbox.answers_sent().await;
             }

@@ -42,6 +42,9 @@ pub struct SessionConfig {
     pub tls: watch::Receiver<Arc<TlsPair>>,
     /// Whole seconds; a ping goes out this often.
     pub keepalive: Duration,
+    /// How long the broker may be quiet: it is asked half as often, and left when it is quiet for
+    /// longer. A board that beats through one broker must not be taken for dead with it.
+    pub patience: Duration,
     /// What to subscribe to on each connection, at this QoS (0 or 1).
     pub filters: Vec<(String, u8)>,
     /// The will, if any.

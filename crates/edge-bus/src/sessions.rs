@@ -18,6 +18,10 @@ use crate::session::{Event, Session, SessionConfig};
 /// Seconds between pings.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 
+/// How long an agent bears with a quiet broker: well below the time after which a board that does
+/// not beat is given up.
+const AGENT_PATIENCE: Duration = Duration::from_millis(1600);
+
 type Events = mpsc::Sender<(u64, Event)>;
 
 /// Enters the broker in this process, and brings what comes from there.
@@ -91,6 +95,10 @@ impl Make {
             prefer_first: self.external,
             tls: self.tls.clone(),
             keepalive: KEEPALIVE,
+            patience: match self.core.me.role {
+                Role::Agent => AGENT_PATIENCE,
+                Role::Server => KEEPALIVE * 3 / 2,
+            },
             filters: self.core.filters(),
             will: Some(Arc::new(will)),
             connections: self.core.connections.clone(),

@@ -12,6 +12,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
 
 /// Idle connections kept per server: a watch or two start while another request runs.
@@ -39,6 +40,8 @@ pub(crate) struct Server {
     /// The name to verify; none for plain HTTP.
     name: Option<ServerName<'static>>,
     idle: Mutex<Vec<Sender>>,
+    /// True once the server is not to be asked any more: its connections end.
+    retired: watch::Sender<bool>,
 }
 
 impl Server {
@@ -70,7 +73,14 @@ impl Server {
             prefix: uri.path().trim_end_matches('/').to_string(),
             name,
             idle: Mutex::new(Vec::new()),
+            retired: watch::Sender::new(false),
         })
+    }
+
+    /// Ends all connections to this server, with what is being read from them.
+    pub(crate) fn retire(&self) {
+        self.idle().clear();
+        self.retired.send_replace(true);
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Sender>> {
@@ -132,9 +142,19 @@ impl Server {
                     message: crate::error::flatten(&error),
                 },
             )?;
+        let mut retired = self.retired.subscribe();
         tokio::spawn(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(%error, "connection to the API ended");
+            let over = async {
+                if retired.wait_for(|retired| *retired).await.is_err() {
+                    // Only the client is gone; what it began may end in peace.
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                ended = connection.with_upgrades() => if let Err(error) = ended {
+                    tracing::debug!(%error, "connection to the API ended");
+                },
+                () = over => tracing::debug!("connection to a server that is not asked any more"),
             }
         });
         Ok(sender)

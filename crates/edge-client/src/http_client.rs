@@ -129,8 +129,8 @@ impl Client {
         servers[current % servers.len()].url.clone()
     }
 
-    /// Replaces the list of servers, as the cluster's servers change. Requests under way go on, and
-    /// connections to servers that stay are kept.
+    /// Replaces the list of servers, as the cluster's servers change. Connections to servers that
+    /// stay are kept; those to others end, with what is being read from them.
     ///
     /// # Errors
     /// A URL that is none, or an empty list; the list is then as it was.
@@ -141,6 +141,9 @@ impl Client {
             if let Some(same) = known.iter().find(|other| other.url == server.url) {
                 *server = same.clone();
             }
+        }
+        for gone in known.iter().filter(|old| !next.iter().any(|new| Arc::ptr_eq(old, new))) {
+            gone.retire();
         }
         *self.inner.servers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
         Ok(())

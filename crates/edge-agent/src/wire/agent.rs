@@ -71,8 +71,9 @@ pub(crate) fn servers(
     tokio::spawn(async move {
         while hints.changed().await.is_ok() {
             let hint = hints.borrow_and_update().clone();
-            let apis: Vec<String> =
-                hint.into_iter().flat_map(|hint| hint.servers).map(|place| place.api).collect();
+            let servers = hint.into_iter().flat_map(|hint| hint.servers);
+            let here = servers.filter(|place| !place.away);
+            let apis: Vec<String> = here.map(|place| place.api).collect();
             if !apis.is_empty() {
                 sender.send_replace(list(apis));
             }

@@ -1,14 +1,16 @@
 //! The bus wired up: messages between servers, beats, wills and hints, each to whom it concerns.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use edge_bus::{BrokerAddress, Bus, Incoming};
-use edge_core::consensus::{Members, Standing};
+use edge_core::consensus::{MemberId, Members, Standing};
 use edge_node::agent::{Asked, BeatLine};
 use edge_server::{Courier, Inlet};
 use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
 
 use super::counters;
 use super::hint::{Hint, Place};
@@ -17,6 +19,9 @@ use super::hint::{Hint, Place};
 const EVERY: Duration = Duration::from_millis(400);
 /// How often one beats that is alone: nobody else could take its pods.
 const ALONE_EVERY: Duration = Duration::from_secs(10);
+/// How long a server that the leader does not hear of any more is still asked: an election makes
+/// all of them unheard of for a moment.
+const AWAY_AFTER: Duration = Duration::from_millis(700);
 /// Beats that wait for the bus.
 const BEATS: usize = 2;
 
@@ -148,27 +153,64 @@ pub(crate) async fn herald(
 ) {
     let mut said: Option<Hint> = None;
     let mut boards = inlet.boards();
+    let mut away = Away::default();
     loop {
         let standing = standings.borrow_and_update().clone();
+        let look = away.look(&standing, Instant::now());
         if standing.ready {
             let alone = standing.members.all().count() <= 1 && *boards.borrow_and_update() <= 1;
-            say(&bus, &inlet, &standing, alone, &mut said);
+            say(&bus, &inlet, &standing, (alone, &away), &mut said);
         } else if said.take().is_some() {
             bus.step_down();
         }
         tokio::select! {
             changed = standings.changed() => if changed.is_err() { return },
             changed = boards.changed() => if changed.is_err() { return },
+            () = until(look) => {}
         }
     }
 }
 
-fn say(bus: &Bus, inlet: &Inlet, standing: &Standing, alone: bool, said: &mut Option<Hint>) {
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Which servers the leader has not heard of for a while.
+#[derive(Default)]
+struct Away(BTreeMap<MemberId, Instant>);
+
+impl Away {
+    /// Takes in how the servers stand; says when one more may count as away.
+    fn look(&mut self, standing: &Standing, now: Instant) -> Option<Instant> {
+        let quiet = |id: &MemberId| standing.progress.get(id).is_some_and(|peer| !peer.active);
+        self.0.retain(|id, _| quiet(id));
+        for id in standing.progress.keys().filter(|id| quiet(id)) {
+            self.0.entry(*id).or_insert(now + AWAY_AFTER);
+        }
+        self.0.values().filter(|at| **at > now).min().copied()
+    }
+
+    fn has(&self, id: MemberId) -> bool {
+        self.0.get(&id).is_some_and(|at| *at <= Instant::now())
+    }
+}
+
+fn say(
+    bus: &Bus,
+    inlet: &Inlet,
+    standing: &Standing,
+    (alone, away): (bool, &Away),
+    said: &mut Option<Hint>,
+) {
     let servers = standing.members.all().map(|info| Place {
         id: info.id.to_string(),
         name: info.name.clone(),
         api: info.api.clone(),
         broker: info.broker.clone(),
+        away: away.has(info.id),
     });
     let (number, nonce) = match said {
         Some(hint) if hint.term == standing.term => (hint.number + 1, hint.nonce.clone()),

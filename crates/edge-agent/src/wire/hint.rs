@@ -38,6 +38,9 @@ pub(crate) struct Place {
     pub api: String,
     /// `host:port` of its broker; empty without one.
     pub broker: String,
+    /// The leader does not hear of it: it should not be asked.
+    #[serde(default)]
+    pub away: bool,
 }
 
 impl Hint {

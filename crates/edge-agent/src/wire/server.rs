@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use super::bus::{self, Line, News};
 use super::{WireError, failed};
 use crate::config::Config;
+use crate::identity;
 use crate::join::{self, Member, Saved};
 
 /// A server and its bus.
@@ -34,6 +35,9 @@ pub(crate) struct Lead {
 /// Names what was refused or could not be started, and why.
 pub(crate) async fn start(config: &Config) -> Result<Lead, WireError> {
     let joins = !config.join.is_empty() || join::joined(&config.data_dir);
+    if !joins {
+        identity::remember(&config.data_dir, &config.name).map_err(|e| failed("server", e))?;
+    }
     let member = match joins {
         true => Some(Arc::new(join::enter(config, Role::Server).await.map_err(WireError::from)?)),
         false => None,

@@ -111,7 +111,7 @@ async fn serve(
         },
     };
     if let Some(why) = front.desk.refusal(&identity) {
-        return tracing::info!("{address} is refused: {why}");
+        return tracing::debug!("{address} is refused: {why}");
     }
     let distrust = front.desk.distrust(identity.clone());
     let patience = Patience::default();

@@ -180,7 +180,9 @@ impl Front {
             return self.images.answer(&images::Ask { who, method, path, query, body }).await;
         }
         let body = request::small(body, join::REQUEST_BYTES).await?;
-        if Desk::changes(&head.method, path) {
+        // Who is away is known to the leader alone.
+        let there = path == "servers" && self.api.inner.leadership.elsewhere();
+        if Desk::changes(&head.method, path) || there {
             let passed = Passed::new(&head, &body);
             if let Turn::Answered(reply) = self.turn(peer, &passed).await? {
                 return Ok(reply);

@@ -70,6 +70,7 @@ impl Desk {
                 broker: at(broker_port).to_string(),
                 voter: true,
                 leader: true,
+                away: false,
             }))
         });
         Ok(Desk {
@@ -190,7 +191,14 @@ impl Desk {
     fn servers(&self) -> ServersAnswer {
         let servers = self.membership.list();
         let voters = servers.iter().filter(|server| server.voter).count();
-        ServersAnswer { warning: words::even_warning(voters).unwrap_or_default(), servers }
+        let led = servers.iter().any(|server| server.leader);
+        let warning = match led {
+            true => words::even_warning(voters).unwrap_or_default(),
+            false => "no server leads, as far as this one knows: a majority of them must be up \
+                      and reach each other"
+                .to_owned(),
+        };
+        ServersAnswer { warning, servers }
     }
 
     /// The key for one use, in hex.

@@ -49,6 +49,8 @@ pub struct ServerInfo {
     pub voter: bool,
     /// Whether it leads now.
     pub leader: bool,
+    /// Whether the leader does not hear of it.
+    pub away: bool,
 }
 
 /// The answer to a join.

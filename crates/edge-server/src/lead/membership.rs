@@ -41,6 +41,7 @@ impl Membership for Servers {
             broker: info.broker.clone(),
             voter: standing.members.voters().contains(&info.id),
             leader: standing.leader == Some(info.id),
+            away: standing.progress.get(&info.id).is_some_and(|peer| !peer.active),
         };
         standing.members.all().map(server).collect()
     }

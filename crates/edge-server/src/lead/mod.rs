@@ -93,6 +93,11 @@ impl Leadership {
         matches!(self.place(), Place::Here(_))
     }
 
+    /// Whether another server is known to lead.
+    pub(crate) fn elsewhere(&self) -> bool {
+        matches!(self.place(), Place::There { .. })
+    }
+
     /// The leader's name, if one is known.
     pub(crate) fn leader(&self) -> Option<(MemberId, String)> {
         let standing = self.standing.borrow();

@@ -119,6 +119,7 @@ pub(crate) async fn servers(
     for server in list {
         let role = match (server["leader"] == true, server["voter"] == true) {
             (true, _) => "leader",
+            (false, _) if server["away"] == true => "away",
             (false, true) => "follower",
             (false, false) => "learner",
         };
