@@ -277,10 +277,11 @@ impl Member {
         if self.leads() {
             let status = if ok { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
             self.node.report_snapshot(to, status);
-        } else if !ok && self.fetching.is_some_and(|fetch| fetch.from == to) {
-            self.fetching = None;
-            let bytes = frame::failed(self.me, to, self.node.raft.term);
-            self.out.send.push((to, bytes));
+        } else if !ok && let Some(fetch) = self.fetching.take() {
+            // A shell fetches one thing at a time: with what failed, whatever was asked for
+            // meanwhile has not been begun either, and the one who offered it must offer again.
+            let bytes = frame::failed(self.me, fetch.from, self.node.raft.term);
+            self.out.send.push((fetch.from, bytes));
         }
     }
 
