@@ -101,10 +101,7 @@ pub(crate) async fn run(
             inner.ended.send_replace(true);
             return;
         }
-        match std::mem::replace(&mut told, true) {
-            false => tracing::info!("bus: session with broker {target}: {why}"),
-            true => tracing::debug!("bus: session with broker {target}: {why}"),
-        }
+        tell(&target, &why, std::mem::replace(&mut told, true), config.prefer_first);
         let down = Event::Down { broker: target.name().to_owned(), why };
         if events.send((tag, down)).await.is_err() {
             return;
@@ -225,6 +222,18 @@ async fn next<R: AsyncRead + Unpin>(r: &mut R, buffer: &mut BytesMut) -> Result<
             Ok(_) => {}
             Err(error) => return Err(format!("lost: {error}")),
         }
+    }
+}
+
+/// Says once why there is no session. A broker of the user's own is somebody's to mend; one of ours
+/// comes back by itself.
+fn tell(target: &Target, why: &str, told: bool, users: bool) {
+    match (told, users) {
+        (true, _) => tracing::debug!("bus: session with broker {target}: {why}"),
+        (false, true) => {
+            tracing::warn!("bus: session with broker {target}: {why}; it is tried again");
+        }
+        (false, false) => tracing::info!("bus: session with broker {target}: {why}"),
     }
 }
 
