@@ -7,6 +7,7 @@ use crate::targets::{Files, Which, expand};
 use crate::writing::{self, Writing};
 use edge_api::patch;
 use edge_client::PatchType;
+use serde_json::Value;
 use std::path::PathBuf;
 
 /// Change fields of objects
@@ -64,11 +65,26 @@ pub(crate) async fn run(args: Patch, session: &mut Session) -> Result<(), Fault>
         };
         match result {
             Ok(after) => {
-                let done = if after == before { "patched (no change)" } else { "patched" };
+                let own = args.subresource.is_none();
+                let same = if own { wish(&after) == wish(&before) } else { after == before };
+                let done = if same { "patched (no change)" } else { "patched" };
                 args.writing.report(session, &target.resource, &after, done)?;
             }
             Err(error) => faults.push(Fault::from(error)),
         }
     }
     Fault::all(faults)
+}
+
+/// What people wish for in an object: all but its status and its version, which controllers may
+/// write between the reading of the object and its patch.
+fn wish(object: &Value) -> Value {
+    let mut wish = object.clone();
+    if let Some(fields) = wish.as_object_mut() {
+        fields.remove("status");
+    }
+    if let Some(metadata) = wish.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("resourceVersion");
+    }
+    wish
 }

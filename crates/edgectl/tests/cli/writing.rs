@@ -129,6 +129,9 @@ async fn labels_annotations_patches_images() {
     let out =
         world.words(&["patch", "deploy", "web", "-p", "{\"spec\":{\"replicas\":4}}"], "").await;
     assert_eq!(out.ok(), "deployment.apps/web patched\n");
+    // The controller's own annotation would be a change as well.
+    let revision = "jsonpath={.metadata.annotations.deployment\\.kubernetes\\.io/revision}=1";
+    world.run(&format!("wait deploy/web --for={revision}")).await.ok();
     let json = "[{\"op\":\"replace\",\"path\":\"/spec/replicas\",\"value\":4}]";
     let out = world.words(&["patch", "deploy/web", "--type=json", "-p", json], "").await;
     assert_eq!(out.ok(), "deployment.apps/web patched (no change)\n");
