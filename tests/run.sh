@@ -11,4 +11,5 @@ cargo build --workspace --bins
 if [ $# -gt 0 ]; then
   exec cargo test -p edge-tests --test all -- "$@"
 fi
-cargo test --workspace
+# All of them: one failure must not hide another.
+cargo test --workspace --no-fail-fast

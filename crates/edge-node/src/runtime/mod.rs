@@ -109,7 +109,8 @@ struct Entry {
 impl Runtime {
     /// Opens the runtime: finds the cgroups, seals the executable, takes up the containers of an
     /// earlier process and clears away what is left of unfinished starts. The ends of containers
-    /// come out of the receiver, also of those that were taken up. Needs a tokio runtime.
+    /// come out of the receiver, also of those that were taken up; once it is closed, this one
+    /// watches and writes nothing more. Needs a tokio runtime.
     pub fn new(config: RuntimeConfig) -> Result<(Runtime, mpsc::Receiver<Exit>), RuntimeError> {
         for dir in [&config.run_dir, &config.data_dir] {
             files::make_private_dir(&dir.join("containers"))?;

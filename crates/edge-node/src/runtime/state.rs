@@ -42,6 +42,10 @@ impl Runtime {
             }
             // A shim of an earlier process is not our child: then there is nothing to reap.
             let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
+            // Nobody listens any more: another Runtime has these containers now, and their files.
+            if runtime.inner.exits.is_closed() {
+                return;
+            }
             let (ended, name) = (runtime.clone(), id.clone());
             let exit = super::start::blocking(move || ended.end_of(&name)).await;
             match exit {

@@ -103,6 +103,7 @@ pub(crate) async fn a_full_disk_loses_no_end() {
     let error = board.runtime.start(&board.script("two", "true")).await.unwrap_err();
     assert!(error.to_string().contains("No space left on device"), "{error}");
     let config = config(&board.dir, &board.cgroup);
+    board.exits.close();
     (board.runtime, board.exits) = Runtime::new(config).unwrap();
     let listed = board.runtime.list().unwrap();
     assert!(

@@ -54,6 +54,7 @@ pub(crate) async fn containers_outlive_their_agent_and_nothing_of_them_is_lost()
     std::io::Read::read_exact(agent.stdout.as_mut().unwrap(), &mut ready).unwrap();
     agent.kill().unwrap();
     agent.wait().unwrap();
+    board.exits.close();
     (board.runtime, board.exits) = Runtime::new(board::config(&board.dir, &board.cgroup)).unwrap();
     let listed = board.runtime.list().unwrap();
     assert_eq!(listed.len(), 3);
@@ -89,6 +90,8 @@ pub(crate) async fn an_agent_killed_while_it_starts_containers_leaves_whole_ones
         tokio::time::sleep(Duration::from_millis(5 + round * 17)).await;
         agent.kill().unwrap();
         agent.wait().unwrap();
+        // The agent before has died, and so has what it watched.
+        board.exits.close();
         let (runtime, exits) = Runtime::new(board::config(&board.dir, &board.cgroup)).unwrap();
         (board.runtime, board.exits) = (runtime, exits);
         for container in board.runtime.list().unwrap() {
@@ -143,6 +146,7 @@ pub(crate) async fn after_a_boot_all_have_ended() {
     let _ =
         nix::mount::umount2(&board.dir.join("run/shm/0000-pod"), nix::mount::MntFlags::MNT_DETACH);
     fs::remove_dir_all(board.dir.join("run")).unwrap();
+    board.exits.close();
     (board.runtime, board.exits) = Runtime::new(board::config(&board.dir, &board.cgroup)).unwrap();
     let codes: Vec<(String, i32)> = board
         .runtime
