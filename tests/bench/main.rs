@@ -4,6 +4,7 @@
 //! `cargo run --profile bench -p edge-tests --bin edge-bench -- [cluster] [--quick] [--out NAME]`,
 //! as root; `cluster` measures boards together, with `--only leaders|writes|agents|image` a part;
 //! `edge-bench lab 3 2` only starts three servers and two agents and says how to reach them.
+//! `edge-bench lose again 50` loses edged's leader so often (again, kill, cable, pause, …).
 //! EDGED_BIN_DIR names the directory of the binaries to measure.
 //!
 //! `edge-bench broker [--quick] [--out NAME]` compares our broker with Mosquitto, without root.
@@ -65,6 +66,10 @@ fn main() {
         let count =
             |at: usize, or| args.get(at).map_or(or, |n: &String| n.parse().expect("a number"));
         return lab::cluster::hold(count(2, 3), count(3, 2));
+    }
+    if args.get(1).is_some_and(|word| word == "lose") {
+        let times = args.get(3).map_or(10, |n| n.parse().expect("a number"));
+        return cluster::lose(args.get(2).map_or("", String::as_str), times).print();
     }
     let table = one_board(quick);
     finish(&table, &value("--out").unwrap_or_else(|| "one-board".into()), quick);

@@ -57,6 +57,7 @@ impl Client {
             tls: fixed(tls),
             patience: std::time::Duration::from_secs(30),
             keepalive: Duration::from_secs(5),
+            eager: false,
             filters: wishes.filters,
             will: wishes.will,
             connections: Arc::default(),

@@ -26,8 +26,13 @@ const REST: Duration = Duration::from_millis(700);
 pub(crate) enum Loss {
     /// `kill -9`.
     Kill,
+    /// `kill -9` and a start at once, again and again: as soon as all servers answer, without
+    /// the rest after which every session stands.
+    Again,
     /// Its cable pulled: no socket closes.
     Cable,
+    /// SIGSTOP: no socket closes, and its kernel still acknowledges.
+    Pause,
     /// It is asked to hand over.
     Transfer,
     /// SIGTERM: it hands over by itself.
@@ -71,15 +76,22 @@ pub(crate) fn edged(cluster: &Cluster, loss: Loss, times: usize) -> Vec<f64> {
     let one = |_| {
         let leader = cluster.wait_leader();
         cluster.wait_all_read();
-        std::thread::sleep(REST);
+        if loss != Loss::Again {
+            std::thread::sleep(REST);
+        }
         // What is acknowledged after the signal was sent is not the killed leader's doing.
-        if loss == Loss::Kill {
+        if matches!(loss, Loss::Kill | Loss::Again) {
             leader.signal(Signal::SIGKILL);
         }
         let since = pulse.now();
         match loss {
             Loss::Kill => leader.kill(),
+            Loss::Again => {
+                leader.kill();
+                leader.spawn();
+            }
             Loss::Cable => leader.pull_cable(),
+            Loss::Pause => leader.pause(),
             Loss::Stop => assert_eq!(leader.stop(), 0, "{}", leader.log()),
             Loss::Transfer => {
                 let next = cluster.servers().find(|board| board.port != leader.port);
@@ -90,7 +102,8 @@ pub(crate) fn edged(cluster: &Cluster, loss: Loss, times: usize) -> Vec<f64> {
         match loss {
             Loss::Kill | Loss::Stop => leader.spawn(),
             Loss::Cable => leader.mend_cable(),
-            Loss::Transfer => {}
+            Loss::Pause => leader.resume(),
+            Loss::Transfer | Loss::Again => {}
         }
         took
     };
@@ -104,14 +117,21 @@ pub(crate) fn etcd(etcd: &Etcd, loss: Loss, times: usize) -> Vec<f64> {
     let one = |_| {
         let leader = etcd.wait_leader();
         let board = &etcd.lab.boards[leader];
-        std::thread::sleep(REST);
-        if loss == Loss::Kill {
+        if loss != Loss::Again {
+            std::thread::sleep(REST);
+        }
+        if matches!(loss, Loss::Kill | Loss::Again) {
             board.signal(Signal::SIGKILL);
         }
         let since = pulse.now();
         match loss {
             Loss::Kill => board.kill(),
+            Loss::Again => {
+                board.kill();
+                etcd.spawn(board);
+            }
             Loss::Cable => board.pull_cable(),
+            Loss::Pause => board.pause(),
             Loss::Stop => drop(board.stop()),
             Loss::Transfer => etcd.transfer(leader, (leader + 1) % etcd.lab.boards.len()),
         }
@@ -119,7 +139,8 @@ pub(crate) fn etcd(etcd: &Etcd, loss: Loss, times: usize) -> Vec<f64> {
         match loss {
             Loss::Kill | Loss::Stop => etcd.spawn(board),
             Loss::Cable => board.mend_cable(),
-            Loss::Transfer => {}
+            Loss::Pause => board.resume(),
+            Loss::Transfer | Loss::Again => {}
         }
         took
     };
@@ -135,7 +156,7 @@ fn outage(pulse: &Pulse, since: u64, loss: Loss) -> f64 {
             let took = pulse.after(since, MOST).map(|_| pulse.longest_gap(since));
             took.unwrap_or_else(|| panic!("{loss:?}: no write within {MOST:?}"))
         }
-        Loss::Kill | Loss::Cable => {
+        Loss::Kill | Loss::Again | Loss::Cable | Loss::Pause => {
             pulse.after(since, MOST).unwrap_or_else(|| panic!("{loss:?}: no write within {MOST:?}"))
         }
     };

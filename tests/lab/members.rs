@@ -67,10 +67,12 @@ fn a_leader_may_be_lost_at_any_time() {
     }
     let _alone = super::alone();
     let cluster = Cluster::start(3, 0);
-    let killed = failover::edged(&cluster, Loss::Kill, 5);
+    let killed = failover::edged(&cluster, Loss::Again, 5);
     assert!(killed.iter().all(|ms| *ms < KILLED), "{killed:?}");
-    let pulled = failover::edged(&cluster, Loss::Cable, 2);
-    assert!(pulled.iter().all(|ms| *ms < UNPLUGGED), "{pulled:?}");
+    for silent in [Loss::Cable, Loss::Pause] {
+        let took = failover::edged(&cluster, silent, 1);
+        assert!(took.iter().all(|ms| *ms < UNPLUGGED), "{silent:?}: {took:?}");
+    }
     let handed = failover::edged(&cluster, Loss::Transfer, 3);
     assert!(handed.iter().all(|ms| *ms < 1000.0), "{handed:?}");
     let stopped = failover::edged(&cluster, Loss::Stop, 1);

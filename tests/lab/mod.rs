@@ -8,6 +8,8 @@ pub(crate) mod cargo;
 pub(crate) mod chance;
 pub(crate) mod cluster;
 #[cfg(test)]
+mod copy;
+#[cfg(test)]
 mod costs;
 pub(crate) mod crowd;
 pub(crate) mod etcd;

@@ -52,7 +52,7 @@ pub enum Incoming {
         /// The hint.
         payload: Bytes,
     },
-    /// A board's sessions ended without a good-bye: of a server as two brokers saw it within two
+    /// A board's sessions ended without a good-bye: of a server as two witnesses saw it within two
     /// seconds, of an agent as its one broker saw it. A hint, not a proof.
     Gone {
         /// The board.
@@ -60,6 +60,11 @@ pub enum Incoming {
     },
     /// A board that was gone was heard again.
     Back {
+        /// The board.
+        name: String,
+    },
+    /// A board has another process than before, whose end nobody had told of yet.
+    Anew {
         /// The board.
         name: String,
     },
@@ -315,6 +320,17 @@ impl Core {
             let last = self.last_beat().clone();
             self.publish_beat(&Path::Remote(session), &last);
         }
+    }
+
+    /// Says something to our own name at this broker, where another process of it listens.
+    pub(crate) fn answer_twin(&self, broker: &str, word: &[u8]) {
+        let Some(sealer) = &self.raft else { return };
+        let path = self.paths().at(broker, &self.me.name);
+        let Some(path) = path else { return self.counts.drops.no_path.one() };
+        let topic = self.topics.raft(&self.me.name);
+        let place = Place { cluster: &self.cluster, topic: &topic, receiver: &self.me.name };
+        let sealed = sealer.seal(&place, path.connection(), &[word]);
+        self.publish(&path, &topic, sealed, false);
     }
 
     /// Publishes our hint, if we have one, everywhere.

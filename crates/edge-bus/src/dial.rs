@@ -23,6 +23,10 @@ const UNCONFIRMED: Duration = Duration::from_secs(3);
 /// The same where another broker can be tried: whoever waits longer seems as dead as its broker.
 const UNCONFIRMED_OF_MANY: Duration = Duration::from_millis(800);
 
+/// How long a server waits for another one's kernel before it calls again: SYNs are repeated after
+/// 1, 3 and 7 s, and who was away in between is met late.
+const CALL: Duration = Duration::from_millis(1500);
+
 /// A stream of bytes to a broker.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
@@ -66,6 +70,13 @@ pub(crate) enum DialError {
     Other(String),
 }
 
+impl DialError {
+    /// Whether the other side's kernel said that nobody listens there.
+    pub(crate) fn refused(&self) -> bool {
+        matches!(self, DialError::Connect(e) if e.kind() == std::io::ErrorKind::ConnectionRefused)
+    }
+}
+
 impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -85,10 +96,10 @@ pub(crate) fn tune(stream: &TcpStream, others: bool) {
     let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(limit));
 }
 
-/// Connects; `others`: there are more brokers to try.
+/// Connects; `others`: there are more brokers to try; `eager`: call again soon.
 pub(crate) async fn dial(
     target: &Target,
-    others: bool,
+    (others, eager): (bool, bool),
     tls: &watch::Receiver<Arc<TlsPair>>,
 ) -> Result<Box<dyn Stream>, DialError> {
     let (host, port) = match target {
@@ -100,7 +111,12 @@ pub(crate) async fn dial(
         Target::External(broker) if broker.tls => Some(external(broker)?),
         Target::External(_) => None,
     };
-    let stream = TcpStream::connect((host, port)).await.map_err(DialError::Connect)?;
+    let call = TcpStream::connect((host, port));
+    let called = match eager {
+        true => tokio::time::timeout(CALL, call).await.unwrap_or_else(|late| Err(late.into())),
+        false => call.await,
+    };
+    let stream = called.map_err(DialError::Connect)?;
     tune(&stream, others);
     let Some(config) = config else { return Ok(Box::new(stream)) };
     let name = ServerName::try_from(host.to_owned());

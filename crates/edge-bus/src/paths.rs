@@ -119,6 +119,14 @@ impl Paths {
         there.or_else(|| up().next()).map(|(_, session)| remote(session))
     }
 
+    /// The way to this broker.
+    pub(crate) fn at(&self, broker: &str, me: &str) -> Option<Path> {
+        match &self.own {
+            Some(own) if broker == me => Some(Path::Local(own.clone())),
+            _ => self.sessions.get(broker).map(|session| Path::Remote(session.clone())),
+        }
+    }
+
     /// Every way there is.
     pub(crate) fn all(&self) -> Vec<Path> {
         let own = self.own.iter().map(|own| Path::Local(own.clone()));

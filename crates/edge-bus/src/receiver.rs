@@ -13,10 +13,11 @@ use crate::config::Role;
 use crate::counters::Count;
 use crate::fragments::{Joined, Joiner};
 use crate::opener::{Opener, Reject};
-use crate::presence::Notice;
+use crate::presence::{Notice, Sign};
 use crate::seal::{Header, Kind};
-use crate::session::Event;
+use crate::session::{End, Event};
 use crate::topics::Topic;
+use crate::twin::Word;
 
 /// After a session is up, the retained hint of another leader has this long to arrive before
 /// ours, if we lead, is said there again.
@@ -85,6 +86,9 @@ impl Receiver {
                 self.core.hello(&broker);
                 self.repeat = Some(Instant::now() + SETTLE);
             }
+            Event::Down { broker, end, .. } if self.core.me.role == Role::Server => {
+                self.unreached(&broker, end).await;
+            }
             Event::Down { .. } => {}
             Event::Message { broker, topic, payload, retained } => {
                 let topic = String::from_utf8_lossy(&topic).into_owned();
@@ -116,11 +120,10 @@ impl Receiver {
         core.counts.received.one();
         let own = header.sender == core.me.name;
         if kind != Kind::Gone && !retained && !own {
-            let heard =
-                core.presence().heard(&header.sender, header.session, header.connection, now);
-            self.notify(heard).await;
+            self.heard(&header, now).await;
         }
         match kind {
+            Kind::Raft if own => self.twin(&header, &plain, broker),
             Kind::Raft => self.raft(header, plain, now),
             Kind::Beat => self.beat(header.sender, plain),
             // A hint of an earlier process of ours is nobody's.
@@ -129,6 +132,39 @@ impl Receiver {
             Kind::Gone if !own && !retained => self.will(header, &plain, broker, now).await,
             Kind::Gone => {}
         }
+    }
+
+    /// Something new came from another board.
+    async fn heard(&mut self, header: &Header, now: Instant) {
+        let heard = self.core.presence().heard(&header.sender, sign(header), now);
+        if heard.fresh {
+            let session = self.core.paths().sessions.get(&header.sender).cloned();
+            if let Some(session) = session {
+                session.appeared(heard.notice.is_some());
+            }
+        }
+        self.notify(heard.notice).await;
+    }
+
+    /// A session with a server's own broker ended, or did not begin.
+    async fn unreached(&mut self, server: &str, end: End) {
+        let refused = match end {
+            End::Refused => true,
+            End::Broke => false,
+            End::Other => return,
+        };
+        let notice = self.core.presence().unreached(server, refused, Instant::now());
+        self.notify(notice).await;
+    }
+
+    /// Somebody with this server's own identity asks whether we live.
+    fn twin(&self, header: &Header, plain: &[u8], broker: &str) {
+        let Some(Word::Question(nonce)) = Word::read(plain) else { return };
+        if header.session == self.core.session {
+            return;
+        }
+        tracing::warn!("another process with this server's identity wants to take part: refused");
+        self.core.answer_twin(broker, &Word::Answer(nonce).write());
     }
 
     fn raft(&mut self, header: Header, plain: Bytes, now: Instant) {
@@ -172,8 +208,8 @@ impl Receiver {
             b"a" => Role::Agent,
             _ => return self.core.counts.drops.malformed.one(),
         };
-        let which = (header.session, header.connection);
-        let notice = self.core.presence().will(&header.sender, role, which, broker, now);
+        let sign = sign(&header);
+        let notice = self.core.presence().will(&header.sender, role, sign, broker, now);
         self.notify(notice).await;
     }
 
@@ -181,6 +217,7 @@ impl Receiver {
         match notice {
             Some(Notice::Gone(name)) => self.tell(Incoming::Gone { name }).await,
             Some(Notice::Back(name)) => self.tell(Incoming::Back { name }).await,
+            Some(Notice::Anew(name)) => self.tell(Incoming::Anew { name }).await,
             None => {}
         }
     }
@@ -198,6 +235,10 @@ impl Receiver {
             self.core.counts.drops.queue_full.one();
         }
     }
+}
+
+fn sign(header: &Header) -> Sign {
+    Sign { session: header.session, start: header.start, connection: header.connection }
 }
 
 /// Counters of a bus.

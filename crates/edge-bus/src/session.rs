@@ -3,11 +3,11 @@
 //! after a reconnect; QoS 0 that waited for a dead connection is forgotten and counted.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::config::TlsPair;
 use crate::counters::Count;
@@ -45,6 +45,8 @@ pub struct SessionConfig {
     /// How long the broker may be quiet: it is asked half as often, and left when it is quiet for
     /// longer. A board that beats through one broker must not be taken for dead with it.
     pub patience: Duration,
+    /// Whether to come back as soon as can be: between servers, whose election waits for it.
+    pub eager: bool,
     /// What to subscribe to on each connection, at this QoS (0 or 1).
     pub filters: Vec<(String, u8)>,
     /// The will, if any.
@@ -71,6 +73,8 @@ pub enum Event {
         broker: String,
         /// Why.
         why: String,
+        /// What that tells of the broker.
+        end: End,
     },
     /// A message.
     Message {
@@ -83,6 +87,17 @@ pub enum Event {
         /// Kept by the broker from before the subscription.
         retained: bool,
     },
+}
+
+/// What the end of a connection, or of an attempt at one, tells of an embedded broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Nobody listens at its port: its process has ended.
+    Refused,
+    /// A connection that stood ended without a word.
+    Broke,
+    /// Nothing that counts.
+    Other,
 }
 
 /// Why a message was not taken.
@@ -109,6 +124,12 @@ pub(crate) struct Inner {
     pub(crate) connection: std::sync::atomic::AtomicU32,
     pub(crate) counts: Arc<SessionCounts>,
     pub(crate) ended: watch::Sender<bool>,
+    /// The broker's board has shown itself: try now.
+    pub(crate) nudge: Notify,
+    /// It may be another process than the one that this connection is with: ask it for a sign.
+    pub(crate) doubt: Notify,
+    /// Packets that came.
+    pub(crate) packets: AtomicU64,
 }
 
 /// A session; dropping it closes the connection without a good-bye.
@@ -130,6 +151,9 @@ impl Session {
             connection: std::sync::atomic::AtomicU32::new(0),
             counts: config.counts.clone(),
             ended: watch::Sender::new(false),
+            nudge: Notify::new(),
+            doubt: Notify::new(),
+            packets: AtomicU64::new(0),
         });
         let task = tokio::spawn(link::run(config, inner.clone(), tag, events));
         Session { inner, task }
@@ -143,6 +167,16 @@ impl Session {
     /// The number of its connection.
     pub fn connection(&self) -> u32 {
         self.inner.connection.load(Ordering::Acquire)
+    }
+
+    /// The broker's board was heard of elsewhere: over a new connection, and perhaps as a new
+    /// process (`anew`), to which a connection of before does not lead.
+    pub(crate) fn appeared(&self, anew: bool) {
+        if !self.is_up() {
+            self.inner.nudge.notify_one();
+        } else if anew {
+            self.inner.doubt.notify_one();
+        }
     }
 
     /// Queues a message. Never waits.

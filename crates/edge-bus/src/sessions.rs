@@ -99,6 +99,7 @@ impl Make {
                 Role::Agent => AGENT_PATIENCE,
                 Role::Server => KEEPALIVE * 3 / 2,
             },
+            eager: self.core.me.role == Role::Server && !self.external,
             filters: self.core.filters(),
             will: Some(Arc::new(will)),
             connections: self.core.connections.clone(),

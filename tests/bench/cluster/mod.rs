@@ -8,6 +8,7 @@ mod leaders;
 mod writes;
 
 use crate::table::Table;
+pub(crate) use leaders::lose;
 
 /// How much is measured.
 pub(crate) struct Effort {

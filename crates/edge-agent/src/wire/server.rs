@@ -56,7 +56,7 @@ pub(crate) async fn start(config: &Config) -> Result<Lead, WireError> {
     let mut beside = JoinSet::new();
     let known = members(&server, saved);
     let (brokers, following) = watch::channel(bus::brokers(&known));
-    let (bus, incoming) = Bus::start(edge_bus::Config {
+    let settings = edge_bus::Config {
         cluster: secrets.id.clone(),
         me: Me { name: server.name().to_owned(), role: BusRole::Server },
         embedded: Some(config.broker_listen),
@@ -64,9 +64,11 @@ pub(crate) async fn start(config: &Config) -> Result<Lead, WireError> {
         external: config.brokers.clone(),
         tls: tls(server.bus_tls(), &mut beside),
         keys: Keys::of_server(&secrets.secret),
-    })
-    .await
-    .map_err(|e| failed("server", e))?;
+    };
+    if let Some(place) = edge_bus::twin(&settings).await.map_err(|e| failed("server", e))? {
+        return Err(failed("server", doubled(&config.data_dir, &place)));
+    }
+    let (bus, incoming) = Bus::start(settings).await.map_err(|e| failed("server", e))?;
     let bus = Arc::new(bus);
     line.connect(bus.clone());
     let news = News::new();
@@ -88,6 +90,16 @@ impl Lead {
         self.bus.close().await;
         self.beside.shutdown().await;
     }
+}
+
+/// What somebody is told who started a copy.
+fn doubled(data_dir: &std::path::Path, place: &str) -> String {
+    format!(
+        "{} belongs to a server that runs elsewhere right now (met at the broker of {place}): this \
+         is a copy of its data, and two must never vote with one key; stop the other one, or join \
+         with an empty data directory and a name of its own",
+        data_dir.display()
+    )
 }
 
 /// How other boards reach this one's broker; nothing when no fixed port is listened on.

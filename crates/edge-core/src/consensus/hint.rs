@@ -39,7 +39,7 @@ pub(super) fn rival(message: &Message) -> Option<Rival> {
 }
 
 impl Member {
-    /// Two brokers saw a member's last will.
+    /// A member's process has ended, as two witnesses say (see the bus).
     pub(super) fn gone(&mut self, member: MemberId) {
         let raft = &self.node.raft;
         if raft.state != StateRole::Follower || raft.leader_id != member || member == self.me {
@@ -47,13 +47,16 @@ impl Member {
         }
         let Some(rank) = self.rank(member, member) else { return };
         self.hint = Some(Hint { gone: member, term: raft.term, left: rank * STAGGER_TICKS });
+        // Its lease protects it no more, so that whoever asks gets an answer. If the hint was
+        // false, the next heartbeat makes it the leader again.
+        self.node.raft.leader_id = raft::INVALID_ID;
         if rank == 0 {
             self.campaign();
         }
     }
 
     /// This member's place among the voters by id, going round from `after` on, `gone` left out.
-    fn rank(&self, after: MemberId, gone: MemberId) -> Option<u64> {
+    pub(super) fn rank(&self, after: MemberId, gone: MemberId) -> Option<u64> {
         let voters = self.members.voters();
         let round = voters.range(after..).chain(voters.range(..after));
         let mut heirs = round.filter(|id| **id != gone && **id != after);

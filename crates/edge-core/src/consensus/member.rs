@@ -17,6 +17,7 @@ use super::reads::Reads;
 use super::refusal::{Refusal, StartError};
 use super::start;
 use super::tail::Tail;
+use super::timeout::Timeout;
 use super::types::{
     Fetch, HardState, Index, Input, LogEntry, MemberId, Outcome, Progress, Role, Standing, Start,
     Term, Tuning,
@@ -53,13 +54,6 @@ pub struct Member {
     pub(super) heard: BTreeMap<MemberId, u64>,
     pub(super) ticks: u64,
     pub(super) malformed: u64,
-}
-
-/// The election timeout in force, and since when it is.
-#[derive(Default)]
-pub(super) struct Timeout {
-    ticks: usize,
-    drawn_for: Option<(Term, StateRole, MemberId)>,
 }
 
 impl Member {
@@ -149,22 +143,11 @@ impl Member {
         }
         self.node.tick();
         if follows && self.node.raft.election_elapsed == 0 {
-            self.timeout.drawn_for = None;
+            self.timeout.ran();
         }
         self.reads.tick(self.tuning.heartbeat_ticks as u64);
         self.count_down();
         self.govern();
-    }
-
-    /// raft-rs draws its timeouts from the thread's generator; ours come from the seed.
-    fn set_timeout(&mut self) {
-        let raft = &mut self.node.raft;
-        let now = Some((raft.term, raft.state, raft.leader_id));
-        if self.timeout.drawn_for != now {
-            let least = self.tuning.election_ticks;
-            self.timeout = Timeout { ticks: least + self.chance.below(least), drawn_for: now };
-        }
-        raft.set_randomized_election_timeout(self.timeout.ticks);
     }
 
     fn receive(&mut self, from: MemberId, bytes: &Bytes) {

@@ -30,6 +30,7 @@ mod steward;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod timeout;
 mod types;
 
 pub use change::Change;

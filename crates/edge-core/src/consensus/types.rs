@@ -58,7 +58,7 @@ pub struct Tuning {
     pub tick_ms: u64,
     /// Ticks between two heartbeats of a leader.
     pub heartbeat_ticks: usize,
-    /// Ticks without a leader before an election, at least; twice as many at most.
+    /// Ticks for which who heard a leader refuses another: an election comes a little later.
     pub election_ticks: usize,
     /// An append message is closed above this many bytes; one entry always fits.
     pub max_message_bytes: usize,

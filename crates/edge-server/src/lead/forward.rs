@@ -8,11 +8,12 @@ use crate::auth::Identity;
 use crate::http::{Reply, ReplyBody};
 use bytes::Bytes;
 use edge_api::status::{Reason, Status};
-use edge_core::consensus::Term;
+use edge_core::consensus::{Standing, Term};
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -20,6 +21,9 @@ use tokio::time::{Instant, timeout_at};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait for news of the leader before it is asked again.
 const AGAIN: Duration = Duration::from_millis(50);
+
+/// How long a leader's answer is waited for once another one leads.
+const LATE: Duration = Duration::from_millis(500);
 
 /// Says, in an answer, that the request was not acted on because this server does not lead.
 const NOT_LEADER: HeaderName = HeaderName::from_static("x-edged-not-leader");
@@ -69,7 +73,12 @@ pub(crate) async fn pass(
             // The server that sent this here believes that we lead, and asks again if not.
             Place::There { .. } if forwarded => return Ok(Turn::Answered(not_leader())),
             Place::There { name, address } => {
-                match channel.call(&address, outgoing(who, request)?).await {
+                let call = channel.call(&address, outgoing(who, request)?);
+                let answer = tokio::select! {
+                    answer = call => answer,
+                    why = overtaken(leadership, &address) => Err(CallError::Unknown(why)),
+                };
+                match answer {
                     Ok(answer) if answer.headers().contains_key(&NOT_LEADER) => {
                         last = format!("the server {name:?} does not lead any more");
                     }
@@ -88,6 +97,22 @@ pub(crate) async fn pass(
             return Err(nobody(&last));
         }
     }
+}
+
+/// Waits until somebody else leads than the server at `address`, and then as long as an answer
+/// from there may still be on its way: a leader that is cut off or paused gives none.
+async fn overtaken(leadership: &Leadership, address: &str) -> String {
+    let mut news = leadership.news();
+    let other = |standing: &Arc<Standing>| match super::place(standing) {
+        Place::Here(_) => true,
+        Place::There { address: now, .. } => now != address,
+        Place::Rising | Place::Nowhere => false,
+    };
+    if news.wait_for(other).await.is_err() {
+        return std::future::pending().await;
+    }
+    tokio::time::sleep(LATE).await;
+    "it answered nothing, and another server leads now".to_owned()
 }
 
 fn outgoing(who: &Identity, passed: &Passed) -> Result<Request<Full<Bytes>>, Status> {

@@ -58,6 +58,14 @@ impl Inlet {
         }
     }
 
+    /// Takes in that a board's `edged` is another process now. If the one before led, it leads no
+    /// more; of the board's pods that says nothing.
+    pub fn anew(&self, board: &str) {
+        if let Some(id) = self.links.id(board) {
+            self.api.store().gone(id);
+        }
+    }
+
     /// Takes in that a board is connected again.
     pub fn back(&self, node: &str) {
         self.beats().back(node);

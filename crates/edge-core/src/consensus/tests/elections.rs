@@ -107,6 +107,64 @@ fn a_false_will_or_a_followers_harms_nobody() {
 }
 
 #[test]
+fn heirs_take_turns_when_a_leader_falls_silent() {
+    let lease = Tuning::default().election_ticks;
+    for count in [3, 5, 7] {
+        let mut room = Room::new(count);
+        let leader = room.elect();
+        room.tick(3);
+        let term = room.standing(leader).term;
+        room.isolate(leader);
+        room.tick(lease);
+        let heir = leader % count + 1;
+        assert!(room.standing(heir).leader.is_some(), "not before the lease has ended");
+        room.tick(5);
+        let now = room.standing(heir);
+        assert_eq!((now.leader, now.term), (Some(heir), term + 1), "the first heir, at once");
+    }
+}
+
+#[test]
+fn who_was_told_votes_though_the_lease_has_not_ended() {
+    let mut room = Room::new(3);
+    let leader = room.elect();
+    let (heir, other) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    room.tick(3);
+    room.crash(leader);
+    // The first heir's first request is lost.
+    room.cut.insert((heir, other));
+    room.step(other, Input::Gone { member: leader });
+    assert_eq!(room.standing(other).leader, None);
+    room.step(heir, Input::Gone { member: leader });
+    room.cut.clear();
+    room.tick(5);
+    assert!(room.leader().is_some_and(|now| now != leader), "long before the lease has ended");
+}
+
+#[test]
+fn an_election_in_vain_is_tried_again_soon_and_then_less_often() {
+    let mut room = Room::new(3);
+    let leader = room.elect();
+    let (heir, other) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    room.crash(leader);
+    room.crash(other);
+    room.step(heir, Input::Gone { member: leader });
+    assert_eq!(room.standing(heir).role, Role::Candidate);
+    // The other one comes back from a crash of its own.
+    room.tick(1);
+    room.restart(other);
+    room.tick(6);
+    assert_eq!(room.leader(), Some(heir));
+    // Alone for long, it does not keep the air busy.
+    room.crash(other);
+    room.tick(60);
+    let before = room.sent;
+    room.tick(1000);
+    let asked = (room.sent - before) / 2;
+    assert!((50..=100).contains(&asked), "{asked} times in 1000 ticks");
+}
+
+#[test]
 fn a_transfer_goes_to_the_one_named_or_the_best() {
     let mut room = Room::new(3);
     let leader = room.elect();
