@@ -213,6 +213,10 @@ async fn a_revoked_key_is_out_within_a_second() {
     let ended = async { while let Some(Ok(_)) = watch.next().await {} };
     tokio::time::timeout(Duration::from_secs(1), ended).await.expect("the watch has ended");
     until_refused(&client).await;
+    // Whatever it asks, it is told why, and nothing else.
+    for path in ["/edged/v1/servers", "/version", "/readyz"] {
+        refused(&ask(&client, "GET", path, &[], "").await, 401, "this key was revoked");
+    }
     // It cannot come back with the same key, not even with a token; another key can have the name.
     let token = fresh(&lab).await;
     refused(&board.join(&lab, &token, "b9", "agent").await, 403, "key was revoked");
@@ -372,8 +376,13 @@ async fn a_server_gets_the_clusters_secrets_and_speaks_for_others() {
         assert_eq!(ask(&server, "GET", PODS, &headers, "").await.code, code, "{group}");
         assert_eq!(ask(&node, "GET", PODS, &headers, "").await.code, 403, "{group}");
     }
+    // It learns from the others whether it is one of them; nobody else has anything to ask.
+    let whether = "/edged/v1/servers/member";
+    assert_eq!(ask(&node, "POST", whether, &[], "").await.code, 403);
+    assert_eq!(ask(&server, "POST", whether, &[], "").await.json(), json!({"member": true}));
     let gone = lab.ask("DELETE", "/edged/v1/servers/s9", &[], "").await;
     refused(&gone, 404, "no server is called \"s9\"");
     assert_eq!(lab.ask("DELETE", "/edged/v1/servers/s2", &[], "").await.code, 200);
+    assert_eq!(ask(&server, "POST", whether, &[], "").await.json(), json!({"member": false}));
     lab.end().await;
 }

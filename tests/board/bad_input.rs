@@ -106,19 +106,26 @@ fn settings_that_are_wrong_end_with_64_and_their_name() {
     let file = dir.join("config.yaml");
     std::fs::write(&file, "listen: 127.0.0.1:1\nlissten: x\n").expect("written");
     let file = file.display().to_string();
+    let (pin, secret) = ("p".repeat(43), "s".repeat(22));
+    let token = format!("edged1.{pin}.0123abcd.{secret}");
+    let data = dir.join("data").display().to_string();
     for (args, word) in [
         (&["server", "--lissten", "x"][..], "--lissten"),
         (&["server", "--listen", "6443"], "listen"),
         (&["server", "--cluster-cidr", "10.42.0.0/99"], "cluster-cidr"),
         (&["server", "--config", &file], "lissten"),
+        (&["server", "--join", "foo", "--node-ip", "127.0.0.1"], "join: \"foo\" is not a server"),
+        (&["agent", "--token", "edged1.x", "--node-ip", "127.0.0.1"], "its end is missing"),
+        (&["server", "--token", &token, "--node-ip", "127.0.0.1"], "give --join"),
         (&["server", "--config", "/no/such/file"], "/no/such/file"),
         (&["serve"], "serve"),
     ] {
         let mut command = std::process::Command::new(built("edged"));
-        command.args(args);
+        command.args(args).env("EDGED_DATA_DIR", &data);
         let outcome = run(command);
         assert_eq!(outcome.status, 64, "{args:?}: {outcome:?}");
         assert!(outcome.stderr.contains(word), "{args:?}: {}", outcome.stderr);
     }
+    assert!(!dir.join("data").exists(), "nothing was begun");
     let _ = std::fs::remove_dir_all(&dir);
 }

@@ -82,6 +82,11 @@ impl Joiner {
         self.edged = Some(command.spawn().expect("edged starts"));
     }
 
+    /// What `edged` said so far.
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("edged.log")).unwrap_or_default()
+    }
+
     fn kill(&mut self) {
         if let Some(mut child) = self.edged.take() {
             let _ = child.kill();
@@ -94,8 +99,7 @@ impl Drop for Joiner {
     fn drop(&mut self) {
         self.kill();
         if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.dir.join("edged.log")).unwrap_or_default();
-            eprintln!("---- {} said:\n{log}", self.name);
+            eprintln!("---- {} said:\n{}", self.name, self.log());
         }
         let mut cleanup = self.inside(built("edged"));
         cleanup.arg("cleanup").args(self.flags("data")).args(["--name", "x"]);
@@ -117,7 +121,8 @@ fn token(server: &Board, args: &[&str]) -> String {
 }
 
 const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: far}\nspec:\n  nodeName: joiner\n  \
-                   containers:\n  - {name: web, image: 'edged/webserver:1'}\n";
+                   tolerations: [{operator: Exists}]\n  containers:\n  - {name: web, \
+                   image: 'edged/webserver:1'}\n";
 
 #[track_caller]
 fn ready(server: &Board) {
@@ -131,7 +136,9 @@ fn refused(board: &Joiner, good: &str, there: &[&str], url: &str) {
         let other = if &text[at..=at] == "A" { "B" } else { "A" };
         format!("{}{other}{}", &text[..at], &text[at + 1..])
     };
-    let cases: [(&str, &str, &[&str], i32, &str); 6] = [
+    let bare = ["--name", "joiner", "--join", "foo"];
+    let cases: [(&str, &str, &[&str], i32, &str); 7] = [
+        ("a word for a server", good, &bare, 64, "\"foo\" is not a server such as"),
         ("no token", "", there, 1, "--join needs a token"),
         ("no server", good, &["--name", "joiner"], 1, "has not joined a cluster yet"),
         ("cut", &good[..good.len() - 4], there, 64, "its end is missing"),
@@ -161,6 +168,15 @@ fn a_board_joins_runs_a_pod_returns_and_is_thrown_out() {
 
     refused(&board, &good, &there, &url);
 
+    // Where nobody answers it goes on asking, and says so once.
+    board.start(&good, &["--name", "joiner", "--join", "https://192.168.77.9:6443"]);
+    until("the board says that it waits", || {
+        let log = board.log();
+        let waits = log.contains("it is tried again until a server answers");
+        waits.then_some(()).ok_or(log)
+    });
+    board.kill();
+
     // The address need not be known: servers of the LAN answer, and the token says which is meant.
     board.start(&good, &["--name", "joiner", "--join", "auto"]);
     ready(&server);
@@ -181,6 +197,7 @@ fn a_board_joins_runs_a_pod_returns_and_is_thrown_out() {
     board.kill();
     let other = board.try_agent("data", "", &["--name", "other"]).fails();
     assert!(other.contains("belongs to the board \"joiner\""), "{other}");
+    key_of_another(&board);
     board.start("", &[]);
     until("the board listens again", || {
         let outcome = server.ctl(&["logs", "far"]);
@@ -188,7 +205,24 @@ fn a_board_joins_runs_a_pod_returns_and_is_thrown_out() {
     });
     assert_eq!(server.ctl(&["get", "pod", "far", "-o", id]).ok(), first);
 
+    thrown_out_and_let_in(&server, &mut board, &url);
+    assert_eq!(server.ctl(&["get", "pod", "far", "-o", id]).ok(), first, "it ran on");
     server.ctl(&["delete", "pod", "far"]).ok();
+}
+
+/// A directory with another board's key is refused, and good again when its own is back.
+fn key_of_another(board: &Joiner) {
+    let key = board.dir.join("data/pki/board.key");
+    let own = std::fs::read(&key).expect("the board's key");
+    std::fs::copy(board.dir.join("wrong/pki/board.key"), &key).expect("another's key");
+    let mixed = board.try_agent("data", "", &[]);
+    assert_eq!(mixed.status, 1, "{mixed:?}");
+    assert!(mixed.stderr.contains("are not of one board"), "{mixed:?}");
+    std::fs::write(&key, own).expect("its own key is back");
+}
+
+/// A board that is thrown out says so, once, and keeps its pod; with a new token it is back.
+fn thrown_out_and_let_in(server: &Board, board: &mut Joiner, url: &str) {
     server.ctl(&["node", "revoke", "joiner"]).ok();
     let words = format!("connection of {OWN}");
     until("its session on the bus is ended", || {
@@ -199,5 +233,21 @@ fn a_board_joins_runs_a_pod_returns_and_is_thrown_out() {
         let log = server.log();
         let told = log.lines().any(|l| l.contains(&words) && l.contains("was revoked"));
         told.then_some(()).ok_or(log)
+    });
+    let turned_away = "the cluster turns this board away: this key was revoked";
+    until("the board says so", || {
+        let log = board.log();
+        log.contains(turned_away).then_some(()).ok_or(log)
+    });
+    let log = board.log();
+    assert_eq!(log.matches(turned_away).count(), 1, "{log}");
+    assert!(!log.contains("docs.rs"), "{log}");
+    server.ctl(&["wait", "--for=condition=Ready=Unknown", "node/joiner", "--timeout=30s"]).ok();
+    board.kill();
+    board.start(&token(server, &[]), &["--join", url]);
+    ready(server);
+    until("the board answers with its new key", || {
+        let outcome = server.ctl(&["logs", "far"]);
+        (outcome.status == 0).then_some(()).ok_or(outcome.stderr)
     });
 }

@@ -153,11 +153,16 @@ impl Board {
     /// Starts `edged` with these arguments, this time only, beside its own; its words go to a
     /// file beside its data.
     pub(crate) fn spawn_with(&self, arguments: &[&str]) {
+        self.run(self.edged(arguments));
+    }
+
+    /// `edged` with these arguments beside the board's own, ready to run.
+    pub(crate) fn edged(&self, arguments: &[&str]) -> Command {
         let role = if self.role == Role::Server { "server" } else { "agent" };
         let mut command = self.inside(built("edged"));
         command.arg(role).args(self.flags()).args(arguments);
         command.args(&*self.extra.lock().unwrap_or_else(PoisonError::into_inner));
-        self.run(command);
+        command
     }
 
     /// Starts the board's main program: `edged`, or a peer that is compared with it.
@@ -232,6 +237,16 @@ impl Board {
         let mut child = self.power().edged.take().expect("edged runs");
         let status = until(&format!("edged of {} ends after SIGTERM", self.name), || {
             child.try_wait().map_err(|e| e.to_string())?.ok_or_else(|| "still runs".to_owned())
+        });
+        status.code().unwrap_or(-1)
+    }
+
+    /// Waits until `edged` ends by itself; gives the exit status.
+    #[track_caller]
+    pub(crate) fn ended(&self) -> i32 {
+        let mut child = self.power().edged.take().expect("edged was started");
+        let status = until(&format!("edged of {} ends by itself", self.name), || {
+            child.try_wait().map_err(|e| e.to_string())?.ok_or_else(|| self.log())
         });
         status.code().unwrap_or(-1)
     }

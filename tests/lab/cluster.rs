@@ -103,9 +103,13 @@ impl Cluster {
 
     /// A fresh token; it is printed alone on the last line.
     pub(crate) fn token(&self, kind: &str) -> String {
-        let first = &self.boards[0];
-        let mut command = first.inside(built("edged"));
-        command.args(["token", "create", kind]).args(["--data-dir"]).arg(first.dir.join("data"));
+        self.token_of(&self.boards[0], kind)
+    }
+
+    /// A fresh token, made on this server.
+    pub(crate) fn token_of(&self, server: &Board, kind: &str) -> String {
+        let mut command = server.inside(built("edged"));
+        command.args(["token", "create", kind]).args(["--data-dir"]).arg(server.dir.join("data"));
         let printed = run(command).ok();
         printed.lines().last().expect("a token is printed").trim().to_owned()
     }

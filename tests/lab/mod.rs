@@ -19,6 +19,8 @@ pub(crate) mod failover;
 mod faults;
 pub(crate) mod history;
 pub(crate) mod leader;
+#[cfg(test)]
+mod leaving;
 pub(crate) mod linear;
 pub(crate) mod link;
 pub(crate) mod load;

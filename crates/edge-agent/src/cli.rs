@@ -98,6 +98,10 @@ pub(crate) fn run(args: &[OsString]) -> i32 {
             with_config(&settings, |config| finish(depart::recover(&config, force)))
         }
         Command::Server { settings, no_agent, then: None } => with_config(&settings, |config| {
+            if let Err(error) = join::has_a_place(&config) {
+                eprintln!("edged: {error}");
+                return USAGE;
+            }
             let with_agent = !(no_agent || config.no_agent);
             finish(wire::serve(config, with_agent))
         }),

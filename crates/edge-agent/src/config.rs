@@ -146,6 +146,7 @@ impl Config {
     /// # Errors
     /// Names the key and the value that can't be used.
     pub(crate) fn settle(settings: &Settings) -> Result<Config, ConfigError> {
+        clock_is_true()?;
         let file = match &settings.config {
             Some(path) => File::read(path)?,
             None if Path::new(FILE).exists() => File::read(Path::new(FILE))?,
@@ -218,6 +219,14 @@ impl Config {
     }
 }
 
+/// Programs that people run take no orders about the time.
+fn clock_is_true() -> Result<(), ConfigError> {
+    match cfg!(debug_assertions) || std::env::var_os(edge_server::clock::SKEW).is_none() {
+        true => Ok(()),
+        false => Err(ConfigError(format!("{} is for tests only", edge_server::clock::SKEW))),
+    }
+}
+
 /// The servers to join, each as a URL.
 fn servers(settings: &Settings, file: &File) -> Result<Vec<String>, ConfigError> {
     let given = if settings.join.is_empty() { &file.join } else { &settings.join };
@@ -230,12 +239,18 @@ fn servers(settings: &Settings, file: &File) -> Result<Vec<String>, ConfigError>
         if rest.parse::<std::net::Ipv6Addr>().is_ok() {
             return Ok(format!("https://[{rest}]:{API_PORT}"));
         }
-        let good = !rest.is_empty() && !rest.contains(['/', '@', ' ', '?', '#']);
-        if !good || rest.parse::<http::uri::Authority>().is_err() {
+        let port = rest.rsplit(']').next().and_then(|end| end.split_once(':')).map(|(_, p)| p);
+        // A word alone is more likely a slip than a board's name.
+        let named = rest != text || rest.contains(['.', ':']);
+        let good = named && !rest.is_empty() && !rest.contains(['/', '@', ' ', '?', '#']);
+        let reached = port.is_none_or(|port| port.parse::<std::num::NonZeroU16>().is_ok());
+        if !good || !reached || rest.parse::<http::uri::Authority>().is_err() {
             return Err(bad("join", text, "a server such as https://192.168.1.10:6443, or auto"));
         }
-        let port = rest.rsplit(':').next().is_some_and(|p| p.parse::<u16>().is_ok());
-        Ok(if port { format!("https://{rest}") } else { format!("https://{rest}:{API_PORT}") })
+        Ok(match port {
+            Some(_) => format!("https://{rest}"),
+            None => format!("https://{rest}:{API_PORT}"),
+        })
     };
     given.iter().map(url).collect()
 }
@@ -327,7 +342,7 @@ mod tests {
     #[test]
     fn servers_to_join_are_urls() {
         let mut typed = settings();
-        typed.join = ["https://a:1/", "b", "10.0.0.5:7", "fd00::1", "[fd00::1]:7", "auto"]
+        typed.join = ["https://a:1/", "https://b", "10.0.0.5:7", "fd00::1", "[fd00::1]:7", "auto"]
             .map(Into::into)
             .to_vec();
         let config = Config::from_parts(&typed, File::default()).unwrap();
@@ -343,6 +358,20 @@ mod tests {
     }
 
     #[test]
+    fn a_founder_keeps_its_name() {
+        let dir = std::env::temp_dir().join(format!("edged-name-{}", std::process::id()));
+        let named = |chosen: Option<&str>| name(chosen.map(str::to_owned), &dir);
+        assert_eq!(named(Some("first")).unwrap(), "first");
+        identity::remember(&dir, "first").unwrap();
+        assert_eq!(named(None).unwrap(), "first", "whatever the host is called now");
+        let error = named(Some("second")).unwrap_err().to_string();
+        assert!(error.contains("belongs to the board \"first\", not to \"second\""), "{error}");
+        std::fs::write(dir.join("name"), "\n").unwrap();
+        assert_eq!(named(Some("second")).unwrap(), "second", "cut short by a power cut");
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
     fn a_bad_value_names_its_key() {
         type Change = fn(&mut Settings);
         let cases: &[(Change, &str)] = &[
@@ -353,6 +382,9 @@ mod tests {
             (|s| s.name = Some("Not_A_Name".into()), "name: \"Not_A_Name\""),
             (|s| s.join = vec!["ftp://x".into()], "join: \"ftp://x\""),
             (|s| s.join = vec!["https://a/b".into()], "join: \"https://a/b\""),
+            (|s| s.join = vec!["foo".into()], "join: \"foo\" is not a server such as"),
+            (|s| s.join = vec!["https://a:99999".into()], "join: \"https://a:99999\""),
+            (|s| s.join = vec!["a.lan:0".into()], "join: \"a.lan:0\""),
             (|s| s.token = Some("edged1.abc".into()), "token: not a joining token"),
             (|s| s.token_file = Some("/no/such".into()), "token-file: /no/such"),
             (|s| s.cgroup_parent = Some("/a/../b".into()), "cgroup-parent: \"/a/../b\""),

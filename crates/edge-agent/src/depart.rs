@@ -2,15 +2,45 @@
 //! `edged recover --force` lets it go on alone when the majority is lost for good.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use edge_client::{Call, Client};
 use edge_core::consensus::MemberInfo;
 use edge_server::pki::BoardKey;
+use edge_server::{Outside, Server};
 use http::Method;
 
 use crate::config::Config;
 use crate::join::{self, Saved};
 use crate::wire::{self, WireError, failed};
+
+/// Waits until this server turns out to be none of its cluster's any more, which gives why it ends.
+/// One that finds out while it runs says so once and stays, for the sake of its pods; it is not let
+/// lead or answer, and will end when it is started again.
+pub(crate) async fn outside(server: &Server, data_dir: &Path) -> WireError {
+    let mut told = server.outside();
+    let Ok(Some(outside)) = told.wait_for(Option::is_some).await.map(|told| told.clone()) else {
+        return std::future::pending().await;
+    };
+    let line = outside_line(&outside, server.name(), data_dir);
+    if outside.from_start {
+        return WireError::line(line);
+    }
+    tracing::error!("{line}");
+    std::future::pending().await
+}
+
+fn outside_line(outside: &Outside, name: &str, data_dir: &Path) -> String {
+    let what = match outside.refusal.as_str() {
+        "" => "the other servers say that this one was removed from the cluster".to_owned(),
+        why => format!("the other servers turn this one away: {why}"),
+    };
+    let dir = data_dir.display();
+    format!(
+        "server {name}: {what}. Stop edged here, remove {dir}, run `edgectl delete node {name}`, \
+         and join again with a token of `edged token create`, as a server or as an agent"
+    )
+}
 
 /// Takes this server out of the cluster's servers. Its agent's pods are not touched.
 ///

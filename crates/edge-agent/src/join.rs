@@ -6,6 +6,7 @@ mod clock;
 mod error;
 mod live;
 mod reach;
+mod refused;
 mod run;
 mod saved;
 
@@ -20,9 +21,6 @@ pub(crate) use saved::Saved;
 
 /// The name that every server's certificate has, whatever its address is.
 pub(crate) const SERVER_NAME: &str = "kubernetes.default.svc";
-
-/// The port of servers' brokers.
-const BROKER_PORT: u16 = 8883;
 
 /// A board that belongs to a cluster.
 pub(crate) struct Member {
@@ -44,18 +42,65 @@ pub(crate) fn joined(data_dir: &std::path::Path) -> bool {
 /// One line that says what is wrong and what to do.
 pub(crate) async fn enter(config: &Config, role: Role) -> Result<Member, JoinError> {
     let key = BoardKey::open(&config.data_dir).map_err(JoinError::Pki)?;
-    let saved = match Saved::read(&config.data_dir)? {
+    let (saved, key) = match Saved::read(&config.data_dir)? {
         Some(saved) => {
             check(config, role, &saved)?;
-            saved
+            match again(config, role, &saved).await? {
+                Some(joined) => joined,
+                None => (saved, key),
+            }
         }
         None => {
             fresh(config, role)?;
-            join(config, role, &key).await?
+            let saved = join(config, role, &key, &config.name, &config.join).await?;
+            saved.write(&config.data_dir)?;
+            (saved, key)
         }
     };
+    tracing::debug!("this board is {} of the cluster {}", saved.name, saved.cluster);
     let live = Live::open(config, &saved, key)?;
     Ok(Member { saved, live: std::sync::Arc::new(live) })
+}
+
+/// A board that was thrown out and is given another token joins again, with another key, as the
+/// board that it was: its pods and their volumes are still its own.
+async fn again(
+    config: &Config,
+    role: Role,
+    saved: &Saved,
+) -> Result<Option<(Saved, BoardKey)>, JoinError> {
+    let new = config.token.as_ref().is_some_and(|token| token.id != saved.token);
+    if !new || role != Role::Agent {
+        return Ok(None);
+    }
+    let old = BoardKey::open(&config.data_dir).map_err(JoinError::Pki)?;
+    if !Live::open(config, saved, old)?.is_turned_away(&config.join).await {
+        return Ok(None);
+    }
+    let key = BoardKey::another(&config.data_dir).map_err(JoinError::Pki)?;
+    let known: Vec<String> = saved.servers.iter().map(|server| server.api.clone()).collect();
+    let servers = if config.join.is_empty() { &known } else { &config.join };
+    let joined = join(config, role, &key, &saved.name, servers).await?;
+    key.keep().map_err(JoinError::Pki)?;
+    joined.write(&config.data_dir)?;
+    Ok(Some((joined, key)))
+}
+
+/// Whether a server with a token is told where to join: it would found a cluster of its own, and
+/// its person would wait for it in the other.
+///
+/// # Errors
+/// When it has a token, no server to join, and no cluster yet.
+pub(crate) fn has_a_place(config: &Config) -> Result<(), JoinError> {
+    let old = joined(&config.data_dir) || config.data_dir.join("pki/ca.key").exists();
+    if old || config.token.is_none() || !config.join.is_empty() {
+        return Ok(());
+    }
+    Err(JoinError::Told(
+        "token: it is for joining a cluster: give --join https://SERVER:6443 as well, or leave it \
+         out to found one"
+            .to_owned(),
+    ))
 }
 
 /// Whether a board that has joined is what it is started as.
@@ -119,7 +164,13 @@ fn fresh(config: &Config, role: Role) -> Result<(), JoinError> {
     }
 }
 
-async fn join(config: &Config, role: Role, key: &BoardKey) -> Result<Saved, JoinError> {
+async fn join(
+    config: &Config,
+    role: Role,
+    key: &BoardKey,
+    name: &str,
+    servers: &[String],
+) -> Result<Saved, JoinError> {
     let Some(token) = &config.token else {
         return Err(JoinError::Told("--join needs a token".to_owned()));
     };
@@ -128,20 +179,19 @@ async fn join(config: &Config, role: Role, key: &BoardKey) -> Result<Saved, Join
         protocol: PROTOCOL,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         token: token.to_string(),
-        csr: key.request(&config.name).map_err(JoinError::Pki)?,
-        name: config.name.clone(),
+        csr: key.request(name).map_err(JoinError::Pki)?,
+        name: name.to_owned(),
         role: role.as_str().to_owned(),
         addresses: vec![config.node_ip.to_string()],
         api: format!("https://{}", at(config.listen.port())),
-        broker: at(BROKER_PORT).to_string(),
+        broker: at(config.broker_listen.port()).to_string(),
         pods: role == Role::Agent || !config.no_agent,
     };
-    let answer = ask::join(&config.join, config.node_ip, token, &request).await?;
+    let answer = ask::join(servers, config.node_ip, token, &request).await?;
     for warning in &answer.warnings {
         tracing::warn!("{warning}");
     }
-    let saved = Saved::from_answer(role, answer)?;
-    saved.write(&config.data_dir)?;
+    let saved = Saved::from_answer(role, &token.id, answer)?;
     tracing::info!("joined the cluster {} as {role} {}", saved.cluster, saved.name);
     Ok(saved)
 }

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 use crate::config::{Config, Registry};
 use crate::join::{SERVER_NAME, Saved};
-use crate::{identity, notify};
+use crate::{depart, identity, notify};
 pub(crate) use agent::{servers, tie};
 pub(crate) use bus::beats;
 use server::Lead;
@@ -83,6 +83,7 @@ pub(crate) fn serve(config: Config, with_agent: bool) -> Result<(), WireError> {
         let mut interrupt =
             signal(SignalKind::interrupt()).map_err(|e| failed("listen for SIGINT", e))?;
         let (node_ip, fixed) = (config.node_ip, config.fixed_ip);
+        let data_dir = config.data_dir.clone();
         let board = start(config, with_agent, stopped).await?;
         notify::tell("READY=1");
         let mut again = false;
@@ -91,6 +92,7 @@ pub(crate) fn serve(config: Config, with_agent: bool) -> Result<(), WireError> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
             ended = board.agent_end() => outcome = ended,
+            why = depart::outside(&board.lead.server, &data_dir) => outcome = Err(why),
             address = identity::moved(node_ip, fixed) => {
                 tracing::info!("the address is {address} now: starting again with it");
                 again = true;

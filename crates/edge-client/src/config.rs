@@ -1,6 +1,7 @@
 //! Where the API is and who we are: the parsed form that a client is made from.
 
 use crate::clock::Clock;
+use crate::refusal::Refusals;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub struct Config {
     pub clock: Option<Arc<dyn Clock>>,
     /// Trust and certificate that change while the client lives; instead of those above.
     pub live: Option<watch::Receiver<Arc<rustls::ClientConfig>>>,
+    /// Where it is gathered that the servers refuse us.
+    pub refusals: Refusals,
 }
 
 impl Config {

@@ -109,6 +109,14 @@ impl std::error::Error for Error {
     }
 }
 
+/// Libraries name pages about themselves, which help nobody at a board.
+fn without_links(line: String) -> String {
+    match line.split_once(": https://docs.rs/") {
+        Some((before, _)) => before.to_owned(),
+        None => line,
+    }
+}
+
 /// One line from an error and its causes, without repeating what the outer one says already.
 pub(crate) fn flatten(error: &dyn std::error::Error) -> String {
     let mut line = error.to_string();
@@ -121,5 +129,5 @@ pub(crate) fn flatten(error: &dyn std::error::Error) -> String {
         }
         cause = inner.source();
     }
-    line
+    without_links(line)
 }

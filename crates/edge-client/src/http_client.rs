@@ -6,6 +6,7 @@ use crate::config::{Config, ConfigError};
 use crate::connect::{Sender, Server};
 use crate::error::{Error, flatten};
 use crate::pause::{Backoff, retry_after};
+use crate::refusal::Refusals;
 use crate::trust::Tls;
 use bytes::{Bytes, BytesMut};
 use edge_api::Object;
@@ -71,6 +72,7 @@ struct Inner {
     authorization: Option<HeaderValue>,
     namespace: Option<String>,
     patience: Patience,
+    refusals: Refusals,
 }
 
 /// An answer whose body has not been read, and the connection that it comes over.
@@ -113,6 +115,7 @@ impl Client {
             authorization,
             namespace: config.namespace,
             patience,
+            refusals: config.refusals,
         };
         Ok(Client { inner: Arc::new(inner) })
     }
@@ -189,6 +192,7 @@ impl Client {
                     (error, pause)
                 }
             };
+            self.inner.refusals.failed(&failure);
             match pause {
                 Some(pause) if attempt < patience.attempts => {
                     tracing::debug!(%failure, attempt, "request will be repeated");
@@ -248,7 +252,9 @@ impl Client {
         if response.status() < StatusCode::BAD_REQUEST {
             return Ok(response);
         }
-        Err(read_failure(call, response, limit).await)
+        let failure = read_failure(call, response, limit).await;
+        self.inner.refusals.failed(&failure);
+        Err(failure)
     }
 
     /// The error in an answer to [`Client::request`] whose code is a failure.
@@ -258,6 +264,7 @@ impl Client {
 
     /// A server that cannot help right now is left for the next one.
     fn judge(&self, server: &Arc<Server>, status: StatusCode) {
+        self.inner.refusals.took(status);
         if (502..=504).contains(&status.as_u16()) {
             let servers = self.inner.servers();
             let at = servers.iter().position(|other| Arc::ptr_eq(other, server)).unwrap_or(0);

@@ -16,6 +16,7 @@ mod kubeconfig;
 mod params;
 mod pause;
 pub mod query;
+mod refusal;
 pub mod tls;
 mod trust;
 mod typed;
@@ -33,6 +34,7 @@ pub use kubeconfig::{ContextSummary, Kubeconfig};
 pub use params::{
     DeleteParams, FieldValidation, List, ListParams, Propagation, WatchParams, WriteParams,
 };
+pub use refusal::Refusals;
 pub use watch::{WatchEvent, WatchStream};
 pub use watcher::Watcher;
 pub use websocket::WebSocket;

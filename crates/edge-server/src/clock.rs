@@ -9,13 +9,20 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// The moment from which this process counts its steady time.
 static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
+/// By how many milliseconds a test wants the board's clock to be off: a variable that only debug
+/// builds know.
+pub const SKEW: &str = "EDGED_TEST_CLOCK_SKEW_MS";
+
+static SKEWED: LazyLock<i64> = LazyLock::new(|| {
+    let told = std::env::var(SKEW).ok().filter(|_| cfg!(debug_assertions));
+    told.and_then(|text| text.parse().ok()).unwrap_or_default()
+});
+
 /// Reads both clocks of the board.
 pub fn read() -> Reading {
     let millis = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-    Reading {
-        wall_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis),
-        steady_ms: millis(BEGAN.elapsed()),
-    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis);
+    Reading { wall_ms: now.saturating_add(*SKEWED).max(0), steady_ms: millis(BEGAN.elapsed()) }
 }
 
 /// The cluster's time for verifying certificates.

@@ -41,7 +41,7 @@ pub use auth::{Identity, SERVERS};
 pub use config::{Config, ConfigError, NodeSettings, Range};
 pub use driver::Beats;
 pub use edge_store::Founding;
-pub use lead::{Courier, Inlet};
+pub use lead::{Courier, Inlet, Outside};
 pub use pki::{AgentCredentials, PkiError};
 pub use server::{Linked, Server, StartError};
 pub use tls::BusTls;

@@ -7,7 +7,7 @@ use crate::driver::Beats;
 use crate::http::{self, Front};
 use crate::images::Images;
 use crate::join::{self, Trust};
-use crate::lead::{self, Courier, Inlet, Leadership, Links, Own};
+use crate::lead::{self, Courier, Inlet, Leadership, Links, Outside, Own};
 use crate::pki::{self, AgentCredentials, Authority, BoardKey, PkiError, Renewing};
 use crate::proxy::Agents;
 use crate::tied::{Tied, tie};
@@ -128,6 +128,7 @@ pub struct Server {
     inlet: Inlet,
     key: BoardKey,
     trusted: watch::Receiver<Arc<Trust>>,
+    outside: watch::Receiver<Option<Outside>>,
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
     beside: JoinSet<()>,
@@ -150,10 +151,10 @@ impl Server {
         let serving_cert = Arc::new(Renewing::new(&authority, pki::serving_names(&config)?)?);
         let (listener, address) = listen(config.listen).await?;
         let tied = tie(&mut config, &authority, linked, address.port()).await?;
-        let Tied { own, info, channel, links, courier, store, membership } = tied;
-        let api = Api::new(store, &config, authority.ca_der())?;
+        let api = Api::new(tied.store.clone(), &config, authority.ca_der())?;
         admin(&authority, &config, address.port())?;
         let (stop, stopping) = watch::channel(false);
+        let mut beside = JoinSet::new();
         let key = BoardKey::open(&config.data_dir)?;
         let trust = join::begin(&api);
         let desk = join::Desk::open(
@@ -163,12 +164,14 @@ impl Server {
             address.port(),
             trust.subscribe(),
         )?;
+        let outside = among_others(&mut beside, &tied, &api);
+        let Tied { own, channel, links, courier, .. } = tied;
         let announcing = desk.announce(address.port());
         let trusted = trust.subscribe();
         own.guard(trust.subscribe());
         let front = Front {
             api: api.clone(),
-            servers: channel.clone(),
+            servers: channel,
             courier,
             agents: Agents::new(&authority, config.agent_port, stopping.clone())?,
             discovery: discovery::Documents::new(&config, address.port()),
@@ -178,14 +181,10 @@ impl Server {
         let clock = config.cluster.clock.clone();
         let tls = tls::serving(authority.ca_der(), serving_cert.clone(), clock)?;
         let serving = tokio::spawn(http::run(listener, tls, Arc::new(front), stopping));
-        let mut beside = JoinSet::new();
         beside.spawn(renew(serving_cert, authority.clone(), stop.subscribe()));
         beside.spawn(until_stopped(announcing, stop.subscribe()));
         beside.spawn(join::follow(api.clone(), trust, stop.subscribe()));
         beside.spawn(own.clone().keep());
-        let leadership = api.inner.leadership.clone();
-        beside.spawn(follow(links.clone(), leadership.clone()));
-        beside.spawn(lead::introduce(info, leadership, channel, membership));
         let (furnished, mut done) = watch::channel(false);
         let port = address.port();
         beside.spawn(lead::reign(api.clone(), port, furnished, stop.subscribe()));
@@ -200,6 +199,7 @@ impl Server {
             inlet,
             key,
             trusted,
+            outside,
             stop,
             serving,
             beside,
@@ -257,6 +257,11 @@ impl Server {
         self.trusted.clone()
     }
 
+    /// Tells when this server turns out to be none of its cluster's any more.
+    pub fn outside(&self) -> watch::Receiver<Option<Outside>> {
+        self.outside.clone()
+    }
+
     /// Credentials for the agent of a board that has these addresses; that of this server's own
     /// board is known by the board's key.
     pub fn agent_credentials(
@@ -305,6 +310,23 @@ pub(crate) async fn blocking<T: Send + 'static>(
     let config = config.clone();
     let done = tokio::task::spawn_blocking(move || work(&config)).await;
     done.unwrap_or(Err(StartError::Cancelled))
+}
+
+/// Keeps this server and the others in step: where they are, where it is, and whether it still is
+/// one of them.
+fn among_others(
+    beside: &mut JoinSet<()>,
+    tied: &Tied,
+    api: &Api,
+) -> watch::Receiver<Option<Outside>> {
+    let Tied { info, channel, links, seeds, membership, .. } = tied;
+    let leadership = || api.inner.leadership.clone();
+    let (told, outside) = watch::channel(None);
+    let (info, seeds) = (|| info.clone(), seeds.clone());
+    beside.spawn(follow(links.clone(), leadership()));
+    beside.spawn(lead::belong(info(), seeds, leadership(), channel.clone(), told));
+    beside.spawn(lead::introduce(info(), leadership(), channel.clone(), membership.clone()));
+    outside
 }
 
 /// Keeps the ways to the other servers as the membership has them.

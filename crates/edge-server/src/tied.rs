@@ -15,6 +15,8 @@ use std::sync::Arc;
 pub(crate) struct Tied {
     pub(crate) own: Arc<Own>,
     pub(crate) info: MemberInfo,
+    /// The servers that this one was told of.
+    pub(crate) seeds: Vec<MemberInfo>,
     pub(crate) channel: Arc<Channel>,
     pub(crate) links: Arc<Links>,
     pub(crate) courier: Arc<dyn Courier>,
@@ -38,7 +40,7 @@ pub(crate) async fn tie(
         broker,
     };
     let channel = Arc::new(Channel::new(own.http()));
-    let links = Links::new(courier.clone(), channel.clone(), Members::founders(seeds));
+    let links = Links::new(courier.clone(), channel.clone(), Members::founders(seeds.clone()));
     let links = Arc::new(links);
     let options = Options {
         me: info.clone(),
@@ -53,7 +55,7 @@ pub(crate) async fn tie(
     let store = store.await?;
     let members = || Arc::new(Servers::new(store.clone())) as Arc<dyn Membership>;
     let membership = config.cluster.membership.get_or_insert_with(members).clone();
-    Ok(Tied { own, info, channel, links, courier, store, membership })
+    Ok(Tied { own, info, seeds, channel, links, courier, store, membership })
 }
 
 /// What elections draw their timeouts from: other numbers at every start.

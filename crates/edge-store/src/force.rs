@@ -85,7 +85,9 @@ pub fn recover_force(dir: &Path, me: MemberInfo) -> Result<Report, OpenError> {
         (after.prior, after.store, after.me) = (meta.store, store, me.id);
         members = std::mem::replace(&mut after.members, Members::genesis(me));
         after.batch = 0;
-        after.hard.term = after.hard.term.max(log.hard().term);
+        // The lost ones may have elected without this one: what boards heard from them then is
+        // older than whatever is said from now on.
+        after.hard.term = after.hard.term.max(log.hard().term) + LOSS_GAP;
     })?;
     let lost = members.all().filter(|info| info.id != id).cloned().collect();
     Ok(Report { committed, kept, revision: after.applied.0, lost })

@@ -37,6 +37,7 @@ async fn a_lost_majority_is_recovered_by_force_only() {
     }
     let all = cluster.agree().await;
     let newest = leader.revision();
+    let term = leader.standing().borrow().term;
     drop(leader);
     (1..=3).for_each(|id| cluster.stop(id));
     let dir = &cluster.dirs[&2].0;
@@ -52,6 +53,8 @@ async fn a_lost_majority_is_recovered_by_force_only() {
     for _ in 0..2 {
         let store = Store::open(dir, cluster.options(2, Founding::Join)).unwrap();
         assert!(store.revision() > again.revision);
+        // What the lost ones said in terms that this one never saw is older than what it says.
+        assert!(store.standing().borrow().term > term + 900_000);
         assert_eq!(pairs(&store, "k/", None), all);
         store.propose(put("alone", "v", Expect::Any)).await.unwrap();
         store.close().await;

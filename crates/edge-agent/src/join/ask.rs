@@ -16,10 +16,10 @@ use super::clock::Judge;
 use super::{JoinError, SERVER_NAME};
 use crate::config::AUTO;
 
-/// How long servers are asked again while none can answer.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Pause between two rounds.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Pause between two rounds, at first and at last.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// How often it is said that no server can be asked.
+const SAY: Duration = Duration::from_secs(10 * 60);
 /// One try is short: there may be other servers, and another round.
 const TRY: Patience = Patience {
     connect: Duration::from_secs(5),
@@ -36,17 +36,18 @@ enum Trouble {
     Final(JoinError),
 }
 
-/// Asks the servers in turn until one lets the board in.
+/// Asks the servers in turn until one lets the board in. While none can be asked it goes on: boards
+/// and servers get their current in any order.
 ///
 /// # Errors
-/// What a server refused, or why none answered.
+/// What a server refused.
 pub(super) async fn join(
     given: &[String],
     own: IpAddr,
     token: &Token,
     request: &JoinRequest,
 ) -> Result<JoinAnswer, JoinError> {
-    let began = Instant::now();
+    let (mut pause, mut said) = (PAUSE.0, None::<Instant>);
     loop {
         let mut last = String::new();
         let (servers, found) = places(given, own, &mut last).await;
@@ -63,12 +64,12 @@ pub(super) async fn join(
                 Err(Trouble::Passing(reason)) => last = reason,
             }
         }
-        if began.elapsed() > PATIENCE {
-            let tried = format!("within {} s", PATIENCE.as_secs());
-            return Err(JoinError::Unreachable { tried, reason: last });
+        if said.is_none_or(|at| at.elapsed() >= SAY) {
+            tracing::warn!("join: {last}; it is tried again until a server answers");
+            said = Some(Instant::now());
         }
-        tracing::warn!("join: {last}; trying again");
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE.1);
     }
 }
 

@@ -19,13 +19,6 @@ pub(crate) enum JoinError {
         /// What is wrong.
         reason: String,
     },
-    /// No server could be asked.
-    Unreachable {
-        /// How often it was tried, in words.
-        tried: String,
-        /// What happened last.
-        reason: String,
-    },
     /// A server said no.
     Refused {
         /// Which.
@@ -48,9 +41,6 @@ impl fmt::Display for JoinError {
             JoinError::Pki(error) => write!(f, "{error}"),
             JoinError::File { operation, path, reason } => {
                 write!(f, "{operation} {}: {reason}", path.display())
-            }
-            JoinError::Unreachable { tried, reason } => {
-                write!(f, "join: no server answered {tried}: {reason}")
             }
             JoinError::Refused { server, reason } => write!(f, "join {server}: {reason}"),
             JoinError::WrongCluster { server } => write!(

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use edge_client::tls::{self, ClientAuth, ClientTls};
-use edge_client::{Call, Client};
+use edge_client::{Call, Client, Refusals};
 use edge_core::clock::ClusterClock;
 use edge_server::join::{PROTOCOL, RenewAnswer, RenewRequest, ServerInfo, TimeAnswer, differs};
 use edge_server::pki::{BoardKey, CertFacts};
@@ -25,6 +25,7 @@ pub(crate) struct Live {
     clock: ClusterClock,
     client: watch::Sender<Arc<rustls::ClientConfig>>,
     server: watch::Sender<Arc<rustls::ServerConfig>>,
+    refusals: Refusals,
 }
 
 /// Certificates of boards live this long.
@@ -51,6 +52,7 @@ impl Live {
             clock,
             client: watch::Sender::new(client),
             server: watch::Sender::new(server),
+            refusals: Refusals::default(),
         })
     }
 
@@ -102,8 +104,14 @@ impl Live {
             servers: self.saved().servers.iter().map(|server| server.api.clone()).collect(),
             server_name: Some(SERVER_NAME.to_owned()),
             live: Some(self.client()),
+            refusals: self.refusals.clone(),
             ..edge_client::Config::default()
         }
+    }
+
+    /// What the servers say to this board's certificate.
+    pub(super) fn refusals(&self) -> &Refusals {
+        &self.refusals
     }
 
     fn saved(&self) -> MutexGuard<'_, Saved> {
@@ -118,6 +126,12 @@ impl Live {
                 Ok(sleep) => {
                     pause = AGAIN.0;
                     tokio::time::sleep(sleep).await;
+                }
+                // Of a refusal, `tell_refusals` speaks.
+                Err(error) if self.refusals.any() => {
+                    tracing::debug!("{error}");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(AGAIN.1);
                 }
                 Err(error) => {
                     tracing::warn!("{error}");

@@ -43,6 +43,7 @@ pub(crate) fn run(config: Config) -> Result<(), WireError> {
             ended = &mut agent => Some(ended),
             _ = terminate.recv() => None,
             _ = interrupt.recv() => None,
+            () = member.live.clone().tell_refusals() => None,
             () = member.live.servers_moved() => {
                 tracing::info!("the cluster's servers have moved: starting again with them");
                 again = true;

@@ -35,6 +35,8 @@ pub(crate) struct Saved {
     pub(crate) pod_cidr: String,
     /// The servers as they were last known.
     pub(crate) servers: Vec<ServerInfo>,
+    /// The id of the token that it joined with.
+    pub(crate) token: String,
     /// The cluster's time when the board last joined or renewed, in milliseconds since 1970.
     pub(crate) floor_ms: i64,
     /// The authority's certificate, in PEM.
@@ -72,7 +74,11 @@ impl Saved {
     ///
     /// # Errors
     /// Says what is missing in it.
-    pub(super) fn from_answer(role: Role, answer: JoinAnswer) -> Result<Saved, JoinError> {
+    pub(super) fn from_answer(
+        role: Role,
+        token: &str,
+        answer: JoinAnswer,
+    ) -> Result<Saved, JoinError> {
         let missing =
             |what: &str| JoinError::Told(format!("join: the server's answer has no good {what}"));
         let key = |text: &str, what: &str| from_hex(text).ok_or_else(|| missing(what));
@@ -101,6 +107,7 @@ impl Saved {
             cluster_domain: answer.cluster_domain,
             pod_cidr: answer.pod_cidr,
             servers: answer.servers,
+            token: token.to_owned(),
             floor_ms: answer.time_ms,
             ca: answer.ca,
             node_cert: answer.node_cert,

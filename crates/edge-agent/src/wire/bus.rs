@@ -1,6 +1,7 @@
 //! The bus wired up: messages between servers, beats, wills and hints, each to whom it concerns.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -53,19 +54,21 @@ impl Courier for Line {
 #[derive(Clone)]
 pub(crate) struct News {
     hint: watch::Sender<Option<Hint>>,
+    /// The form of the last hint that could not be read.
+    strange: Arc<AtomicU64>,
 }
 
 impl News {
     /// Nothing yet.
     pub(crate) fn new() -> News {
-        News { hint: watch::Sender::new(None) }
+        News { hint: watch::Sender::new(None), strange: Arc::default() }
     }
 
     /// Takes in what a leader said, unless something newer is known. Beats then carry its nonce,
     /// which this board's own server, if there is one, must know as well.
     fn hear(&self, payload: &[u8], inlet: Option<&Inlet>) {
         let Some(hint) = Hint::read(payload) else {
-            tracing::debug!("a leader's hint that this version can't read");
+            self.complain(payload);
             return;
         };
         self.hint.send_if_modified(|known| {
@@ -78,6 +81,17 @@ impl News {
             }
             newer
         });
+    }
+
+    /// Says once of each other version that its leader is not understood here.
+    fn complain(&self, payload: &[u8]) {
+        match Hint::strange(payload) {
+            Some(form) if self.strange.swap(form, Ordering::Relaxed) != form => tracing::warn!(
+                "the leader's version of edged is not this board's: its hints are of form {form}; \
+                 update whichever is older"
+            ),
+            _ => tracing::debug!("a leader's hint that can't be read"),
+        }
     }
 
     /// Follows it.

@@ -60,6 +60,12 @@ impl Hint {
         (hint.v == VERSION && hint.servers.len() <= SERVERS).then_some(hint)
     }
 
+    /// The form of a hint that another version wrote, which this one cannot read.
+    pub(crate) fn strange(bytes: &[u8]) -> Option<u64> {
+        let value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+        value["v"].as_u64().filter(|form| *form != u64::from(VERSION))
+    }
+
     /// Whether this one counts after `known`.
     pub(crate) fn newer_than(&self, known: &Hint) -> bool {
         (self.term, self.number) > (known.term, known.number)
@@ -78,6 +84,9 @@ mod tests {
         assert!(!hint(3, 1).newer_than(&hint(3, 1)));
         assert_eq!(Hint::read(&hint(3, 2).write()), Some(hint(3, 2)));
         assert_eq!(Hint::read(b"{}"), None);
-        assert_eq!(Hint::read(br#"{"v":2}"#), None);
+        let next = br#"{"v":2,"term":9,"servers":"elsewhere"}"#;
+        assert_eq!((Hint::read(next), Hint::strange(next)), (None, Some(2)));
+        assert_eq!(Hint::strange(&hint(3, 2).write()), None);
+        assert_eq!(Hint::strange(b"\xff"), None);
     }
 }

@@ -1,5 +1,6 @@
 //! What every Node gets: a part of the cluster's pod addresses that no other Node has
-//! (`pkg/controller/nodeipam`), and the time at which taints that drive pods out were put on.
+//! (`pkg/controller/nodeipam`), the time at which taints that drive pods out were put on, and the
+//! label of servers.
 
 use crate::api::{Api, now_ms};
 use crate::config::Range;
@@ -15,6 +16,7 @@ pub(super) fn complete(api: &Api, node: &mut Object, old: Option<&Object>) -> Re
     if !node["spec"].is_object() {
         node["spec"] = json!({});
     }
+    crate::lead::label(node, &api.inner.leadership.standing().members);
     stamp_taints(node, old);
     if old.is_none_or(|old| text(&old["spec"]["podCIDR"]).is_empty()) {
         allocate(api, node)?;

@@ -2,8 +2,10 @@
 //! its handshake and its headers, and how they end when the server does.
 
 use super::io::{Patience, Patient};
+use super::reply;
 use super::serve::{Front, Peer};
 use crate::auth::Identity;
+use edge_api::status::{Reason, Status};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
@@ -12,6 +14,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -85,6 +88,23 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
+/// Tells whoever's key does not count why that is, once: it could not find out otherwise.
+async fn turn_away<S>(stream: S, why: String)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let service = service_fn(move |_| {
+        let refusal = Status::new(Reason::Unauthorized, why.clone());
+        async move { Ok::<_, std::convert::Infallible>(reply::status(&refusal)) }
+    });
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder.keep_alive(false).max_buf_size(HEADER_BYTES).max_headers(HEADER_COUNT);
+    let told = builder.serve_connection(TokioIo::new(stream), service);
+    if !matches!(tokio::time::timeout(HANDSHAKE, told).await, Ok(Ok(()))) {
+        tracing::debug!("a client whose key does not count would not listen");
+    }
+}
+
 async fn serve(
     stream: TcpStream,
     address: SocketAddr,
@@ -111,7 +131,8 @@ async fn serve(
         },
     };
     if let Some(why) = front.desk.refusal(&identity) {
-        return tracing::debug!("{address} is refused: {why}");
+        tracing::debug!("{address} is refused: {why}");
+        return turn_away(stream, why).await;
     }
     let distrust = front.desk.distrust(identity.clone());
     let patience = Patience::default();

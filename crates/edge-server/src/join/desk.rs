@@ -2,7 +2,7 @@
 
 use super::membership::{Cluster, Lone, Membership, MembershipError};
 use super::trust::Trust;
-use super::words::{self, PROTOCOL, ServerInfo, ServersAnswer, TimeAnswer};
+use super::words::{self, MemberAnswer, PROTOCOL, ServerInfo, ServersAnswer, TimeAnswer};
 use super::{admit, renew, revoke};
 use crate::api::Api;
 use crate::auth::{Identity, SERVERS};
@@ -161,6 +161,14 @@ impl Desk {
                 allow(ask.who.in_group(SERVERS) && own, ask)?;
                 self.membership.update(server).await.map_err(status)?;
                 write(&self.servers())
+            }
+            ("POST", ["servers", "member"]) => {
+                allow(ask.who.in_group(SERVERS), ask)?;
+                // The leader answers, and only once it is certain that it still leads.
+                self.api.inner.leadership.barrier(&self.api).await?;
+                let id = ask.who.key.as_ref().map(|key| key.member_id().to_string());
+                let member = self.membership.list().into_iter().any(|s| Some(s.id) == id);
+                write(&MemberAnswer { member })
             }
             ("POST", ["servers", "leave"]) => {
                 let name = ask.who.user.strip_prefix("system:server:").unwrap_or_default();

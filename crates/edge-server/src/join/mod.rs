@@ -25,6 +25,6 @@ pub use token::{Remembered, Role, TOKEN_NAMESPACE, TOKEN_PREFIX, TOKEN_TYPE, Tok
 pub use trust::{KEY_ANNOTATION, REVOKED, Trust};
 pub(crate) use trust::{begin, follow};
 pub use words::{
-    JoinAnswer, JoinRequest, PROTOCOL, RenewAnswer, RenewRequest, ServerInfo, ServersAnswer,
-    TimeAnswer, differs, even_warning,
+    JoinAnswer, JoinRequest, MemberAnswer, PROTOCOL, RenewAnswer, RenewRequest, ServerInfo,
+    ServersAnswer, TimeAnswer, differs, even_warning,
 };

@@ -147,6 +147,14 @@ pub struct ServersAnswer {
     pub warning: String,
 }
 
+/// `POST /edged/v1/servers/member`, asked by a server about itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberAnswer {
+    /// Whether whoever asks is one of the cluster's servers. It has no default: an answer without
+    /// it is none.
+    pub member: bool,
+}
+
 /// Refuses a peer whose protocol is another one; `None` when both speak the same.
 pub fn differs(ours: &str, theirs: u32, their_version: &str) -> Option<String> {
     if theirs == PROTOCOL {

@@ -2,8 +2,13 @@
 
 use super::Leadership;
 use crate::join::{Changing, Membership, MembershipError, ServerInfo};
-use edge_core::consensus::{Change, MemberId, MemberInfo, Refusal};
+use edge_core::consensus::{Change, MemberId, MemberInfo, Members, Refusal};
 use edge_store::{ChangeError, Store};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long a change that is applied may take to be shown.
+const SHOWN: Duration = Duration::from_secs(1);
 
 /// The cluster's servers as the store has them.
 pub(crate) struct Servers {
@@ -24,8 +29,15 @@ impl Servers {
     }
 
     async fn change(&self, change: Change) -> Result<(), MembershipError> {
-        match self.store.change(change).await {
-            Ok(()) | Err(ChangeError::Refused(Refusal::Nothing)) => Ok(()),
+        let mut news = self.leadership.news();
+        match self.store.change(change.clone()).await {
+            Ok(()) => {
+                // It is applied; what is read of the membership next must show it.
+                let shown = news.wait_for(|standing| shows(&standing.members, &change));
+                let _ = timeout(SHOWN, shown).await;
+                Ok(())
+            }
+            Err(ChangeError::Refused(Refusal::Nothing)) => Ok(()),
             Err(error) => Err(refused(&error)),
         }
     }
@@ -82,6 +94,14 @@ impl Membership for Servers {
     fn transfer(&self, to: Option<&str>) -> Changing<'_> {
         let to = to.map(|name| self.find(name)).transpose();
         Box::pin(async move { self.store.transfer(to?).await.map_err(|error| refused(&error)) })
+    }
+}
+
+fn shows(members: &Members, change: &Change) -> bool {
+    match change {
+        Change::Add { info, .. } | Change::Update { info } => members.info(info.id) == Some(info),
+        Change::Remove { id } => !members.contains(*id),
+        Change::Promote { id } => members.voters().contains(id),
     }
 }
 

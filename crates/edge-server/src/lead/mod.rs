@@ -1,6 +1,7 @@
 //! Which server leads, and what follows from it: writes go to the leader, reads wait until they
 //! show every write that was acknowledged before them, and controllers run on the leader alone.
 
+mod belong;
 mod channel;
 mod forward;
 mod inlet;
@@ -10,6 +11,7 @@ mod membership;
 mod own;
 mod peers;
 mod reign;
+mod roles;
 mod snapshot;
 
 use crate::api::Api;
@@ -21,6 +23,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+pub use belong::Outside;
+pub(crate) use belong::belong;
 pub(crate) use channel::Channel;
 pub(crate) use forward::{Passed, Turn, pass};
 pub use inlet::Inlet;
@@ -31,6 +35,7 @@ pub(crate) use own::Own;
 pub use peers::Courier;
 pub(crate) use peers::Links;
 pub(crate) use reign::reign;
+pub(crate) use roles::label;
 pub(crate) use snapshot::hand_out;
 
 /// How long an election may take before a server without a leader counts as left behind.

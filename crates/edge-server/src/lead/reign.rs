@@ -1,10 +1,12 @@
 //! What runs on the leader and nowhere else: the cluster's own objects are put in order, then the
 //! controllers work, until the term is over.
 
-use super::Place;
+use super::{Place, roles};
 use crate::api::Api;
 use crate::{boot, driver};
+use edge_api::status::Status;
 use edge_core::consensus::Standing;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -57,20 +59,29 @@ async fn govern(
 }
 
 async fn furnish(api: &Api, port: u16) {
-    while let Err(status) = boot::furnish(api, port).await {
+    while let Err(status) = put_in_order(api, port).await {
         tracing::warn!("make the cluster's own objects: {}", status.message);
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-/// The `kubernetes` Service leads to every server: it changes when they do.
+async fn put_in_order(api: &Api, port: u16) -> Result<(), Status> {
+    boot::furnish(api, port).await?;
+    roles::relabel(api).await
+}
+
+/// The `kubernetes` Service leads to every server, and their Nodes say so: they change when the
+/// servers do.
 async fn follow_members(api: &Api, port: u16, mut furnished: watch::Receiver<bool>) {
     let mut news = api.inner.leadership.news();
     let _ = furnished.wait_for(|done| *done).await;
-    let addresses = |standing: &Standing| boot::servers(&standing.members);
-    let mut known = addresses(&news.borrow_and_update());
+    let places = |standing: &Standing| {
+        let names = standing.members.all().map(|info| info.name.clone());
+        (boot::servers(&standing.members), names.collect::<BTreeSet<_>>())
+    };
+    let mut known = places(&news.borrow_and_update());
     while news.changed().await.is_ok() {
-        let now = addresses(&news.borrow_and_update());
+        let now = places(&news.borrow_and_update());
         if now != known {
             known = now;
             furnish(api, port).await;

@@ -14,7 +14,7 @@ use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 const DAY: u64 = 24 * 60 * 60;
@@ -361,7 +361,7 @@ fn authority_params(name: &str) -> CertificateParams {
 }
 
 fn wall() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    Duration::from_millis(crate::clock::read().wall_ms.unsigned_abs())
 }
 
 fn der_of(pem: &str) -> Option<Vec<u8>> {

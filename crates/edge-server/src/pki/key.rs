@@ -77,12 +77,30 @@ impl BoardKey {
             None => {
                 let pair =
                     KeyPair::generate().map_err(|e| PkiError::issue("this board's key", e))?;
-                disk::write_atomically(&path, pair.serialize_pem().as_bytes(), 0o600)
-                    .map_err(|e| PkiError::io("write", &path, e))?;
-                pair
+                let key = BoardKey { pair, path };
+                key.keep()?;
+                return Ok(key);
             }
         };
         Ok(BoardKey { pair, path })
+    }
+
+    /// Another key for the same board, which is nowhere kept yet.
+    ///
+    /// # Errors
+    /// When none can be made.
+    pub fn another(data_dir: &Path) -> Result<BoardKey, PkiError> {
+        let pair = KeyPair::generate().map_err(|e| PkiError::issue("this board's key", e))?;
+        Ok(BoardKey { pair, path: data_dir.join("pki/board.key") })
+    }
+
+    /// Keeps it in place of the one before.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn keep(&self) -> Result<(), PkiError> {
+        disk::write_atomically(&self.path, self.pair.serialize_pem().as_bytes(), 0o600)
+            .map_err(|e| PkiError::io("write", &self.path, e))
     }
 
     /// Where it is kept.

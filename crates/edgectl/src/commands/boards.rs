@@ -8,6 +8,12 @@ use edge_api::Object;
 use edge_client::Call;
 use http::Method;
 use serde_json::json;
+use std::time::{Duration, Instant};
+
+/// How long a server may take to hand the lead over before it is removed.
+const HANDING_OVER: Duration = Duration::from_secs(15);
+/// Pause between two tries.
+const PAUSE: Duration = Duration::from_millis(300);
 
 /// Decide which boards the cluster trusts
 #[derive(Debug, clap::Args)]
@@ -59,8 +65,7 @@ pub(crate) async fn server(args: Server, session: &mut Session) -> Result<(), Fa
     match args.command {
         ServerCommand::List => servers(None, false, session).await,
         ServerCommand::Remove { name } => {
-            let call = Call::new(Method::DELETE, format!("/edged/v1/servers/{name}"));
-            let answer = session.client()?.call(&call).await?.object;
+            let answer = remove(&name, session).await?;
             session.io.line(format!("server/{name} removed"))?;
             warn(&answer, session);
             Ok(())
@@ -72,6 +77,24 @@ pub(crate) async fn server(args: Server, session: &mut Session) -> Result<(), Fa
             let to = name.map_or("another server".to_owned(), |name| format!("server/{name}"));
             session.io.line(format!("lead handed to {to}"))
         }
+    }
+}
+
+/// Takes a server out. One that leads hands that over first, which takes a moment.
+async fn remove(name: &str, session: &mut Session) -> Result<Object, Fault> {
+    let call = Call::new(Method::DELETE, format!("/edged/v1/servers/{name}"));
+    let client = session.client()?;
+    let end = Instant::now() + HANDING_OVER;
+    let mut again = false;
+    loop {
+        match client.call(&call).await {
+            Ok(answer) => return Ok(answer.object),
+            // It was taken out by the try before, whose outcome was not known.
+            Err(error) if again && error.is_not_found() => return Ok(Object::Null),
+            Err(error) if error.code() != 503 || Instant::now() >= end => return Err(error.into()),
+            Err(_) => again = true,
+        }
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
