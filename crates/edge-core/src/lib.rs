@@ -9,6 +9,7 @@ pub mod image_source;
 pub mod liveness;
 pub mod plan;
 pub mod pod;
+pub mod podnet;
 pub mod proxy;
 pub mod scheduler;
 pub mod view;

@@ -49,6 +49,8 @@ pub(crate) struct Board {
     pub(crate) ports_changed: Notify,
     /// The Node in the API may be out of date.
     pub(crate) node_changed: Notify,
+    /// Why some pods can't be reached from here, when that is so.
+    pub(crate) network_problem: Mutex<Option<String>>,
 }
 
 impl Board {
@@ -70,6 +72,16 @@ impl Board {
     /// Which pod each container belongs to.
     pub(crate) fn routes(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
         self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why some pods can't be reached from here.
+    pub(crate) fn network_problem(&self) -> Option<String> {
+        self.network_problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes why some pods can't be reached from here, or that all can.
+    pub(crate) fn set_network_problem(&self, problem: Option<String>) {
+        *self.network_problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
     }
 
     fn pods(&self) -> MutexGuard<'_, BTreeMap<String, PodView>> {

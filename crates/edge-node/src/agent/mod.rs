@@ -18,6 +18,7 @@ mod gather;
 mod host_ports;
 mod ledger;
 mod node;
+mod podnet;
 mod pods;
 mod pull;
 mod registration;
@@ -122,6 +123,7 @@ pub async fn run(
     tracing::info!("agent {} listens on {}", config.name, config.listen);
     tasks.spawn(server.run(board.clone()));
     tasks.spawn(services::run(board.clone()));
+    tasks.spawn(podnet::run(board.clone()));
     tasks.spawn(collect::images(board.clone()));
     tasks.spawn(board.images.clone().announce());
     let beater = config.beats.map(|line| Arc::new(beats::Beater::new(board.clone(), line)));
@@ -174,6 +176,7 @@ fn identity(config: &AgentConfig) -> node::Identity {
         labels: config.labels.clone(),
         pod_cidr: config.pod_cidr.clone(),
         memory_problem: None,
+        network_problem: None,
     }
 }
 
@@ -236,6 +239,7 @@ fn assemble(
         pods: Mutex::default(),
         exits: watch::channel(0).0,
         node_changed: Notify::new(),
+        network_problem: Mutex::default(),
     };
     identity.memory_problem = memory_problem;
     Ok((Arc::new(board), pods::Feeds { exits, changed, shutdown }))

@@ -59,6 +59,8 @@ pub(crate) struct Identity {
     pub(crate) pod_cidr: String,
     /// Why memory limits don't hold, when they don't.
     pub(crate) memory_problem: Option<String>,
+    /// Why some pods can't be reached from here, when that is so.
+    pub(crate) network_problem: Option<String>,
 }
 
 fn line(path: &str) -> String {
@@ -181,8 +183,14 @@ pub(crate) fn object(identity: &Identity) -> Object {
 }
 
 /// Conditions that this board answers for.
-const OUR_CONDITIONS: &[&str] =
-    &["Ready", "MemoryPressure", "DiskPressure", "PIDPressure", "MemoryLimitsUnenforced"];
+const OUR_CONDITIONS: &[&str] = &[
+    "Ready",
+    "MemoryPressure",
+    "DiskPressure",
+    "PIDPressure",
+    "MemoryLimitsUnenforced",
+    "PodNetworkIncomplete",
+];
 
 struct Feeling {
     kind: &'static str,
@@ -191,7 +199,7 @@ struct Feeling {
     no: (&'static str, String),
 }
 
-fn feelings(pressure: Pressure, memory_problem: Option<&str>) -> Vec<Feeling> {
+fn feelings(pressure: Pressure, identity: &Identity) -> Vec<Feeling> {
     let feel = |kind, on, yes: (&'static str, &str), no: (&'static str, &str)| Feeling {
         kind,
         on,
@@ -218,9 +226,15 @@ fn feelings(pressure: Pressure, memory_problem: Option<&str>) -> Vec<Feeling> {
             ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
         ),
     ];
-    if let Some(problem) = memory_problem {
-        let yes = ("MemoryCgroupMissing", problem);
-        out.push(feel("MemoryLimitsUnenforced", true, yes, ("", "")));
+    let problems = [
+        ("MemoryLimitsUnenforced", "MemoryCgroupMissing", &identity.memory_problem),
+        // Not Kubernetes' NetworkUnavailable, which would keep every new pod from the board.
+        ("PodNetworkIncomplete", "PodsOutOfReach", &identity.network_problem),
+    ];
+    for (kind, reason, problem) in problems {
+        if let Some(problem) = problem {
+            out.push(feel(kind, true, (reason, problem), ("", "")));
+        }
     }
     let ready = ("KubeletReady", "kubelet is posting ready status");
     out.push(feel("Ready", true, ready, ("KubeletNotReady", "")));
@@ -264,7 +278,7 @@ pub(crate) fn status(
 ) -> Value {
     let none = Vec::new();
     let old = before["conditions"].as_array().unwrap_or(&none);
-    let mut conditions: Vec<Value> = feelings(pressure, identity.memory_problem.as_deref())
+    let mut conditions: Vec<Value> = feelings(pressure, identity)
         .into_iter()
         .map(|feeling| condition(feeling, old, now_ms))
         .collect();
@@ -319,6 +333,7 @@ mod tests {
             labels: BTreeMap::from([("site".into(), "farm".into())]),
             pod_cidr: "10.42.0.0/24".into(),
             memory_problem: None,
+            network_problem: None,
         }
     }
 

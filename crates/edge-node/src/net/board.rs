@@ -22,6 +22,9 @@ const LOCK: &str = "net.lock";
 /// How the alias of our bridge begins; the run directory follows.
 const ALIAS: &str = "edged ";
 const DEFAULT_MTU: u32 = 1500;
+/// Without these no pod reaches anybody.
+pub(super) const FORWARDING: [(&str, &str); 2] =
+    [("net/ipv4/ip_forward", "1"), ("net/ipv4/conf/edge0/forwarding", "1")];
 
 /// Locks, also after a thread died holding it: what it guards is checked at every use.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -80,7 +83,7 @@ pub(super) struct Board {
     pub(super) pool: Mutex<Pool>,
     pub(super) pods: Mutex<BTreeMap<String, Record>>,
     /// The Services' rules; none when the kernel can't have any.
-    rules: Mutex<Option<Rules>>,
+    pub(super) rules: Mutex<Option<Rules>>,
     /// The board's own network namespace.
     pub(super) namespace: File,
     run_dir: PathBuf,
@@ -117,15 +120,14 @@ impl Board {
             _lock: lock,
         };
         let bridge = board.ensure_bridge()?;
-        board.warnings = sysctl::set([
-            ("net/ipv4/ip_forward", "1"),
-            ("net/ipv4/conf/edge0/forwarding", "1"),
+        board.warnings = sysctl::set(FORWARDING);
+        board.warnings.extend(sysctl::set([
             ("net/ipv4/conf/edge0/route_localnet", "1"),
             // Other links keep their own setting: one of the two is enough for a redirect.
             ("net/ipv4/conf/all/send_redirects", "0"),
             ("net/ipv4/conf/edge0/send_redirects", "0"),
             ("net/ipv6/conf/edge0/disable_ipv6", "1"),
-        ]);
+        ]));
         board.take_over(bridge)?;
         board.open_rules();
         for warning in &board.warnings {
@@ -284,6 +286,7 @@ impl Board {
             self.remove(&uid)?;
         }
         lock(&self.links).remove(BRIDGE)?;
+        self.remove_routes()?;
         if let Some(rules) = lock(&self.rules).as_mut() {
             rules.remove()?;
         }

@@ -20,6 +20,9 @@ const NEWNEIGH: u16 = 28;
 const DELNEIGH: u16 = 29;
 
 const IFF_UP: u32 = 1;
+const IFF_BROADCAST: u32 = 0x2;
+/// Loopback, from point to point, without neighbours.
+const IFF_LONELY: u32 = 0x8 | 0x10 | 0x80;
 const INET: u8 = 2;
 const INET6: u16 = 10;
 const LINK_ADDRESS: u16 = 1;
@@ -44,11 +47,11 @@ const ROUTE_DST: u16 = 1;
 const ROUTE_OIF: u16 = 4;
 const ROUTE_GATEWAY: u16 = 5;
 const ROUTE_PREFSRC: u16 = 7;
-const TABLE_MAIN: u8 = 254;
+pub(super) const TABLE_MAIN: u8 = 254;
 const PROTOCOL_STATIC: u8 = 4;
 const SCOPE_UNIVERSE: u8 = 0;
 const SCOPE_LINK: u8 = 253;
-const UNICAST: u8 = 1;
+pub(super) const UNICAST: u8 = 1;
 const NEIGHBOUR_DST: u16 = 1;
 const NEIGHBOUR_MAC: u16 = 2;
 const PERMANENT: u16 = 0x80;
@@ -72,6 +75,8 @@ pub(super) struct Link {
     pub(super) master: Option<u32>,
     pub(super) mtu: u32,
     pub(super) up: bool,
+    /// True when it leads to many, each with a hardware address: Ethernet and its kind.
+    pub(super) neighbours: bool,
     pub(super) kind: String,
 }
 
@@ -113,6 +118,7 @@ fn read_link(reply: &Reply) -> Option<Link> {
         master: attributes.ne32(LINK_MASTER),
         mtu: attributes.ne32(LINK_MTU).unwrap_or(0),
         up: word(8) & IFF_UP != 0,
+        neighbours: word(8) & (IFF_BROADCAST | IFF_LONELY) == IFF_BROADCAST,
         kind: attributes.within(LINK_INFO).text(INFO_KIND).unwrap_or_default().to_owned(),
     })
 }
@@ -124,7 +130,7 @@ fn octets(bytes: &[u8]) -> Option<Ipv4Addr> {
 /// rtnetlink in one network namespace.
 #[derive(Debug)]
 pub(super) struct Links {
-    socket: Socket,
+    pub(super) socket: Socket,
 }
 
 impl Links {

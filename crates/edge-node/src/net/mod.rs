@@ -6,19 +6,23 @@
 
 mod board;
 mod error;
+mod events;
 mod link;
 mod netlink;
 mod nft;
 mod pods;
 mod range;
 mod record;
+mod routes;
 mod sandbox;
 mod sysctl;
 
 pub use error::NetError;
+pub use events::LinkEvents;
 
 use crate::seams::PodNetwork;
 use board::Board;
+use edge_core::podnet::{Peer, Unreached};
 use edge_core::proxy::Tables;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -109,6 +113,31 @@ impl Net {
     /// The number of the last change to any rules of the board: it stays while nothing changes.
     pub fn rules_generation(&self) -> Result<u32, NetError> {
         self.board.generation()
+    }
+
+    /// Makes the routes to other boards' pods those that are wanted, with the fewest changes, and
+    /// says which boards get none. `name` is this board's own Node; it may be among the peers.
+    pub async fn sync_routes(
+        &self,
+        name: &str,
+        peers: Vec<Peer>,
+    ) -> Result<Vec<Unreached>, NetError> {
+        let name = name.to_owned();
+        self.change("routes", "set the routes to other boards' pods", move |board| {
+            board.sync_routes(&name, peers)
+        })
+        .await
+    }
+
+    /// Tells when links, addresses or routes of the board change.
+    pub fn link_events(&self) -> Result<LinkEvents, NetError> {
+        LinkEvents::open()
+    }
+
+    /// What drops the pods' packets on this board right now, in sentences; what is ours to set
+    /// right is set right first.
+    pub async fn obstacles(&self) -> Result<Vec<String>, NetError> {
+        self.change("obstacles", "look at the board's own rules", Board::obstacles).await
     }
 
     /// Removes everything of ours from the board: pods, bridge, rules, files. Nothing else.

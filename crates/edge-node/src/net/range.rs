@@ -3,6 +3,7 @@
 //! stale idea of an address meets a new pod.
 
 use super::error::NetError;
+use edge_core::podnet;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -17,6 +18,13 @@ pub(super) struct Range {
 impl fmt::Display for Range {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}/{}", self.base(), self.length)
+    }
+}
+
+impl From<Range> for podnet::Range {
+    fn from(range: Range) -> podnet::Range {
+        podnet::Range::new(range.base(), range.length)
+            .expect("invariant: a range has no bits behind its prefix")
     }
 }
 
