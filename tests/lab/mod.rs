@@ -37,6 +37,10 @@ pub(crate) mod pulse;
 #[allow(dead_code, reason = "the bench measures with it")]
 pub(crate) mod speed;
 pub(crate) mod tap;
+#[cfg(test)]
+mod traffic;
+#[cfg(test)]
+mod traffic_places;
 pub(crate) mod watching;
 
 /// Whether this machine can run laboratories. What is missing is said aloud: a silent skip

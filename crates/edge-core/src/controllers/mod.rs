@@ -5,6 +5,7 @@ pub mod deployment;
 pub mod endpoints;
 pub mod eviction;
 pub mod garbage;
+pub mod load_balancer;
 pub mod namespace;
 pub mod node;
 pub mod pod_gc;
@@ -35,5 +36,6 @@ pub const ALL: &[Controller] = &[
     Controller { name: deployment::SOURCE, plan: deployment::plan },
     Controller { name: replicaset::SOURCE, plan: replicaset::plan },
     Controller { name: "endpointslice-controller", plan: endpoints::plan },
+    Controller { name: load_balancer::SOURCE, plan: load_balancer::plan },
     Controller { name: "garbage-collector", plan: garbage::plan },
 ];
