@@ -63,8 +63,9 @@ pub enum Incoming {
         /// The board.
         name: String,
     },
-    /// A board has another process than before, whose end nobody had told of yet.
-    Anew {
+    /// A board's process has ended, well or badly, or been followed by another one. Said in place
+    /// of `Gone`, or before it. A hint, not a proof.
+    Ended {
         /// The board.
         name: String,
     },

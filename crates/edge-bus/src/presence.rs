@@ -2,12 +2,13 @@
 //! Pure: time is passed in.
 //!
 //! A will only tells that one broker lost one connection, so of a server there must be two
-//! witnesses within two seconds: two brokers' wills; or the port of its own broker, which is in
-//! the same process, refuses, and somebody lost it: a broker (its will), or this board, whose
-//! connection with that broker ended without a word. A refusal is an answer of the board's own
-//! kernel that nobody listens there any more: no weather and no pause makes one. Anything heard
-//! from a later connection refutes it all. And a board whose new process is heard has lost the
-//! old one.
+//! witnesses within two seconds: two brokers' wills; or one, and the port of its own broker, which
+//! is in the same process, refuses. A refusal is an answer of the board's own kernel that nobody
+//! listens there any more: no weather and no pause makes one. Anything heard from a later
+//! connection refutes it all.
+//!
+//! That a process has ended, well or badly, is known sooner: its port refuses and this board's
+//! connection with it has broken, or another process of the same board is heard.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -35,8 +36,9 @@ const BOARDS: usize = 2048;
 pub(crate) enum Notice {
     Gone(String),
     Back(String),
-    /// Another process of the board is there, and nobody had said that the one before it ended.
-    Anew(String),
+    /// Its process has ended, in whatever way, or has been followed by another one: it leads
+    /// nothing any more. Said once, and not beside `Gone`.
+    Ended(String),
 }
 
 /// What was heard of a board: `session` is its process, which began at `start` by its own clock.
@@ -53,6 +55,8 @@ pub(crate) struct Heard {
     pub(crate) notice: Option<Notice>,
     /// It came over a connection that was not heard from before.
     pub(crate) fresh: bool,
+    /// It came from a process that was not heard from before.
+    pub(crate) anew: bool,
 }
 
 /// Who tells of a loss.
@@ -81,17 +85,32 @@ struct Board {
     newest: u32,
     losses: Vec<Loss>,
     role: Role,
+    /// Told that its process has ended.
+    ended: bool,
     gone: bool,
 }
 
 impl Board {
-    /// Takes in a loss; whether that makes enough witnesses of a server's end.
-    fn lose(&mut self, witness: Witness, connection: u32, now: Instant) -> bool {
+    /// Takes in a loss of a server, and what follows from all of them.
+    fn lose(
+        &mut self,
+        name: &str,
+        witness: Witness,
+        connection: u32,
+        now: Instant,
+    ) -> Option<Notice> {
         self.losses.retain(|l| l.witness != witness && now.duration_since(l.at) <= AGREE);
         self.losses.push(Loss { witness, connection, at: now });
         let wills = self.losses.iter().filter(|l| matches!(l.witness, Witness::Will(_))).count();
         let refuses = self.losses.iter().any(|l| l.witness == Witness::Port);
-        wills >= 2 || (refuses && self.losses.len() >= 2)
+        if self.role == Role::Server && wills + usize::from(refuses) >= 2 {
+            self.gone = true;
+            return Some(Notice::Gone(name.to_owned()));
+        }
+        // A good-bye may have been lost, so this says nothing of how it ended.
+        let ended = refuses && self.losses.len() >= 2 && !self.ended;
+        self.ended |= ended;
+        ended.then(|| Notice::Ended(name.to_owned()))
     }
 }
 
@@ -106,7 +125,7 @@ impl Presence {
     pub(crate) fn heard(&mut self, name: &str, sign: Sign, now: Instant) -> Heard {
         let Some(board) = self.boards.get_mut(name) else {
             self.remember(name, sign, now);
-            return Heard { notice: None, fresh: true };
+            return Heard { notice: None, fresh: true, anew: true };
         };
         let mut heard = Heard::default();
         if board.session != sign.session {
@@ -118,8 +137,9 @@ impl Presence {
             (board.session, board.start, board.newest) =
                 (sign.session, sign.start, sign.connection);
             board.losses.clear();
-            heard.fresh = true;
-            heard.notice = (!board.gone).then(|| Notice::Anew(name.to_owned()));
+            (heard.fresh, heard.anew) = (true, true);
+            let told = board.gone || board.ended;
+            heard.notice = (!told).then(|| Notice::Ended(name.to_owned()));
         } else {
             heard.fresh = sign.connection > board.newest;
             board.newest = board.newest.max(sign.connection);
@@ -128,6 +148,7 @@ impl Presence {
             });
         }
         board.heard = now;
+        board.ended &= !board.losses.is_empty();
         if board.gone && board.losses.is_empty() {
             board.gone = false;
             heard.notice = Some(Notice::Back(name.to_owned()));
@@ -144,7 +165,8 @@ impl Presence {
         if self.boards.len() < BOARDS {
             let (losses, role) = (Vec::new(), Role::Agent);
             let Sign { session, start, connection: newest } = sign;
-            let board = Board { session, start, heard: now, newest, losses, role, gone: false };
+            let (ended, gone) = (false, false);
+            let board = Board { session, start, heard: now, newest, losses, role, ended, gone };
             self.boards.insert(name.to_owned(), board);
         }
     }
@@ -171,12 +193,7 @@ impl Presence {
             return None;
         }
         board.role = role;
-        let enough = board.lose(Witness::Will(broker.to_owned()), sign.connection, now);
-        if role == Role::Server && enough {
-            board.gone = true;
-            return Some(Notice::Gone(name.to_owned()));
-        }
-        None
+        board.lose(name, Witness::Will(broker.to_owned()), sign.connection, now)
     }
 
     /// A server's own broker is out of reach from here: `refused` if its port answers that nobody
@@ -185,11 +202,7 @@ impl Presence {
         let board = self.boards.get_mut(name).filter(|board| !board.gone)?;
         board.role = Role::Server;
         let witness = if refused { Witness::Port } else { Witness::Line };
-        if board.lose(witness, board.newest, now) {
-            board.gone = true;
-            return Some(Notice::Gone(name.to_owned()));
-        }
-        None
+        board.lose(name, witness, board.newest, now)
     }
 
     /// Agents whose grace is over.
@@ -237,6 +250,10 @@ mod tests {
 
     fn gone(name: &str) -> Option<Notice> {
         Some(Notice::Gone(name.into()))
+    }
+
+    fn ended(name: &str) -> Option<Notice> {
+        Some(Notice::Ended(name.into()))
     }
 
     fn back(name: &str) -> Option<Notice> {
@@ -298,10 +315,13 @@ mod tests {
         assert_eq!(presence.will("a", Role::Server, sign(1, 1), "b", t), None);
         assert_eq!(presence.unreached("a", true, t + MS), gone("a"));
         assert_eq!(presence.unreached("a", true, t + 2 * MS), None, "said once");
-        // So it is when the own connection was lost, in whichever order.
+        // Without a will it may have been asked to stop; it has ended all the same.
         let mut presence = known();
         assert_eq!(presence.unreached("a", false, t), None);
-        assert_eq!(presence.unreached("a", true, t + MS), gone("a"));
+        assert_eq!(presence.unreached("a", true, t + MS), ended("a"));
+        assert_eq!(presence.unreached("a", true, t + 2 * MS), None, "said once");
+        assert_eq!(presence.hears("a", sign(2, 1), t + 60 * MS), None, "known already");
+        assert_eq!(presence.hears("a", sign(3, 1), t + 70 * MS), ended("a"));
         let mut presence = known();
         assert_eq!(presence.unreached("a", true, t), None, "a port alone says nothing");
         assert_eq!(presence.unreached("a", true, t + MS), None, "nor does it twice");
@@ -329,13 +349,13 @@ mod tests {
         assert!(presence.heard("a", sign(1, 1), t).fresh);
         assert_eq!(presence.heard("a", sign(1, 1), t), Heard::default());
         assert!(presence.heard("a", sign(1, 2), t).fresh, "another connection");
-        assert_eq!(presence.hears("a", sign(2, 1), t), Some(Notice::Anew("a".into())));
+        assert_eq!(presence.hears("a", sign(2, 1), t), ended("a"));
         // What the old one sent comes late and changes nothing.
         assert_eq!(presence.heard("a", sign(1, 3), t + MS), Heard::default());
         assert_eq!(presence.heard("a", sign(2, 1), t + MS), Heard::default());
         // A clock that was set back.
         let later = t + SILENCE + 2 * MS;
-        assert_eq!(presence.hears("a", sign(1, 1), later), Some(Notice::Anew("a".into())));
+        assert_eq!(presence.hears("a", sign(1, 1), later), ended("a"));
     }
 
     #[test]

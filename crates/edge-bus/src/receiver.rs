@@ -140,7 +140,7 @@ impl Receiver {
         if heard.fresh {
             let session = self.core.paths().sessions.get(&header.sender).cloned();
             if let Some(session) = session {
-                session.appeared(heard.notice.is_some());
+                session.appeared(heard.anew);
             }
         }
         self.notify(heard.notice).await;
@@ -217,7 +217,7 @@ impl Receiver {
         match notice {
             Some(Notice::Gone(name)) => self.tell(Incoming::Gone { name }).await,
             Some(Notice::Back(name)) => self.tell(Incoming::Back { name }).await,
-            Some(Notice::Anew(name)) => self.tell(Incoming::Anew { name }).await,
+            Some(Notice::Ended(name)) => self.tell(Incoming::Ended { name }).await,
             None => {}
         }
     }

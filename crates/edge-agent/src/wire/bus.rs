@@ -116,7 +116,7 @@ pub(crate) async fn pump(mut incoming: mpsc::Receiver<Incoming>, inlet: Option<I
                 inlet.gone(&name);
             }
             (Incoming::Back { name }, Some(inlet)) => inlet.back(&name),
-            (Incoming::Anew { name }, Some(inlet)) => inlet.anew(&name),
+            (Incoming::Ended { name }, Some(inlet)) => inlet.ended(&name),
             (_, None) => {}
         }
     }

@@ -58,9 +58,9 @@ impl Inlet {
         }
     }
 
-    /// Takes in that a board's `edged` is another process now. If the one before led, it leads no
+    /// Takes in that a board's `edged` has ended, or is another process now. If it led, it leads no
     /// more; of the board's pods that says nothing.
-    pub fn anew(&self, board: &str) {
+    pub fn ended(&self, board: &str) {
         if let Some(id) = self.links.id(board) {
             self.api.store().gone(id);
         }
