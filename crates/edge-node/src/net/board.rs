@@ -207,12 +207,18 @@ impl Board {
     /// Gives the bridge its addresses and routes, and our pods back to it.
     fn furnish(&self, links: &mut Links, bridge: u32) -> Result<(), NetError> {
         let (gateway, length) = (self.ranges.pods.gateway(), self.ranges.pods.length());
+        // The DNS server answers on the cluster's address for it, itself: no address is changed
+        // on the way, so two questions from one port never meet in the connection tracking.
+        let dns = self.ranges.services.dns();
+        let wanted: Vec<_> = [Some((gateway, length)), dns.map(|ip| (ip, 32))].into();
         for (index, address, found) in links.addresses()? {
-            if index == bridge && (address, found) != (gateway, length) {
+            if index == bridge && !wanted.contains(&Some((address, found))) {
                 links.remove_address(index, address, found)?;
             }
         }
-        links.add_address(bridge, gateway, length)?;
+        for (address, length) in wanted.into_iter().flatten() {
+            links.add_address(bridge, address, length)?;
+        }
         links.raise(bridge, Some(&format!("{ALIAS}{}", self.run_dir.display())))?;
         // What is meant for a Service never leaves the board unchanged, default route or not.
         links.set_route(&Route {

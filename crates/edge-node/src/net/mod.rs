@@ -64,6 +64,11 @@ impl Net {
         Ok(Net { board: Arc::new(Board::open(&config)?), turns: Arc::new(turns) })
     }
 
+    /// The address at which this board answers its pods' DNS questions; it stands on our bridge.
+    pub fn dns_address(&self) -> Option<std::net::Ipv4Addr> {
+        self.board.ranges.services.dns()
+    }
+
     /// What doesn't stop the board but keeps some traffic from working, in sentences.
     pub fn warnings(&self) -> &[String] {
         self.board.warnings()

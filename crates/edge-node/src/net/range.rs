@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 
+/// Which address of the Services' range is the DNS server's.
+const DNS: u32 = 10;
+
 /// An IPv4 range, `10.42.0.0/24`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Range {
@@ -67,6 +70,12 @@ impl Range {
     /// The board's own address in the range of its pods: the first one.
     pub(super) fn gateway(&self) -> Ipv4Addr {
         Ipv4Addr::from(self.base + 1)
+    }
+
+    /// The address that clusters give to their DNS, the tenth of the Services' range; none in a
+    /// range too small for it.
+    pub(super) fn dns(&self) -> Option<Ipv4Addr> {
+        (self.length <= 28).then(|| Ipv4Addr::from(self.base + DNS))
     }
 
     /// True for an address within.

@@ -161,9 +161,28 @@ fn within(load: fn(Register) -> Step, range: &Range, inside: bool) -> Vec<Step> 
 }
 
 fn link_name() -> Vec<u8> {
-    let mut name = BRIDGE.as_bytes().to_vec();
+    named(BRIDGE)
+}
+
+fn named(link: &str) -> Vec<u8> {
+    let mut name = link.as_bytes().to_vec();
     name.resize(16, 0);
     name
+}
+
+/// Accepts what goes to the board's own DNS server, if `also` holds.
+fn to_dns(ranges: &Ranges, also: Vec<Step>) -> Option<Vec<Step>> {
+    let address = ranges.services.dns()?.octets().to_vec();
+    let register = Register(0);
+    let to = vec![Step::Destination(register), Step::Is(register, address)];
+    Some([to, also, vec![Step::Finally(Outcome::Accept)]].concat())
+}
+
+/// A question that came by this link.
+fn asked_by(link: &str) -> Vec<Step> {
+    let register = Register(0);
+    let port = vec![Step::Port(register), Step::Is(register, 53u16.to_be_bytes().to_vec())];
+    [port, vec![Step::InLink(register), Step::Is(register, named(link))]].concat()
 }
 
 fn to_the_board() -> [Step; 2] {
@@ -211,15 +230,29 @@ pub(super) fn chains(ranges: &Ranges) -> Vec<Chain> {
     let [by_address, by_port] = ask(SERVICES, SPREADS);
     let mut prerouting = hooked("prerouting", "nat", PREROUTING, -100);
     let from_pod = within(Step::Source, &ranges.cluster, true);
-    prerouting.rules = vec![[from_pod, vec![jump()]].concat(), by_address.clone(), by_port.clone()];
     let mut output = hooked("output", "nat", OUTPUT, -100);
-    output.rules = vec![vec![jump()], by_address, by_port];
+    for chain in [&mut prerouting, &mut output] {
+        // Nobody's port of the board's addresses, not even 53, takes questions away from it.
+        chain.rules.extend(to_dns(ranges, vec![]));
+    }
+    prerouting.rules.extend([[from_pod, vec![jump()]].concat(), by_address.clone()]);
+    prerouting.rules.push(by_port.clone());
+    output.rules.extend([vec![jump()], by_address, by_port]);
     let mut all = vec![refuse, inside, prerouting, output, postrouting(ranges), guard()];
     let to_services = within(Step::Destination, &ranges.services, true);
     for (name, number) in [("forward", FORWARD), ("local-output", OUTPUT), ("input", INPUT)] {
         let mut chain = hooked(name, "filter", number, 0);
         for pass in [some_bits(Step::ConnectionState, UNDER_WAY), redirected()] {
             chain.rules.push([&pass[..], &[Step::Finally(Outcome::Accept)]].concat());
+        }
+        match number {
+            INPUT => {
+                for link in [BRIDGE, "lo"] {
+                    chain.rules.extend(to_dns(ranges, asked_by(link)));
+                }
+            }
+            OUTPUT => chain.rules.extend(to_dns(ranges, vec![])),
+            _ => {}
         }
         let [by_address, by_port] = ask(REFUSED, ANSWERS);
         chain.rules.push(by_address);
@@ -274,9 +307,7 @@ fn postrouting(ranges: &Ranges) -> Chain {
 }
 
 fn not_loopback_link() -> Vec<Step> {
-    let mut name = b"lo".to_vec();
-    name.resize(16, 0);
-    vec![Step::OutLink(Register(0)), Step::IsNot(Register(0), name)]
+    vec![Step::OutLink(Register(0)), Step::IsNot(Register(0), named("lo"))]
 }
 
 /// Pods' packets may be routed to loopback addresses here, so that node ports work there;
