@@ -48,10 +48,10 @@ async fn addresses_are_unique_and_in_range() {
         assert!(answer.message().contains(words), "{}", answer.text);
         assert!(answer.message().contains("spec.clusterIPs: Invalid value"), "{}", answer.text);
     }
-    let made = lab.create(SERVICES, &service("own", &json!({"clusterIP": "10.43.0.10"}))).await;
-    assert_eq!(made["spec"]["clusterIP"], "10.43.0.10");
+    let made = lab.create(SERVICES, &service("own", &json!({"clusterIP": "10.43.0.12"}))).await;
+    assert_eq!(made["spec"]["clusterIP"], "10.43.0.12");
     lab.ask("DELETE", &format!("{SERVICES}/own"), &[], "").await;
-    lab.create(SERVICES, &service("next", &json!({"clusterIP": "10.43.0.10"}))).await;
+    lab.create(SERVICES, &service("next", &json!({"clusterIP": "10.43.0.12"}))).await;
     let headless = lab.create(SERVICES, &service("no-ip", &json!({"clusterIP": "None"}))).await;
     assert_eq!(headless["spec"]["clusterIPs"], json!(["None"]));
     let external = json!({"type": "ExternalName", "externalName": "example.com"});

@@ -177,29 +177,35 @@ impl Board {
         self.ctl(&["image", "load", &archive.display().to_string()]).ok();
     }
 
-    /// Makes an image of Debian's static busybox with the tools that people have, and loads it
-    /// as `example.org/busybox:1`.
+    /// Loads `example.org/busybox:1`: see [`busybox_archive`].
     #[track_caller]
     pub(crate) fn load_busybox(&self) {
-        let rootfs = self.dir.join("busybox");
-        std::fs::create_dir_all(rootfs.join("bin")).expect("a directory");
-        let places = ["/bin/busybox", "/usr/bin/busybox"];
-        let busybox = places.into_iter().find(|path| Path::new(path).exists());
-        let busybox = busybox.expect("busybox-static: tests/setup.sh test installs it");
-        std::fs::copy(busybox, rootfs.join("bin/busybox")).expect("a copy");
-        std::os::unix::fs::symlink("busybox", rootfs.join("bin/sh")).expect("a link");
-        let layout = self.dir.join("bb-layout").display().to_string();
-        let image = format!("{layout}:latest");
-        must("umoci", &["init", "--layout", &layout]);
-        must("umoci", &["new", "--image", &image]);
-        let bin = rootfs.join("bin").display().to_string();
-        must("umoci", &["insert", "--image", &image, &bin, "/bin"]);
-        must("umoci", &["config", "--image", &image, "--config.env", "PATH=/bin"]);
-        let file = self.dir.join("bb.tar").display().to_string();
-        let to = format!("oci-archive:{file}:example.org/busybox:1");
-        must("skopeo", &["copy", "-q", &format!("oci:{image}"), &to]);
-        self.ctl(&["image", "load", &file]).ok();
+        self.ctl(&["image", "load", &busybox_archive(&self.dir)]).ok();
     }
+}
+
+/// Makes an image of Debian's static busybox with the tools that people have, in an archive under
+/// the name `example.org/busybox:1`.
+#[track_caller]
+pub(crate) fn busybox_archive(dir: &Path) -> String {
+    let rootfs = dir.join("busybox");
+    std::fs::create_dir_all(rootfs.join("bin")).expect("a directory");
+    let places = ["/bin/busybox", "/usr/bin/busybox"];
+    let busybox = places.into_iter().find(|path| Path::new(path).exists());
+    let busybox = busybox.expect("busybox-static: tests/setup.sh test installs it");
+    std::fs::copy(busybox, rootfs.join("bin/busybox")).expect("a copy");
+    std::os::unix::fs::symlink("busybox", rootfs.join("bin/sh")).expect("a link");
+    let layout = dir.join("bb-layout").display().to_string();
+    let image = format!("{layout}:latest");
+    must("umoci", &["init", "--layout", &layout]);
+    must("umoci", &["new", "--image", &image]);
+    let bin = rootfs.join("bin").display().to_string();
+    must("umoci", &["insert", "--image", &image, &bin, "/bin"]);
+    must("umoci", &["config", "--image", &image, "--config.env", "PATH=/bin"]);
+    let file = dir.join("bb.tar").display().to_string();
+    let to = format!("oci-archive:{file}:example.org/busybox:1");
+    must("skopeo", &["copy", "-q", &format!("oci:{image}"), &to]);
+    file
 }
 
 impl Drop for Board {

@@ -27,6 +27,8 @@ pub(crate) mod load;
 pub(crate) mod lost;
 #[cfg(test)]
 mod members;
+#[cfg(test)]
+mod names;
 pub(crate) mod namespace;
 pub(crate) mod nemesis;
 pub(crate) mod pods;

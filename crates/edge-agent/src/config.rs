@@ -61,6 +61,9 @@ pub(crate) struct Settings {
     /// The cluster's DNS domain [default: cluster.local]
     #[arg(long, env = "EDGED_CLUSTER_DOMAIN", value_name = "DOMAIN")]
     pub cluster_domain: Option<String>,
+    /// Where the board says whom it asks for names [default: /etc/resolv.conf]
+    #[arg(long, env = "EDGED_RESOLV_CONF", value_name = "FILE")]
+    pub resolv_conf: Option<PathBuf>,
     /// The cgroup beneath which pods live [default: /edged]
     #[arg(long, env = "EDGED_CGROUP_PARENT", value_name = "PATH")]
     pub cgroup_parent: Option<String>,
@@ -106,6 +109,7 @@ pub(crate) struct Config {
     pub service_cidr: String,
     pub cluster_domain: String,
     pub cgroup_parent: String,
+    pub resolv_conf: PathBuf,
     pub registries: file::Registries,
     pub no_agent: bool,
     pub log: LevelFilter,
@@ -200,6 +204,8 @@ impl Config {
             )?,
             cluster_domain: pick(&settings.cluster_domain, file.cluster_domain, "cluster.local"),
             cgroup_parent: cgroup(pick(&settings.cgroup_parent, file.cgroup_parent, "/edged"))?,
+            resolv_conf: (settings.resolv_conf.clone().or(file.resolv_conf))
+                .unwrap_or_else(|| "/etc/resolv.conf".into()),
             registries: file.registries,
             no_agent: file.no_agent,
             join,

@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod cleanup;
+pub mod dns;
 pub mod fields;
 pub mod images;
 pub mod net;

@@ -245,10 +245,10 @@ fn stale_udp_ways_are_forgotten() {
             servers.push((pod, socket));
         }
         let service = json!({"metadata": {"name": "dns", "namespace": "default"}, "spec": {
-            "clusterIP": "10.43.0.10", "ports": [{"port": 53, "protocol": "UDP"}]}});
+            "clusterIP": "10.43.0.11", "ports": [{"port": 53, "protocol": "UDP"}]}});
         let socket = in_pod(&client.namespaces, || {
             let socket = UdpSocket::bind("0.0.0.0:5000").expect("a socket");
-            socket.connect("10.43.0.10:53").expect("connect");
+            socket.connect("10.43.0.11:53").expect("connect");
             socket
         });
         for (pod, server) in &servers {

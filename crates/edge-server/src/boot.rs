@@ -13,6 +13,8 @@ use std::net::SocketAddr;
 const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
 const NAMESPACE: &str = "default";
 const NAME: &str = "kubernetes";
+/// Which of the Services' addresses is the DNS server's.
+const DNS: u32 = 10;
 
 /// Makes what is missing and corrects what is out of date.
 pub(crate) async fn furnish(api: &Api, port: u16) -> Result<(), Status> {
@@ -38,8 +40,38 @@ pub(crate) async fn furnish(api: &Api, port: u16) -> Result<(), Status> {
         have["spec"]["ports"][0]["targetPort"] != want["spec"]["ports"][0]["targetPort"]
     };
     ensure(api, &who, kinds::SERVICE, NAMESPACE, NAME, service, outdated).await?;
+    dns(api, &who).await?;
     let servers = servers(&api.inner.leadership.standing().members);
     if servers.is_empty() { Ok(()) } else { endpoints(api, &who, &servers).await }
+}
+
+/// The Service under which tools look for the cluster's DNS. Nothing stands behind it: every board
+/// answers at its address itself.
+async fn dns(api: &Api, who: &Identity) -> Result<(), Status> {
+    let Some(address) = api.inner.services.nth(DNS) else { return Ok(()) };
+    let ports = [("dns", "UDP"), ("dns-tcp", "TCP")]
+        .map(|(name, protocol)| json!({ "name": name, "port": 53, "protocol": protocol }));
+    let service = json!({
+        "metadata": {
+            "name": "kube-dns",
+            "namespace": "kube-system",
+            "labels": {
+                "k8s-app": "kube-dns",
+                "kubernetes.io/cluster-service": "true",
+                "kubernetes.io/name": "CoreDNS",
+            },
+        },
+        "spec": { "type": "ClusterIP", "clusterIP": address.to_string(), "ports": ports },
+    });
+    let made = ensure(api, who, kinds::SERVICE, "kube-system", "kube-dns", service, |_, _| false);
+    match made.await {
+        // Somebody's own Service has the address or the name: pods are answered all the same.
+        Err(status) if status.code == 422 => {
+            tracing::warn!("make the Service kube-system/kube-dns at {address}: {status}");
+            Ok(())
+        }
+        other => other,
+    }
 }
 
 /// Where the servers answer, for pods: in order, loopback addresses left out.

@@ -22,6 +22,7 @@ pub(crate) struct File {
     pub service_cidr: Option<String>,
     pub cluster_domain: Option<String>,
     pub cgroup_parent: Option<String>,
+    pub resolv_conf: Option<PathBuf>,
     pub log: Option<String>,
     pub join: Vec<String>,
     pub token: Option<String>,

@@ -122,7 +122,7 @@ fn slices(view: &View, service: &Object, members: &[Member<'_>], plan: &mut Plan
     for group in groups.values() {
         for part in group.chunks(MOST_IN_SLICE) {
             let ports = json!(part.first().map(|member| &member.ports));
-            wanted.push((ports, part.iter().map(|member| endpoint(member)).collect()));
+            wanted.push((ports, part.iter().map(|member| endpoint(service, member)).collect()));
         }
     }
     if wanted.is_empty() {
@@ -150,7 +150,7 @@ fn slices(view: &View, service: &Object, members: &[Member<'_>], plan: &mut Plan
     }
 }
 
-fn endpoint(member: &Member<'_>) -> Value {
+fn endpoint(service: &Object, member: &Member<'_>) -> Value {
     let mut entry = json!({
         "addresses": [member.address],
         "conditions": {"ready": member.ready, "serving": member.serving,
@@ -160,8 +160,10 @@ fn endpoint(member: &Member<'_>) -> Value {
     if let Some(node) = member.pod["spec"]["nodeName"].as_str() {
         entry["nodeName"] = json!(node);
     }
-    let hostname = member.pod["spec"]["hostname"].as_str();
-    if let Some(hostname) = hostname.filter(|_| member.pod["spec"]["subdomain"].is_string()) {
+    // A name below the Service's, for pods that say so.
+    let spec = &member.pod["spec"];
+    let hostname = spec["hostname"].as_str().filter(|hostname| !hostname.is_empty());
+    if let Some(hostname) = hostname.filter(|_| spec["subdomain"] == meta::name(service)) {
         entry["hostname"] = json!(hostname);
     }
     entry

@@ -7,15 +7,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use edge_api::{Object, meta};
 use edge_client::Client;
+use edge_core::dns::ClusterDns;
 use edge_core::pod::Desired;
 use tokio::sync::{Notify, watch};
 
 use super::events::{Events, Subject};
-use super::files::ClusterDns;
 use super::ledger::Ledger;
 use super::node::Facts;
 use super::services::ServiceTable;
 use super::sources::Sources;
+use crate::dns::{Files, SharedTable};
 use crate::images::ImageStore;
 use crate::net::Net;
 use crate::runtime::Runtime;
@@ -27,6 +28,8 @@ pub(crate) struct Board {
     pub(crate) data_dir: PathBuf,
     pub(crate) cluster_domain: String,
     pub(crate) dns: Option<ClusterDns>,
+    /// Whom the board itself asks.
+    pub(crate) resolv: Files,
     pub(crate) client: Client,
     pub(crate) runtime: Runtime,
     pub(crate) images: ImageStore,
@@ -37,6 +40,8 @@ pub(crate) struct Board {
     pub(crate) facts: Facts,
     pub(crate) allocatable: BTreeMap<String, String>,
     pub(crate) services: RwLock<ServiceTable>,
+    /// What they are called, for the board's DNS server.
+    pub(crate) names: SharedTable,
     /// Which pod a container belongs to.
     pub(crate) routes: Mutex<BTreeMap<String, String>>,
     /// Something about the board's images has changed.

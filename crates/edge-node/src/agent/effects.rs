@@ -234,7 +234,12 @@ impl Job {
         let (host_ips, pod_dir) = (self.host_ips(), self.board.pod_dir(self.pod.uid()));
         let domain = &self.board.cluster_domain;
         let dns = self.board.dns.as_ref();
-        let files = files::write(&pod_dir.join("etc"), &self.pod, &self.ips, domain, dns);
+        let (etc, resolv) = (pod_dir.join("etc"), &self.board.resolv);
+        let files = files::write(&etc, &self.pod, &self.ips, domain, dns, resolv);
+        let (files, left_out) = files.map_err(config)?;
+        for text in left_out {
+            self.board.events.say(&subject(&self.pod, None), Warning, "DNSConfigForming", text);
+        }
         let fields = Fields {
             pod: &self.pod,
             node: &self.board.name,
@@ -255,7 +260,7 @@ impl Job {
             fields: &fields,
             material: &material,
             services: &services,
-            files: files.map_err(config)?,
+            files,
             pod_dir: &pod_dir,
             log_dir: &logs.join(name),
             memory_bytes: self.board.facts.memory,

@@ -17,6 +17,7 @@ mod files;
 mod gather;
 mod host_ports;
 mod ledger;
+mod names;
 mod node;
 mod podnet;
 mod pods;
@@ -51,6 +52,7 @@ pub(crate) fn time_now() -> String {
     edge_api::time::format(now_ms())
 }
 
+use crate::dns::{Dns, SharedTable};
 use crate::images::{ImageStore, ImagesConfig, Lan, RegistriesConfig};
 use crate::net::{Net, NetConfig};
 use crate::runtime::{Runtime, RuntimeConfig};
@@ -73,6 +75,8 @@ pub struct AgentConfig {
     pub run_dir: PathBuf,
     /// The cgroup to put pods under, from the root of each hierarchy.
     pub cgroup_parent: String,
+    /// Where the board says whom it asks for names.
+    pub resolv_conf: PathBuf,
     /// Where to listen for the API server: logs, exec, images.
     pub listen: SocketAddr,
     /// The range of pod addresses that this board asks for when nothing is known yet; its Node
@@ -84,8 +88,6 @@ pub struct AgentConfig {
     pub service_cidr: String,
     /// `cluster.local`
     pub cluster_domain: String,
-    /// The cluster's DNS server; `None` gives pods the board's own resolver.
-    pub cluster_dns: Option<IpAddr>,
     /// How to reach the API.
     pub api: edge_client::Config,
     /// What the agent shows on `listen`, and whom it takes there; renewed while it runs.
@@ -124,6 +126,9 @@ pub async fn run(
     tasks.spawn(server.run(board.clone()));
     tasks.spawn(services::run(board.clone()));
     tasks.spawn(podnet::run(board.clone()));
+    if let Some(dns) = names::server(&config, &identity.pod_cidr, &board.net) {
+        tasks.spawn(Dns::new(dns, board.names.clone()).run());
+    }
     tasks.spawn(collect::images(board.clone()));
     tasks.spawn(board.images.clone().announce());
     let beater = config.beats.map(|line| Arc::new(beats::Beater::new(board.clone(), line)));
@@ -214,15 +219,13 @@ fn assemble(
     }
     let (changed_in, changed) = mpsc::channel(CHANGED);
     let facts = node::Facts::gather(&config.data_dir);
-    let dns = config
-        .cluster_dns
-        .map(|server| files::ClusterDns { server, domain: config.cluster_domain.clone() });
     let board = Board {
         name: config.name.clone(),
         ip: config.node_ip,
         data_dir: config.data_dir.clone(),
         cluster_domain: config.cluster_domain.clone(),
-        dns,
+        dns: names::cluster(config, &net),
+        resolv: names::files(config),
         sources: sources::Sources::new(client.clone(), ledger.clone(), changed_in),
         events: events::Events::start(client.clone(), config.name.clone()),
         allocatable: facts.allocatable(),
@@ -233,6 +236,7 @@ fn assemble(
         ledger,
         facts,
         services: RwLock::default(),
+        names: SharedTable::default(),
         routes: Mutex::default(),
         images_changed: Notify::new(),
         ports_changed: Notify::new(),

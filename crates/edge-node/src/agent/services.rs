@@ -105,11 +105,13 @@ pub(crate) async fn run(board: Arc<Board>) {
         tokio::select! {
             event = services.next() => {
                 heard_services = true;
+                board.names.write().unwrap_or_else(PoisonError::into_inner).services(&event);
                 let mut table = board.services.write().unwrap_or_else(PoisonError::into_inner);
                 take(&mut table.services, event);
             }
             event = slices.next() => {
                 heard_slices = true;
+                board.names.write().unwrap_or_else(PoisonError::into_inner).slices(&event);
                 let mut table = board.services.write().unwrap_or_else(PoisonError::into_inner);
                 take(&mut table.slices, event);
             }
