@@ -1,7 +1,7 @@
 //! What people get wrong: each gets one clear line and a failing exit status, and the board goes
 //! on as if nothing had been asked.
 
-use super::command::run;
+use super::command::{run, until};
 use super::machine::{Board, built};
 
 /// (file name, content, words that must be in the complaint).
@@ -127,5 +127,47 @@ fn settings_that_are_wrong_end_with_64_and_their_name() {
         assert!(outcome.stderr.contains(word), "{args:?}: {}", outcome.stderr);
     }
     assert!(!dir.join("data").exists(), "nothing was begun");
+    let _ = std::fs::remove_dir_all(&dir);
+}
+
+/// Ends a program when the test does, however that ends.
+struct Ending(std::process::Child);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_broker_that_is_not_there_is_named_once_and_shown() {
+    let dir = std::env::temp_dir().join(format!("edt-broker-{}", std::process::id()));
+    std::fs::create_dir(&dir).expect("a fresh directory");
+    let log = dir.join("log");
+    let data = dir.join("data");
+    let mut server = std::process::Command::new(built("edged"));
+    server.args(["server", "--no-agent", "--name", "x", "--node-ip", "127.0.0.1"]);
+    server.args(["--listen", "127.0.0.1:0", "--broker", "mqtt://me:hush@127.0.0.1:1"]);
+    server.arg("--data-dir").arg(&data).arg("--run-dir").arg(dir.join("run"));
+    server.stderr(std::fs::File::create(&log).expect("a log file"));
+    let server = Ending(server.spawn().expect("edged starts"));
+    // The server works: it is alone. Whoever looks sees what is missing.
+    until("what is wrong with the broker is shown", || {
+        let mut ask = std::process::Command::new(built("edgectl"));
+        ask.arg("--kubeconfig").arg(data.join("admin.kubeconfig"));
+        ask.args(["get", "--raw", "/readyz?verbose"]);
+        let outcome = run(ask);
+        let shown = outcome.stdout.contains("[!]bus no broker") && outcome.status == 0;
+        let said = std::fs::read_to_string(&log).expect("what edged said");
+        let both = shown && said.contains("127.0.0.1:1");
+        both.then_some(()).ok_or_else(|| format!("{outcome:?} {said}"))
+    });
+    let said = std::fs::read_to_string(&log).expect("what edged said");
+    let lines: Vec<&str> = said.lines().filter(|line| line.contains("127.0.0.1:1")).collect();
+    assert_eq!(lines.len(), 1, "{said}");
+    assert!(lines[0].contains("WARN") && lines[0].contains("refused"), "{said}");
+    assert!(!said.contains("hush"), "{said}");
+    drop(server);
     let _ = std::fs::remove_dir_all(&dir);
 }

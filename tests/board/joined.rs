@@ -210,7 +210,8 @@ fn a_board_joins_runs_a_pod_returns_and_is_thrown_out() {
     server.ctl(&["delete", "pod", "far"]).ok();
 }
 
-/// A directory with another board's key is refused, and good again when its own is back.
+/// A directory with another board's key is refused, as it is with another cluster's token,
+/// and good again when its own key is back.
 fn key_of_another(board: &Joiner) {
     let key = board.dir.join("data/pki/board.key");
     let own = std::fs::read(&key).expect("the board's key");
@@ -219,6 +220,10 @@ fn key_of_another(board: &Joiner) {
     assert_eq!(mixed.status, 1, "{mixed:?}");
     assert!(mixed.stderr.contains("are not of one board"), "{mixed:?}");
     std::fs::write(&key, own).expect("its own key is back");
+    let another = format!("edged1.{}.0123abcd.{}", "p".repeat(43), "s".repeat(22));
+    let moved = board.try_agent("data", &another, &["--join", "https://192.168.77.9"]);
+    assert_eq!(moved.status, 1, "{moved:?}");
+    assert!(moved.stderr.contains("and the token is of another one"), "{moved:?}");
 }
 
 /// A board that is thrown out says so, once, and keeps its pod; with a new token it is back.

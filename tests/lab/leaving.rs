@@ -73,7 +73,10 @@ fn servers_are_removed_and_leave() {
     assert!(left.stdout.contains("no server of the cluster any more"), "{left:?}");
     until_servers(&cluster, others[0], &names[..1]);
     let last = own(others[0], &["server", "leave"]).fails();
-    assert!(last.contains("the last voting server") && last.trim_end().lines().count() == 1, "{last}");
+    assert!(
+        last.contains("the last voting server") && last.trim_end().lines().count() == 1,
+        "{last}"
+    );
     cluster.ctl(others[0], &["create", "configmap", "after", "--from-literal=a=b"]).ok();
 }
 

@@ -2,6 +2,7 @@
 
 use crate::api::Api;
 use crate::http::{Query, Reply, text};
+use crate::lead::Courier;
 use edge_api::kinds;
 
 /// The checks that each of the three paths runs.
@@ -11,7 +12,7 @@ const CHECKS: &[&str] = &["ping", "store"];
 const LEADER: &str = "leader";
 
 /// Answers a health path.
-pub(crate) fn answer(api: &Api, path: &str, query: &Query) -> Reply {
+pub(crate) fn answer(api: &Api, courier: &dyn Courier, path: &str, query: &Query) -> Reply {
     let mut parts = path.split('/').filter(|part| !part.is_empty());
     let (which, check) = (parts.next().unwrap_or_default(), parts.next());
     let excluded: Vec<&str> = query.all("exclude").collect();
@@ -42,6 +43,11 @@ pub(crate) fn answer(api: &Api, path: &str, query: &Query) -> Reply {
             }
         };
         report.push_str(&line);
+    }
+    // A server alone needs no bus, and of several those without one know no leader: it is told,
+    // and decides nothing.
+    if let Some(trouble) = courier.trouble().filter(|_| ready) {
+        report.push_str(&format!("[!]bus {trouble}\n"));
     }
     let verbose = query.pairs().iter().any(|(name, _)| name == "verbose");
     match (failed, verbose) {

@@ -32,6 +32,7 @@ mod proxy;
 mod server;
 mod tied;
 mod tls;
+mod verify;
 
 pub use api::{
     Api, At, DeleteOptions, Deleted, FieldValidation, ListOptions, Page, Patch, Place, Propagation,

@@ -4,15 +4,12 @@
 use crate::clock::Time;
 use crate::join::Gate;
 use crate::pki::{CertFacts, Leaf, PkiError, Renewing};
+use crate::verify::{Judge, Judged};
 use edge_core::clock::ClusterClock;
-use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::ring;
 use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
-    ServerConfig, SignatureScheme,
-};
+use rustls::server::danger::ClientCertVerified;
+use rustls::{CertificateError, ClientConfig, Error, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use std::fmt;
@@ -42,7 +39,7 @@ pub(crate) fn serving(
         .allow_unauthenticated()
         .build()
         .map_err(|e| fail("verifying clients", e))?;
-    let verifier = Arc::new(Timeless(verifier));
+    let verifier = Judged::new(verifier, Timeless);
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|e| fail("serving", e))?
@@ -113,56 +110,25 @@ pub(crate) fn between_servers(
 
 /// Checks whose a client's certificate is, and leaves its time to others.
 #[derive(Debug)]
-struct Timeless(Arc<dyn ClientCertVerifier>);
+struct Timeless;
 
-impl ClientCertVerifier for Timeless {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.0.root_hint_subjects()
-    }
-
-    fn client_auth_mandatory(&self) -> bool {
-        self.0.client_auth_mandatory()
-    }
-
-    fn verify_client_cert(
+impl Judge for Timeless {
+    fn judge(
         &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
+        cert: &CertificateDer<'_>,
         now: UnixTime,
+        verify: &dyn Fn(UnixTime) -> Result<ClientCertVerified, Error>,
     ) -> Result<ClientCertVerified, Error> {
         use CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
-        match self.0.verify_client_cert(end_entity, intermediates, now) {
+        match verify(now) {
             Err(Error::InvalidCertificate(
                 Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. },
             )) => {
-                let end = CertFacts::read_der(end_entity).map_or(0, |facts| facts.not_after);
+                let end = CertFacts::read_der(cert).map_or(0, |facts| facts.not_after);
                 let within = Duration::from_secs(u64::try_from(end).unwrap_or_default());
-                let then = UnixTime::since_unix_epoch(within);
-                self.0.verify_client_cert(end_entity, intermediates, then)
+                verify(UnixTime::since_unix_epoch(within))
             }
             outcome => outcome,
         }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, cert, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, cert, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
     }
 }

@@ -1,6 +1,6 @@
 //! The bus wired up: messages between servers, beats, wills and hints, each to whom it concerns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use edge_bus::{BrokerAddress, Bus, Incoming};
 use edge_core::consensus::{MemberId, Members, Standing};
+use edge_core::liveness::BeatError;
 use edge_node::agent::{Asked, BeatLine};
 use edge_server::{Courier, Inlet};
 use tokio::sync::{mpsc, watch};
@@ -23,6 +24,8 @@ const ALONE_EVERY: Duration = Duration::from_secs(10);
 /// How long a server that the leader does not hear of any more is still asked: an election makes
 /// all of them unheard of for a moment.
 const AWAY_AFTER: Duration = Duration::from_millis(700);
+/// Boards of other versions that are told of at most.
+const STRANGE: usize = 256;
 /// Beats that wait for the bus.
 const BEATS: usize = 2;
 
@@ -43,6 +46,11 @@ impl Courier for Line {
         if let Some(bus) = self.0.get() {
             bus.send(to, message);
         }
+    }
+
+    fn trouble(&self) -> Option<String> {
+        let alone = self.0.get()?.counters().sessions == 0;
+        alone.then(|| "no broker lets this server in: its log says why".to_owned())
     }
 
     fn metrics(&self) -> String {
@@ -102,13 +110,14 @@ impl News {
 
 /// Hands out what the bus brings; `inlet` is the server's, if this board has one.
 pub(crate) async fn pump(mut incoming: mpsc::Receiver<Incoming>, inlet: Option<Inlet>, news: News) {
+    let mut strange = BTreeSet::new();
     while let Some(item) = incoming.recv().await {
         match (item, &inlet) {
             (Incoming::Leader { payload, .. }, inlet) => news.hear(&payload, inlet.as_ref()),
             (Incoming::Raft { from, message }, Some(inlet)) => inlet.deliver(&from, message),
             (Incoming::Beat { node, payload }, Some(inlet)) => {
                 if let Err(error) = inlet.beat(&node, &payload) {
-                    tracing::debug!("a beat of {node}: {error}");
+                    strange_beat(&node, &error, &mut strange);
                 }
             }
             (Incoming::Gone { name }, Some(inlet)) => {
@@ -119,6 +128,17 @@ pub(crate) async fn pump(mut incoming: mpsc::Receiver<Incoming>, inlet: Option<I
             (Incoming::Ended { name }, Some(inlet)) => inlet.ended(&name),
             (_, None) => {}
         }
+    }
+}
+
+/// Says once of each board that its beats are of another version; others that can't be read are
+/// nobody's to mend.
+fn strange_beat(node: &str, error: &BeatError, known: &mut BTreeSet<String>) {
+    let version = matches!(error, BeatError::Version { .. });
+    if version && known.len() < STRANGE && known.insert(node.to_owned()) {
+        tracing::warn!("{node} runs another version of edged ({error}): update whichever is older");
+    } else {
+        tracing::debug!("a beat of {node}: {error}");
     }
 }
 

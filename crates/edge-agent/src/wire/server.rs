@@ -129,7 +129,7 @@ fn settings(config: &Config, member: Option<&Member>) -> edge_server::Config {
         nodes: config.nodes,
         cluster: Cluster {
             clock,
-            derive: edge_bus::derive,
+            derive: Some(edge_bus::derive),
             broker_port: config.broker_listen.port(),
             ..Cluster::default()
         },

@@ -218,7 +218,7 @@ impl Front {
         }
         let headers = request.headers();
         match route {
-            Route::Health => Ok(health::answer(&self.api, path, query)),
+            Route::Health => Ok(health::answer(&self.api, &*self.courier, path, query)),
             Route::Version => Ok(reply::json(200, discovery::version())),
             Route::Metrics => Ok(reply::reply(
                 200,

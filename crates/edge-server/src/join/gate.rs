@@ -3,9 +3,9 @@
 
 use super::trust::Trust;
 use crate::pki::CertFacts;
-use rustls::client::danger::HandshakeSignatureValid;
+use crate::verify::{Judge, Judged};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls::{CertificateError, Error};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
@@ -23,7 +23,7 @@ impl Gate {
 
     /// Puts the gate behind a verifier.
     pub(crate) fn behind(&self, inner: Arc<dyn ClientCertVerifier>) -> Arc<dyn ClientCertVerifier> {
-        Arc::new(Gated { inner, gate: self.clone() })
+        Judged::new(inner, self.clone())
     }
 
     fn refuses(&self, der: &[u8]) -> bool {
@@ -35,53 +35,17 @@ impl Gate {
     }
 }
 
-#[derive(Debug)]
-struct Gated {
-    inner: Arc<dyn ClientCertVerifier>,
-    gate: Gate,
-}
-
-impl ClientCertVerifier for Gated {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.inner.root_hint_subjects()
-    }
-
-    fn client_auth_mandatory(&self) -> bool {
-        self.inner.client_auth_mandatory()
-    }
-
-    fn verify_client_cert(
+impl Judge for Gate {
+    fn judge(
         &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
+        cert: &CertificateDer<'_>,
         now: UnixTime,
+        verify: &dyn Fn(UnixTime) -> Result<ClientCertVerified, Error>,
     ) -> Result<ClientCertVerified, Error> {
-        let verified = self.inner.verify_client_cert(end_entity, intermediates, now)?;
-        match self.gate.refuses(end_entity) {
+        let verified = verify(now)?;
+        match self.refuses(cert) {
             true => Err(Error::InvalidCertificate(CertificateError::Revoked)),
             false => Ok(verified),
         }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, cert, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls13_signature(message, cert, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
     }
 }

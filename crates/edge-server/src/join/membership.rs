@@ -98,8 +98,8 @@ pub struct Cluster {
     pub clock: edge_core::clock::ClusterClock,
     /// The servers; `None` for a server by itself.
     pub membership: Option<Arc<dyn Membership>>,
-    /// Derives the bus's keys from the cluster's secret; the same function that the bus uses.
-    pub derive: fn(&[u8; 32], &str) -> [u8; 32],
+    /// Derives the bus's keys from the cluster's secret, as the bus does; `None` without a bus.
+    pub derive: Option<fn(&[u8; 32], &str) -> [u8; 32]>,
     /// The port of the embedded broker, as other boards are told of it.
     pub broker_port: u16,
 }
@@ -109,7 +109,7 @@ impl Default for Cluster {
         Cluster {
             clock: edge_core::clock::ClusterClock::new(0, crate::clock::read),
             membership: None,
-            derive: crate::pki::derive,
+            derive: None,
             broker_port: 8883,
         }
     }

@@ -23,6 +23,11 @@ pub trait Courier: Send + Sync {
     /// Sends a message to the server of this name. Never blocks.
     fn send(&self, to: &str, message: Bytes);
 
+    /// What is wrong with it, if it carries nothing at all.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
     /// What it counted, in the Prometheus text format.
     fn metrics(&self) -> String {
         String::new()

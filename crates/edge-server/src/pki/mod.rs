@@ -18,7 +18,7 @@ pub(crate) use key::{PublicKey, hex};
 pub(crate) use kubeconfig::write_admin_kubeconfig;
 pub use look::CertFacts;
 pub(crate) use renew::Renewing;
-pub use secrets::{ClusterSecrets, derive, from_hex, to_hex};
+pub use secrets::{ClusterSecrets, from_hex, to_hex};
 
 use crate::config::{Config, ConfigError};
 use std::collections::BTreeSet;

@@ -4,13 +4,9 @@
 use super::authority::PkiError;
 use super::disk;
 use super::key::hex;
-use ring::hkdf::{HKDF_SHA256, KeyType, Salt};
 use ring::rand::{SecureRandom, SystemRandom};
 use std::fmt;
 use std::path::Path;
-
-/// Salt of every derivation; part of the protocol.
-const SALT: &[u8] = b"edged/cluster/1";
 
 /// A cluster's id and secret.
 #[derive(Clone, PartialEq, Eq)]
@@ -88,27 +84,6 @@ impl ClusterSecrets {
         }
         Ok(())
     }
-
-    /// The key for one use (HKDF-SHA256, RFC 5869): `raft`, `leader`, `beat/<node>`.
-    pub fn derive(&self, label: &str) -> [u8; 32] {
-        derive(&self.secret, label)
-    }
-}
-
-/// The key for one use of a cluster's secret.
-pub fn derive(secret: &[u8; 32], label: &str) -> [u8; 32] {
-    struct Bytes32;
-    impl KeyType for Bytes32 {
-        fn len(&self) -> usize {
-            32
-        }
-    }
-    let mut key = [0; 32];
-    let info = [label.as_bytes()];
-    let expanded = Salt::new(HKDF_SHA256, SALT).extract(secret);
-    let filled = expanded.expand(&info, Bytes32).and_then(|okm| okm.fill(&mut key));
-    filled.expect("invariant: HKDF gives 32 bytes for any label");
-    key
 }
 
 /// 32 bytes in hex.
@@ -139,7 +114,6 @@ mod tests {
         let first = ClusterSecrets::open(&dir).unwrap();
         assert_eq!(ClusterSecrets::open(&dir).unwrap(), first);
         assert_eq!(from_hex(&to_hex(&first.secret)), Some(first.secret));
-        assert_ne!(first.derive("raft"), first.derive("leader"));
         assert!(!format!("{first:?}").contains("secret:"));
         std::fs::write(dir.join("pki/cluster.key"), "torn").unwrap();
         let why = ClusterSecrets::read(&dir).unwrap_err().to_string();
