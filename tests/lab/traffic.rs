@@ -22,6 +22,8 @@ const NODE_PORTS: [(Transport, u16); 2] = [(Transport::Tcp, 30700), (Transport::
 const THREE_PORT: u16 = 30702;
 /// Of all pods, by a board's own pods only.
 const LOCAL_PORT: u16 = 30703;
+/// Of all pods, each client always by the same.
+const STICKY_PORT: u16 = 30704;
 /// Connections that have to spread evenly, and how unevenly they may at most: chi-squared with
 /// two degrees of freedom is above this once in a thousand runs.
 const CONNECTIONS: usize = 3000;
@@ -66,6 +68,8 @@ fn manifests(cluster: &Cluster) -> String {
     text += &service("three", "three: yes-it-is", "NodePort", &port("TCP", THREE_PORT));
     text += &service("local", "app: traffic", "NodePort", &port("TCP", LOCAL_PORT))
         .replace("  ports:", "  externalTrafficPolicy: Local\n  ports:");
+    text += &service("sticky", "app: traffic", "NodePort", &port("TCP", STICKY_PORT))
+        .replace("  ports:", "  sessionAffinity: ClientIP\n  ports:");
     for (n, board) in cluster.boards.iter().enumerate() {
         let three = if n < 3 { ", three: yes-it-is" } else { "" };
         let name = &board.name;
@@ -168,26 +172,45 @@ impl Traffic {
         begin.elapsed()
     }
 
+    /// Takes a board's link down and up again, which takes all routes of the board along; its
+    /// default route stays away. From then on it checks sources as strictly as it can.
+    fn flap(&self, n: usize) {
+        let board = &self.cluster.boards[n];
+        board.within(|| {
+            for link in ["all", "lan0"] {
+                let setting = format!("/proc/sys/net/ipv4/conf/{link}/rp_filter");
+                std::fs::write(setting, "1").expect("a setting");
+            }
+        });
+        board.shell("ip link set lan0 down && ip link set lan0 up");
+        assert_eq!(board.shell("ip route show default"), "");
+    }
+
     /// Gives a board another address, as a router that forgot its leases does.
     fn move_board(&mut self, n: usize, to: Ipv4Addr) {
         let board = &self.cluster.boards[n];
         let old = std::mem::replace(&mut self.addresses[n], to);
         board.kill();
-        let mut ip = board.inside("sh");
         let gateway = super::board::address(super::cluster::PERSON);
-        ip.args([
-            "-c",
-            &format!(
-                "ip addr del {old}/24 dev lan0 && ip addr add {to}/24 dev lan0 && \
+        board.shell(&format!(
+            "ip addr del {old}/24 dev lan0 && ip addr add {to}/24 dev lan0 && \
              ip route add default via {gateway}"
-            ),
-        ]);
-        crate::board::command::run(ip).ok();
+        ));
         let mut command = board.inside(built("edged"));
         let flags = board.flags().into_iter();
         let flags = flags.map(|flag| if flag == old.to_string() { to.to_string() } else { flag });
         command.arg("agent").args(flags);
         board.run(command);
+    }
+}
+
+impl Board {
+    /// Runs a line of shell in the board's network.
+    #[track_caller]
+    fn shell(&self, line: &str) -> String {
+        let mut command = self.inside("sh");
+        command.args(["-c", line]);
+        crate::board::command::run(command).ok()
     }
 }
 
@@ -259,8 +282,14 @@ fn everybody_reaches_everything_on_every_board() {
     let moved = traffic.settle("after a board's address has changed");
     println!("another address: settled in {moved:?}");
 
+    traffic.flap(3);
+    let flapped = traffic.settle("after a link flapped");
+    println!("a link that flapped: settled in {flapped:?}");
+
     spread(&traffic);
+    stick(&traffic);
     die(&traffic);
+    leave(&traffic);
     println!("all of it took {:?}", begin.elapsed());
 }
 
@@ -322,4 +351,36 @@ fn die(traffic: &Traffic) {
     println!("failed at {failed:?}");
     assert!(last < DEATH, "still sent to a dead board {last:?} later");
     assert!(!failed.is_empty(), "nobody noticed: the board was not asked");
+}
+
+/// Whoever asks, at whichever board, is sent to the same pod each time.
+fn stick(traffic: &Traffic) {
+    for (n, place) in [OUTSIDE, "pod"].into_iter().enumerate() {
+        let namespace = match n {
+            0 => traffic.cluster.person.path().into(),
+            _ => traffic.pods[0].place.namespace.clone(),
+        };
+        let place = Place::new(place, namespace);
+        let to = SocketAddr::new(traffic.addresses[3].into(), STICKY_PORT);
+        let asked = std::thread::spawn(move || {
+            place.enter();
+            let answers = (0..30).map(|_| ask(Transport::Tcp, to).expect("an answer").server);
+            answers.collect::<std::collections::BTreeSet<_>>()
+        });
+        let servers = asked.join().expect("no panic");
+        assert_eq!(servers.len(), 1, "{servers:?}");
+    }
+}
+
+/// A board that is removed for good loses its route, and nobody else does.
+fn leave(traffic: &Traffic) {
+    let (first, gone) = (&traffic.cluster.boards[0], &traffic.cluster.boards[1]);
+    let routes = || traffic.cluster.boards[3].shell("ip route show proto 237");
+    assert_eq!(routes().lines().count(), 3, "{}", routes());
+    traffic.cluster.ctl(first, &["delete", "node", &gone.name]).ok();
+    until("the route to a removed board goes", || {
+        let left = routes();
+        let right = left.lines().count() == 2 && !left.contains(&gone.ip.to_string());
+        right.then_some(()).ok_or(left)
+    });
 }

@@ -16,8 +16,9 @@ use nix::sched::{CloneFlags, setns};
 /// What pods listen on, both by TCP and by UDP.
 pub(crate) const PORT: u16 = 7001;
 
-/// How long one connection may take.
-pub(crate) const ANSWER: Duration = Duration::from_secs(1);
+/// How long one connection may take: one lost packet is sent again after a second, and means
+/// nothing; to a dead board it is sent in vain each time.
+pub(crate) const ANSWER: Duration = Duration::from_millis(2500);
 
 /// A datagram is sent so often before it counts as lost.
 const DATAGRAMS: usize = 3;
