@@ -3,10 +3,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::board::{Board, Role, address};
+use super::broker::{self, Broker};
 use super::fabric::{Fabric, Port, mac};
 use super::namespace::Namespace;
 use super::processes::Marks;
@@ -27,7 +28,9 @@ const PREFIX: &str = "edl";
 pub(crate) struct Cluster {
     // Declared first, so that boards lose their power before the switch ends.
     pub(crate) boards: Vec<Board>,
-    pub(crate) person: Namespace,
+    /// The user's own broker, if the cluster has no other.
+    pub(crate) broker: OnceLock<Broker>,
+    pub(crate) person: Arc<Namespace>,
     pub(crate) fabric: Arc<Fabric>,
     pub(crate) name: String,
     pub(crate) dir: PathBuf,
@@ -44,19 +47,38 @@ impl Cluster {
         std::fs::create_dir(&dir).expect("a fresh directory");
         let seed = seed();
         let fabric = Arc::new(Fabric::new(1 + servers + agents, seed));
-        let person = Namespace::new(&format!("{name}-person"));
+        let person = Arc::new(Namespace::new(&format!("{name}-person")));
         fabric.plug(PERSON, tap::plug(&person, mac(PERSON), &address(PERSON).to_string()));
         let servers = (1..=servers).map(|n| (format!("s{n}"), Role::Server));
         let agents = (1..=agents).map(|n| (format!("a{n}"), Role::Agent));
         let boards = servers.chain(agents).enumerate();
         let boards =
             boards.map(|(n, (board, role))| Board::new(&name, &board, role, n + 1, &fabric));
-        Cluster { boards: boards.collect(), person, fabric, name, dir }
+        let (boards, broker) = (boards.collect(), OnceLock::new());
+        Cluster { boards, broker, person, fabric, name, dir }
+    }
+
+    /// Gives a dark laboratory Mosquitto as its only broker.
+    pub(crate) fn on_mosquitto(&self) -> &Broker {
+        self.broker.get_or_init(|| {
+            for board in &self.boards {
+                board.with(&["--broker", &Broker::url()]);
+            }
+            Broker::start(&self.person, &self.dir.join("broker"))
+        })
+    }
+
+    /// The broker that `EDGED_LAB_BROKER` names, before the first `edged` starts.
+    fn choose_broker(&self) {
+        if broker::is_wished() {
+            self.on_mosquitto();
+        }
     }
 
     /// Servers that know nothing of each other, each Ready.
     pub(crate) fn strangers(servers: usize) -> Cluster {
         let cluster = Cluster::dark(servers, 0);
+        cluster.choose_broker();
         for board in &cluster.boards {
             board.spawn();
         }
@@ -70,15 +92,15 @@ impl Cluster {
     /// are Ready when this returns.
     pub(crate) fn start(servers: usize, agents: usize) -> Cluster {
         let cluster = Cluster::dark(servers, agents);
-        cluster.form(&[]);
+        cluster.form();
         cluster
     }
 
-    /// Founds and joins, on a dark laboratory; `arguments` go to every `edged`, at each start.
-    pub(crate) fn form(&self, arguments: &[&str]) {
-        self.found(arguments);
+    /// Founds and joins, on a dark laboratory.
+    pub(crate) fn form(&self) {
+        self.found();
         for board in &self.boards[1..] {
-            self.join(board.with(arguments));
+            self.join(board);
         }
         let names: Vec<&str> = self.boards.iter().map(|board| board.name.as_str()).collect();
         for server in self.servers() {
@@ -87,9 +109,10 @@ impl Cluster {
     }
 
     /// Founds a cluster on the first server.
-    pub(crate) fn found(&self, arguments: &[&str]) {
+    pub(crate) fn found(&self) {
+        self.choose_broker();
         let first = &self.boards[0];
-        first.with(arguments).spawn();
+        first.spawn();
         self.wait_ready(first, &[&first.name]);
     }
 
@@ -207,6 +230,10 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
+            // What is on the disks is what was there when the test failed.
+            for board in &self.boards {
+                board.kill();
+            }
             for board in &self.boards {
                 let log = board.log();
                 let from = log.len().saturating_sub(20_000);
@@ -230,7 +257,7 @@ impl Drop for Cluster {
 #[allow(dead_code, reason = "the bench has the command")]
 pub(crate) fn hold(servers: usize, agents: usize) {
     let cluster = Cluster::dark(servers, agents);
-    cluster.found(&[]);
+    cluster.found();
     cluster.boards[1..].iter().for_each(|board| cluster.join(board));
     for board in &cluster.boards {
         let path = cluster.kubeconfig(board);

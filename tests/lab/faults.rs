@@ -3,15 +3,20 @@
 
 use std::time::Duration;
 
-use super::broker::{self, Broker};
+use super::broker;
 use super::cluster::{Cluster, seed};
 use super::load::{Load, Plan};
-use super::nemesis::{self, Victims};
+use super::nemesis;
+use super::served::Served;
 use super::watching;
 use crate::board::command::run;
 
 /// Faults that CI can afford; `EDGED_LAB_FAULTS` is how many somebody with time wants.
 const FAULTS: usize = 8;
+
+/// How long the only broker is away while pods are watched: longer than any board may be silent
+/// before its endpoints are dropped and its pods replaced.
+const SILENCE: Duration = Duration::from_secs(7);
 
 fn faults() -> usize {
     let named = std::env::var("EDGED_LAB_FAULTS").ok();
@@ -25,16 +30,21 @@ pub(crate) fn plan() -> Plan {
 }
 
 /// Runs the faults and judges what is left. What is wrong is said at once, all of it.
-fn survive(victims: &Victims, faults: usize) {
-    let load = Load::start(victims.cluster, plan());
-    let episodes = nemesis::rage(victims, &load, faults, seed());
+fn survive(cluster: &Cluster, faults: usize) {
+    let load = Load::start(cluster, plan());
+    let before = cluster.changes();
+    let episodes = nemesis::rage(cluster, &load, faults, seed());
+    let elections = cluster.changes().saturating_sub(before);
     let evidence = load.finish();
     let writes = evidence.history.acknowledged().count();
+    eprint!("{}", nemesis::summary(&episodes));
     eprintln!(
-        "{} faults, {} requests, {writes} acknowledged writes, {} watches resumed {} times",
+        "{} faults, {elections} new terms, {} requests, {writes} acknowledged writes, {} \
+         watches with {} events, resumed {} times",
         episodes.len(),
         evidence.history.records.len(),
         evidence.watches.len(),
+        evidence.watches.iter().map(|watch| watch.events.len()).sum::<usize>(),
         evidence.watches.iter().map(|watch| watch.resumed).sum::<u32>(),
     );
     let mut offences = evidence.history.check();
@@ -51,7 +61,7 @@ fn three_servers_lose_nothing_whatever_is_broken() {
     }
     let _alone = super::alone();
     let cluster = Cluster::start(3, 0);
-    survive(&Victims { cluster: &cluster, broker: None }, faults());
+    survive(&cluster, faults());
 }
 
 /// The same with no broker but the user's own, which is killed and paused as well. What runs on
@@ -63,21 +73,28 @@ fn a_broker_of_the_users_own_is_enough() {
     }
     let _alone = super::alone();
     let cluster = Cluster::dark(3, 1);
-    let broker = Broker::start(&cluster);
-    cluster.form(&["--broker", &broker.url()]);
+    let broker = cluster.on_mosquitto();
+    cluster.form();
     let listens = |port: &str| {
         let mut command = cluster.boards[0].inside("ss");
         command.args(["-Hltn", "sport", "=", port]);
         !run(command).ok().trim().is_empty()
     };
     assert!(listens(":6443") && !listens(":8883"), "no broker of the cluster's own");
-    cluster.load_example();
-    let file = cluster.file("quiet.yaml", super::pods::deployment("quiet", 2));
-    cluster.ctl(&cluster.boards[0], &["apply", "-f", &file]).ok();
-    cluster.wait_running("quiet", 2);
+    let service = Served::start(&cluster);
+    service.untouched("a dead broker", || {
+        broker.kill();
+        std::thread::sleep(SILENCE);
+        broker.spawn();
+    });
+    service.untouched("a broker that hangs", || {
+        broker.pause();
+        std::thread::sleep(SILENCE);
+        broker.resume();
+    });
     let agent = cluster.board("a1");
     let before = super::pods::programs(agent);
-    survive(&Victims { cluster: &cluster, broker: Some(&broker) }, faults().div_ceil(2));
+    survive(&cluster, faults().div_ceil(2));
     let kept = super::pods::programs(agent);
     assert!(before.iter().all(|pid| kept.contains(pid)), "{before:?} became {kept:?}");
 }

@@ -147,6 +147,42 @@ impl Load {
         }
     }
 
+    /// Reads every register through every server: what was acknowledged before is there. A server
+    /// whose state is no longer that of the others is found here, and not hundreds of faults later.
+    pub(crate) fn is_everywhere(&self, cluster: &Cluster) -> Result<(), String> {
+        let mut newest = vec![0; self.common.plan.registers];
+        for record in &*self.common.records.lock().expect("no client panicked") {
+            if let (Told::Done { revision, .. }, true) = (record.told, record.asked != Asked::Read)
+            {
+                newest[record.key] = newest[record.key].max(revision);
+            }
+        }
+        let read = async |client: &Client, key: usize| {
+            let found = client.get(kinds::CONFIG_MAP, SPACE, &register(key)).await;
+            found.ok().as_ref().and_then(parse).map(|(_, revision)| revision)
+        };
+        let work = async {
+            for (server, client) in clients(cluster).iter().enumerate() {
+                for (key, newest) in newest.iter().enumerate() {
+                    // One that is still coming up answers nothing: it is asked the next time.
+                    match read(client, key).await {
+                        Some(revision) if revision < *newest => {
+                            return Err(format!(
+                                "s{} has {} of revision {revision}, and {newest} was acknowledged",
+                                server + 1,
+                                register(key)
+                            ));
+                        }
+                        Some(_) => {}
+                        None => break,
+                    }
+                }
+            }
+            Ok(())
+        };
+        cluster.person.within(|| runtime().block_on(work))
+    }
+
     /// Ends the clients, lets the watches come to the last write, and gives what was recorded.
     pub(crate) fn finish(self) -> Evidence {
         self.common.stop.store(true, Ordering::Release);

@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::Ended;
 use super::board::Board;
 use super::cluster::Cluster;
 use super::pods;
@@ -43,6 +44,7 @@ pub(crate) fn replaced(cluster: &Cluster, app: &str, count: usize, gone: Gone) -
 pub(crate) fn most_at_once(cluster: &Cluster, work: impl FnOnce()) -> usize {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let ended = Ended(&done);
         let count = scope.spawn(|| {
             let mut most = 0;
             while !done.load(Ordering::Acquire) {
@@ -53,7 +55,7 @@ pub(crate) fn most_at_once(cluster: &Cluster, work: impl FnOnce()) -> usize {
             most
         });
         work();
-        done.store(true, Ordering::Release);
+        drop(ended);
         count.join().expect("the count goes on")
     })
 }

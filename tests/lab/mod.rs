@@ -36,6 +36,8 @@ pub(crate) mod processes;
 #[cfg(test)]
 mod proof;
 pub(crate) mod pulse;
+#[cfg(test)]
+mod served;
 #[allow(dead_code, reason = "the bench measures with it")]
 pub(crate) mod speed;
 pub(crate) mod tap;
@@ -63,4 +65,14 @@ pub(crate) fn can_run() -> bool {
 pub(crate) fn alone() -> std::sync::MutexGuard<'static, ()> {
     static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
     ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Says that all is done when it is dropped, by a panic as well: a scope waits for its threads,
+/// and those that go on until they are told would hold up a failed test for ever.
+pub(crate) struct Ended<'a>(pub(crate) &'a std::sync::atomic::AtomicBool);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Release);
+    }
 }

@@ -1,10 +1,10 @@
 //! The one who breaks things: a seeded row of faults against the servers of a cluster, each
 //! held for a while and then healed, with the time that writes needed to go on.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::board::Board;
-use super::broker::Broker;
 use super::chance::Chance;
 use super::cluster::Cluster;
 use super::link::Weather;
@@ -67,6 +67,9 @@ const FAULTS: [Fault; 15] = [
     Fault::PauseMost,
 ];
 
+/// What is done to the user's only broker.
+const BROKER_FAULTS: [Fault; 2] = [Fault::BrokerKill, Fault::BrokerPause];
+
 impl Fault {
     /// Whether a majority is untouched, so that writes have to go on before it is healed.
     fn leaves_majority(self) -> bool {
@@ -88,24 +91,38 @@ pub(crate) struct Episode {
     pub(crate) after: Duration,
 }
 
-/// Who can be hurt.
-pub(crate) struct Victims<'a> {
-    pub(crate) cluster: &'a Cluster,
-    /// The user's own broker, where the cluster has no other.
-    pub(crate) broker: Option<&'a Broker<'a>>,
-}
-
 /// Breaks and heals, `count` times.
-pub(crate) fn rage(victims: &Victims, load: &Load, count: usize, seed: u64) -> Vec<Episode> {
+pub(crate) fn rage(cluster: &Cluster, load: &Load, count: usize, seed: u64) -> Vec<Episode> {
     let mut chance = Chance::new(seed ^ 0xfa17);
-    (0..count).map(|n| one(victims, load, n, &mut chance)).collect()
+    (0..count).map(|n| one(cluster, load, n, &mut chance)).collect()
 }
 
-fn one(victims: &Victims, load: &Load, n: usize, chance: &mut Chance) -> Episode {
-    let cluster = victims.cluster;
+impl Cluster {
+    /// How often the leader has changed so far, as the server has it that saw most.
+    pub(crate) fn changes(&self) -> u64 {
+        self.opinions().into_iter().flatten().map(|(_, changes)| changes).max().unwrap_or(0)
+    }
+}
+
+/// How often each fault was inflicted, and how long writes were away at most once it was over:
+/// a line each.
+pub(crate) fn summary(episodes: &[Episode]) -> String {
+    let mut kinds: BTreeMap<String, Vec<&Episode>> = BTreeMap::new();
+    for episode in episodes {
+        kinds.entry(format!("{:?}", episode.fault)).or_default().push(episode);
+    }
+    let line = |(kind, all): (&String, &Vec<&Episode>)| {
+        let led = all.iter().filter(|episode| episode.was_leader).count();
+        let after = all.iter().map(|episode| episode.after).max().unwrap_or_default();
+        format!("{kind}: {} times, {led} on the leader; writes {after:.1?} later\n", all.len())
+    };
+    kinds.iter().map(line).collect()
+}
+
+fn one(cluster: &Cluster, load: &Load, n: usize, chance: &mut Chance) -> Episode {
     let servers: Vec<&Board> = cluster.servers().collect();
     let fault = match chance.below(4) {
-        0 if victims.broker.is_some() => *chance.pick(&[Fault::BrokerKill, Fault::BrokerPause]),
+        0 if cluster.broker.get().is_some() => *chance.pick(&BROKER_FAULTS),
         _ => *chance.pick(&FAULTS),
     };
     let leader = cluster.leader();
@@ -116,7 +133,7 @@ fn one(victims: &Victims, load: &Load, n: usize, chance: &mut Chance) -> Episode
     let was_leader = leader.is_some_and(|leader| leader.port == board.port);
     let hold = HOLD.0 + chance.up_to(HOLD.1 - HOLD.0);
     let since = load.now();
-    inflict(victims, fault, board, &others, chance);
+    inflict(cluster, fault, board, &others, chance);
     std::thread::sleep(hold);
     let during = if fault.leaves_majority() {
         load.recovery(since, MOST)
@@ -124,7 +141,7 @@ fn one(victims: &Victims, load: &Load, n: usize, chance: &mut Chance) -> Episode
         load.acknowledged_after(since).map(|at| Duration::from_nanos(at - since))
     };
     let healed = load.now();
-    heal(victims, fault, board, &others);
+    heal(cluster, fault, board, &others);
     let after = load.recovery(healed, MOST);
     let episode = |after| Episode { fault, board: board.name.clone(), was_leader, during, after };
     let Some(after) = after else {
@@ -136,12 +153,16 @@ fn one(victims: &Victims, load: &Load, n: usize, chance: &mut Chance) -> Episode
         during.is_some() || !fault.leaves_majority(),
         "no write within {MOST:?} although two of three servers were well: {episode:?}"
     );
+    if let Err(why) = load.is_everywhere(cluster) {
+        panic!("after fault {n}, {episode:?}: {why}");
+    }
     std::thread::sleep(chance.up_to(Duration::from_millis(500)));
     episode
 }
 
-fn inflict(victims: &Victims, fault: Fault, board: &Board, others: &[&Board], chance: &mut Chance) {
-    let fabric = &victims.cluster.fabric;
+fn inflict(cluster: &Cluster, fault: Fault, board: &Board, others: &[&Board], chance: &mut Chance) {
+    let fabric = &cluster.fabric;
+    let broker = || cluster.broker.get().expect("there is one");
     let cut = |weather: &mut Weather| weather.cut = true;
     let ports = || (0..fabric.ports()).filter(|port| *port != board.port);
     match fault {
@@ -163,13 +184,14 @@ fn inflict(victims: &Victims, fault: Fault, board: &Board, others: &[&Board], ch
             others.iter().for_each(|other| other.kill());
         }
         Fault::PauseMost => others.iter().for_each(|other| other.pause()),
-        Fault::BrokerKill => victims.broker.expect("there is one").kill(),
-        Fault::BrokerPause => victims.broker.expect("there is one").pause(),
+        Fault::BrokerKill => broker().kill(),
+        Fault::BrokerPause => broker().pause(),
     }
 }
 
-fn heal(victims: &Victims, fault: Fault, board: &Board, others: &[&Board]) {
-    victims.cluster.fabric.heal();
+fn heal(cluster: &Cluster, fault: Fault, board: &Board, others: &[&Board]) {
+    cluster.fabric.heal();
+    let broker = || cluster.broker.get().expect("there is one");
     match fault {
         Fault::Kill => board.spawn(),
         Fault::Pause => board.resume(),
@@ -182,8 +204,8 @@ fn heal(victims: &Victims, fault: Fault, board: &Board, others: &[&Board]) {
             others.iter().for_each(|other| other.spawn());
         }
         Fault::PauseMost => others.iter().for_each(|other| other.resume()),
-        Fault::BrokerKill => victims.broker.expect("there is one").spawn(),
-        Fault::BrokerPause => victims.broker.expect("there is one").resume(),
+        Fault::BrokerKill => broker().spawn(),
+        Fault::BrokerPause => broker().resume(),
         _ => {}
     }
 }

@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::board::{Board, address};
@@ -15,49 +17,86 @@ use crate::board::command::until;
 /// The port of the echo and of the stream.
 const ECHO: u16 = 7;
 
-/// A thread on the board that sends every datagram back; ends after `count`, or in silence.
-fn echo(board: &Board) -> std::thread::JoinHandle<u64> {
+/// How long an answer is waited for that has to come: a busy machine is no lost frame.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long one is waited for that must not come.
+const SILENCE: Duration = Duration::from_millis(300);
+
+/// Frames at most that are no datagrams: kernels ask now and then whose address it is.
+const ARP: u64 = 16;
+
+/// Datagrams that may be on their way to the echo at once: receive queues are short.
+const WINDOW: u64 = 64;
+
+/// A thread on a board that sends every datagram back, until an empty one comes.
+struct Echo {
+    heard: Arc<AtomicU64>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+fn echo(board: &Board) -> Echo {
     let socket = board.within(|| UdpSocket::bind((board.ip, ECHO)).expect("a socket"));
-    socket.set_read_timeout(Some(Duration::from_millis(1500))).expect("a timeout");
-    std::thread::spawn(move || {
+    socket.set_read_timeout(Some(4 * PATIENCE)).expect("a timeout");
+    let heard = Arc::new(AtomicU64::new(0));
+    let count = heard.clone();
+    let thread = std::thread::spawn(move || {
         let mut buffer = [0; 64];
-        let mut heard = 0;
-        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
-            heard += 1;
+        while let Ok((length @ 1.., from)) = socket.recv_from(&mut buffer) {
+            count.fetch_add(1, Ordering::AcqRel);
             let _ = socket.send_to(&buffer[..length], from);
         }
-        heard
-    })
+    });
+    Echo { heard, thread }
+}
+
+impl Echo {
+    fn heard(&self) -> u64 {
+        self.heard.load(Ordering::Acquire)
+    }
+
+    /// Ends it by the empty datagram; how many others it heard.
+    fn end(self, speaker: &UdpSocket) -> u64 {
+        speaker.send(&[]).expect("sent");
+        self.thread.join().expect("the echo ends");
+        self.heard.load(Ordering::Acquire)
+    }
 }
 
 /// A socket on the board, connected to the echo of another.
 fn speaker(board: &Board, other: &Board) -> UdpSocket {
     let socket = board.within(|| UdpSocket::bind((board.ip, 0)).expect("a socket"));
     socket.connect((other.ip, ECHO)).expect("an address");
-    socket.set_read_timeout(Some(Duration::from_millis(700))).expect("a timeout");
     socket
 }
 
-/// Round trips, as long as each takes; `None` where no answer came.
-fn round_trips(socket: &UdpSocket, count: u32) -> Vec<Option<Duration>> {
+/// One round trip; `None` if no answer came within `patience`.
+fn round_trip(socket: &UdpSocket, n: u32, patience: Duration) -> Option<Duration> {
+    socket.set_read_timeout(Some(patience)).expect("a timeout");
     let mut buffer = [0; 64];
-    let one = |n: u32| {
-        let begin = Instant::now();
-        socket.send(&n.to_be_bytes()).ok()?;
-        while let Ok(length) = socket.recv(&mut buffer) {
-            // An answer that comes late belongs to a question given up before.
-            if buffer[..length] == n.to_be_bytes() {
-                return Some(begin.elapsed());
-            }
+    let begin = Instant::now();
+    socket.send(&n.to_be_bytes()).ok()?;
+    while let Ok(length) = socket.recv(&mut buffer) {
+        // An answer that comes late belongs to a question given up before.
+        if buffer[..length] == n.to_be_bytes() {
+            return Some(begin.elapsed());
         }
-        None
-    };
-    (0..count).map(one).collect()
+    }
+    None
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
+/// Round trips that all have to come back, as long as each took, the shortest first. The longest
+/// ones tell of the machine; the shortest ones of the cable.
+#[track_caller]
+fn round_trips(socket: &UdpSocket, count: u32) -> Vec<Duration> {
+    let one = |n| round_trip(socket, n, PATIENCE).expect("the answer comes");
+    let mut times: Vec<Duration> = (0..count).map(one).collect();
     times.sort_unstable();
-    times[times.len() / 2]
+    times
+}
+
+fn is_silent(socket: &UdpSocket) -> bool {
+    round_trip(socket, u32::MAX, SILENCE).is_none()
 }
 
 #[test]
@@ -71,47 +110,53 @@ fn frames_are_delayed_and_lost_as_told() {
     let listener = echo(two);
     let socket = speaker(one, two);
 
-    let times = round_trips(&socket, 200);
-    assert!(times.iter().all(Option::is_some), "a perfect cable loses nothing");
-    let bare = median(times.into_iter().flatten().collect());
-    eprintln!("round trip of a perfect cable: {bare:?}");
-    assert!(bare < Duration::from_millis(2), "{bare:?}");
+    let bare = round_trips(&socket, 200);
+    eprintln!("round trips of a perfect cable: {:?} to {:?}", bare[0], bare[199]);
+    assert!(bare[0] < Duration::from_millis(2), "{bare:?}");
 
     lab.fabric.set(one.port, two.port, |weather| weather.delay = Duration::from_millis(30));
-    let slow = median(round_trips(&socket, 9).into_iter().flatten().collect());
-    assert!((30..45).contains(&slow.as_millis()), "one way 30 ms: {slow:?}");
+    let slow = round_trips(&socket, 9);
+    assert!((30..45).contains(&slow[0].as_millis()), "one way 30 ms: {slow:?}");
     lab.fabric.set_both(one.port, two.port, |weather| weather.delay = Duration::from_millis(20));
-    let slow = median(round_trips(&socket, 9).into_iter().flatten().collect());
-    assert!((40..55).contains(&slow.as_millis()), "20 ms each way: {slow:?}");
+    let slow = round_trips(&socket, 9);
+    assert!((40..55).contains(&slow[0].as_millis()), "20 ms each way: {slow:?}");
     lab.fabric.set(one.port, two.port, |weather| {
         *weather = Weather { jitter: Duration::from_millis(40), ..Weather::default() };
     });
     lab.fabric.set(two.port, one.port, |weather| *weather = Weather::default());
-    let times: Vec<Duration> = round_trips(&socket, 50).into_iter().flatten().collect();
-    let (least, most) = (times.iter().min().expect("some"), times.iter().max().expect("some"));
-    assert!(*least < Duration::from_millis(12) && *most > Duration::from_millis(28), "{times:?}");
-    assert!(*most < Duration::from_millis(55), "{times:?}");
+    let times = round_trips(&socket, 50);
+    assert!(times[0] < Duration::from_millis(12), "{times:?}");
+    assert!(times[24] < Duration::from_millis(40), "half of them within 20 ms: {times:?}");
+    assert!(times[49] > Duration::from_millis(28), "{times:?}");
 
     lab.fabric.heal();
     lab.fabric.set(one.port, two.port, |weather| weather.loss = 0.2);
     let before = lab.fabric.count(one.port, two.port);
-    for n in 0..2000_u32 {
-        let _ = socket.send(&n.to_be_bytes());
-        // Receive queues are short: no faster than the echo can take.
-        if n % 32 == 0 {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-    until("all frames were decided on", || {
+    let heard = listener.heard();
+    let decided = || {
         let now = lab.fabric.count(one.port, two.port);
-        let decided = now.frames + now.lost - before.frames - before.lost;
-        (decided >= 2000).then_some(()).ok_or_else(|| decided.to_string())
+        (now.frames - before.frames, now.lost - before.lost)
+    };
+    for n in 1..=2000_u32 {
+        socket.send(&n.to_be_bytes()).expect("sent");
+        // No faster than the switch and the echo take them, whatever else the machine does.
+        until("what was sent is decided on and heard", || {
+            let (through, lost) = decided();
+            let ahead = u64::from(n) - through - lost;
+            let unheard = through.saturating_sub(listener.heard() - heard);
+            (ahead + unheard < WINDOW).then_some(()).ok_or_else(|| format!("{ahead}, {unheard}"))
+        });
+    }
+    until("all frames were decided on and heard", || {
+        let ((through, lost), heard) = (decided(), listener.heard() - heard);
+        let all = through + lost >= 2000 && heard + ARP >= through;
+        all.then_some(()).ok_or_else(|| format!("{through} through, {lost} lost, {heard} heard"))
     });
-    let lost = lab.fabric.count(one.port, two.port).lost - before.lost;
+    let ((through, lost), heard) = (decided(), listener.heard() - heard);
     assert!((300..500).contains(&lost), "20 % of 2000 is not {lost}");
+    assert!(heard <= through && heard + ARP >= through, "{heard} of {through} arrived");
     lab.fabric.heal();
-    let heard = listener.join().expect("the echo ends");
-    assert!((1700..1950).contains(&heard), "the echo heard {heard}");
+    listener.end(&socket);
 }
 
 #[test]
@@ -125,19 +170,21 @@ fn a_cut_may_be_one_way_and_heals() {
     let listener = echo(two);
     let from_one = speaker(one, two);
     let from_three = speaker(three, two);
-    assert!(round_trips(&from_one, 3).iter().all(Option::is_some));
+    round_trips(&from_one, 3);
     lab.fabric.set(two.port, one.port, |weather| weather.cut = true);
-    let asked = lab.fabric.count(one.port, two.port).frames;
-    assert!(round_trips(&from_one, 1).iter().all(Option::is_none), "no way back");
-    assert!(lab.fabric.count(one.port, two.port).frames > asked, "the way there is open");
-    assert!(round_trips(&from_three, 3).iter().all(Option::is_some), "others are not concerned");
+    let heard = listener.heard();
+    assert!(is_silent(&from_one), "no way back");
+    until("the way there is open", || {
+        (listener.heard() > heard).then_some(()).ok_or_else(|| "nothing heard".to_owned())
+    });
+    round_trips(&from_three, 3);
     lab.fabric.heal();
-    assert!(round_trips(&from_one, 3).iter().all(Option::is_some), "healed");
+    round_trips(&from_one, 3);
     two.pull_cable();
-    assert!(round_trips(&from_three, 1).iter().all(Option::is_none), "no cable");
+    assert!(is_silent(&from_three), "no cable");
     two.mend_cable();
-    assert!(round_trips(&from_three, 3).iter().all(Option::is_some), "mended");
-    listener.join().expect("the echo ends");
+    round_trips(&from_three, 3);
+    listener.end(&from_three);
 }
 
 /// Sends `bytes` from the person to a board over TCP; gives bytes a second.
@@ -174,14 +221,15 @@ fn bytes_are_counted_and_throttled() {
     assert_eq!(address(PERSON).octets()[3], 10);
     let fast = stream(&lab, board, 64 << 20);
     eprintln!("a perfect cable carries {:.0} MB/s", fast / 1e6);
-    assert!(fast > 50e6, "the switch is slow: {fast} bytes/s");
+    assert!(fast > 20e6, "the switch is slow: {fast} bytes/s");
     let there = lab.fabric.count(PERSON, board.port).bytes;
     let back = lab.fabric.count(board.port, PERSON).bytes;
     assert!((64 << 20..70 << 20).contains(&there), "{there} bytes for 64 MiB");
     assert!(back < 4 << 20, "{back} bytes of acknowledgements");
     lab.fabric.set(PERSON, board.port, |weather| weather.rate = Some(2_000_000));
     let slow = stream(&lab, board, 3_000_000);
-    assert!((1.4e6..2.3e6).contains(&slow), "2 MB/s, measured {slow}");
+    // A busy machine makes it slower; nothing may make it faster.
+    assert!((0.5e6..2.3e6).contains(&slow), "2 MB/s, measured {slow}");
 }
 
 #[test]

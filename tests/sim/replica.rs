@@ -11,7 +11,7 @@ use edge_core::consensus::{
 
 use super::chance::Chance;
 use super::state::{Command, Event, Gone, State, Verdict};
-use super::stored::{Kept, Shell};
+use super::stored::{Kept, Late, Shell};
 
 /// What survives.
 #[derive(Clone, Default)]
@@ -107,6 +107,8 @@ pub(super) struct Replica {
     engine: Engine,
     /// Why it can't go on.
     pub(super) failed: Option<String>,
+    /// What the store did although its term was over.
+    pub(super) late: Vec<Late>,
     pub(super) disk: Disk,
     pub(super) state: State,
     pub(super) standing: Standing,
@@ -140,6 +142,7 @@ impl Replica {
         let mut replica = Replica {
             engine,
             failed: None,
+            late: Vec::new(),
             state: disk.base.clone(),
             disk,
             standing: Standing::default(),
@@ -218,6 +221,7 @@ impl Replica {
                 self.fetch = shell.fetch().or(self.fetch);
                 self.applied.extend(shell.follow(&mut self.state));
                 self.answers.extend(shell.answers());
+                self.late.append(&mut shell.late);
             }
         }
     }
@@ -312,11 +316,7 @@ impl Replica {
         if let Engine::Stored(shell) = &self.engine {
             return shell.snapshot().map(Snapshot::Stored);
         }
-        let mut snapshot = self.state.without_history();
-        if mutant(Mutant::SnapshotWithoutTail) {
-            snapshot.keys = self.disk.base.keys.clone();
-        }
-        Some(Snapshot::Bare(snapshot))
+        Some(Snapshot::Bare(self.state.without_history()))
     }
 
     /// A fetch came to an end.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use bytes::Bytes;
-use edge_core::consensus::{EntryKind, Index, LogEntry, Members, Mutant, Term, mutant};
+use edge_core::consensus::{EntryKind, Index, LogEntry, Members, Term};
 
 /// Events that are kept for watches; few, so that watchers fall behind.
 const HISTORY: usize = 24;
@@ -111,7 +111,7 @@ impl State {
         }
         let Some(command) = Command::decode(&entry.data) else { return (None, None) };
         let stale = command.term != 0 && command.term != entry.term;
-        if stale && !mutant(Mutant::CommandTermIgnored) {
+        if stale {
             return (Some(Verdict::Stale), None);
         }
         let found = self.keys.get(&command.key).map_or(0, |(revision, _)| *revision);
@@ -132,7 +132,7 @@ impl State {
 
     /// The events after a revision.
     pub(super) fn since(&self, revision: Index) -> Result<Vec<Event>, Gone> {
-        if revision < self.floor && !mutant(Mutant::WatchGap) {
+        if revision < self.floor {
             return Err(Gone::Compacted);
         }
         if revision > self.applied.0 {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use edge_core::consensus::{EntryKind, Fetch, Input, LogEntry, MemberId, Standing, Tuning};
+use edge_core::consensus::{EntryKind, Fetch, Input, LogEntry, MemberId, Standing, Term, Tuning};
 use edge_store::sim::{Config, Member, MemoryBase};
 use edge_store::{Command as Stored, Expect as Wanted, Op, ProposeError, Watch};
 use tokio::sync::oneshot::Receiver;
@@ -33,12 +33,26 @@ pub(super) struct Shell {
     member: Member,
     kept: Kept,
     watch: Option<Watch>,
-    writes: BTreeMap<u64, Receiver<Result<edge_store::Applied, ProposeError>>>,
+    writes: BTreeMap<u64, Write>,
     reads: BTreeMap<u64, Receiver<Result<u64, edge_store::BarrierError>>>,
     /// A snapshot may be on its way to the disk. The state in memory has no power to lose, so
     /// such a step is done whole or not at all.
     installing: bool,
+    /// Commands of a former term that happened all the same.
+    pub(super) late: Vec<Late>,
 }
+
+/// A write that waits for its answer.
+struct Write {
+    answer: Receiver<Result<edge_store::Applied, ProposeError>>,
+    /// The term it was planned in, and the later one in which it was given to the member.
+    late: Option<(Term, Term)>,
+}
+
+/// A command that was planned in the first term, and happened at this revision although it was
+/// given to the member in the second.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Late(pub(super) Term, pub(super) Term, pub(super) u64);
 
 /// A key as the store has it.
 fn name(key: u8) -> String {
@@ -81,7 +95,8 @@ impl Shell {
         };
         let member = Member::open(config).map_err(|error| error.to_string())?;
         let (writes, reads) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Shell { member, kept, watch: None, writes, reads, installing: false })
+        let late = Vec::new();
+        Ok(Shell { member, kept, watch: None, writes, reads, installing: false, late })
     }
 
     /// Loses its power, in the middle of whatever it was doing.
@@ -136,8 +151,10 @@ impl Shell {
         let value = Bytes::copy_from_slice(&command.value.to_be_bytes());
         let put = Op::Put { key: name(command.key), value, stamp: None, expect };
         let term = Some(command.term).filter(|term| *term != 0);
+        let now = self.member.standing().term;
+        let late = term.filter(|planned| *planned < now).map(|planned| (planned, now));
         let answer = self.member.propose(Stored { ops: vec![put], term });
-        self.writes.insert(ticket, answer);
+        self.writes.insert(ticket, Write { answer, late });
     }
 
     pub(super) fn is_busy(&self) -> bool {
@@ -172,10 +189,14 @@ impl Shell {
     pub(super) fn answers(&mut self) -> Vec<(u64, Answer)> {
         let mut answers = Vec::new();
         let term = self.member.standing().term;
-        self.writes.retain(|ticket, answer| {
-            let answer = match answer.try_recv() {
+        self.writes.retain(|ticket, write| {
+            let answer = match write.answer.try_recv() {
                 Err(TryRecvError::Empty) => return true,
-                Ok(Ok(applied)) => Answer::Written(applied.revision, term, Verdict::Done),
+                Ok(Ok(applied)) => {
+                    let late = write.late.map(|(from, to)| Late(from, to, applied.revision));
+                    self.late.extend(late);
+                    Answer::Written(applied.revision, term, Verdict::Done)
+                }
                 Ok(Err(ProposeError::Conflict { .. })) => {
                     Answer::Written(0, term, Verdict::Conflict)
                 }

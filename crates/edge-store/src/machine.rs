@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use edge_core::consensus::{EntryKind, Index, LogEntry, Members, Term};
+use edge_core::consensus::{EntryKind, Index, LogEntry, Members, Mutant, Term, mutant};
 
 use crate::base::Base;
 use crate::command::{Applied, Command, Op};
@@ -86,6 +86,7 @@ impl Machine {
         let command = known.map_or_else(read, Ok)?;
         if let Some(asked) = command.term
             && asked != entry.term
+            && !mutant(Mutant::CommandTermIgnored)
         {
             return Ok(Plan::Pass(Some(ProposeError::StaleTerm { asked, term: entry.term })));
         }

@@ -7,7 +7,7 @@
 
 use std::io::{self, Read, Write};
 
-use edge_core::consensus::Members;
+use edge_core::consensus::{Members, Mutant, mutant};
 
 use crate::entry::Revision;
 use crate::error::SnapshotError;
@@ -27,10 +27,12 @@ const MEMBERS_BYTES_MAX: usize = 64 * 1024;
 pub(crate) fn write(shared: &Shared, out: &mut dyn Write) -> Result<Revision, SnapshotError> {
     let out = std::cell::RefCell::new(Summed { inner: out, sum: crc32fast::Hasher::new() });
     let mut count = 0u64;
+    let tail = std::cell::Cell::new(0);
     let revision = read::visit(
         shared,
         |head| {
             let mut out = out.borrow_mut();
+            tail.set(head.index);
             out.put(MAGIC)?;
             let members = head.members.encode();
             let mut bytes = head.index.to_le_bytes().to_vec();
@@ -41,6 +43,9 @@ pub(crate) fn write(shared: &Shared, out: &mut dyn Write) -> Result<Revision, Sn
             out.put(&record_sum(&bytes, &[]).to_le_bytes())
         },
         |key, revision, value| {
+            if mutant(Mutant::SnapshotWithoutTail) && revision == tail.get() {
+                return Ok(());
+            }
             let mut out = out.borrow_mut();
             let mut head = Vec::with_capacity(16 + key.len());
             head.extend_from_slice(&(key.len() as u32).to_le_bytes());

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use edge_core::consensus::{Mutant, mutant};
 use tokio::sync::watch;
 
 use crate::entry::{Event, Revision};
@@ -23,7 +24,8 @@ impl Watch {
         let signal = shared.signal.subscribe();
         let state = shared.read();
         let (oldest, current) = (state.machine.history.floor(), state.machine.revision());
-        if from < oldest || from > current {
+        let gap = from < oldest && !mutant(Mutant::WatchGap);
+        if gap || from > current {
             return Err(Gone { from, oldest, current });
         }
         let position = state.machine.history.position(from);

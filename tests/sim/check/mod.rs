@@ -84,6 +84,9 @@ impl Checks {
         outbox: &[(MemberId, Bytes)],
     ) {
         self.leads(id, run);
+        for late in std::mem::take(&mut run.late) {
+            self.landed(id, late);
+        }
         if let Some(why) = run.failed.take() {
             self.breaks("votes and entries survive", || format!("{id}: {why}"));
         }

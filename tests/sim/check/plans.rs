@@ -4,13 +4,25 @@ use edge_core::consensus::{LogEntry, MemberId};
 
 use super::super::boards::{POD, Pod};
 use super::super::state::Command;
+use super::super::stored::Late;
 use super::Checks;
 
+/// The rule that two things can break.
+const DEPOSED: &str = "a plan of a deposed leader never lands";
+
 impl Checks {
+    /// The store did something that was planned in a former term.
+    pub(super) fn landed(&mut self, id: MemberId, late: Late) {
+        let Late(planned, term, revision) = late;
+        self.breaks(DEPOSED, || {
+            format!("{id} did at {revision} in term {term} what was planned in {planned}")
+        });
+    }
+
     pub(super) fn planned(&mut self, id: MemberId, entry: &LogEntry, command: &Command) {
         if command.term != 0 && command.term != entry.term {
             let (planned, term) = (command.term, entry.term);
-            self.breaks("a plan of a deposed leader never lands", || {
+            self.breaks(DEPOSED, || {
                 format!("{id} applied {command:?} of term {planned} in term {term}")
             });
         }

@@ -44,6 +44,9 @@ pub struct Settings {
     pub unheard_lost_ms: i64,
     /// A new leader gives every board at least this long to be heard by it.
     pub takeover_ms: i64,
+    /// After an outage of the bus a board is back within this long: its longest pause between
+    /// two attempts, and an attempt.
+    pub reconnect_ms: i64,
 }
 
 impl Default for Settings {
@@ -56,6 +59,7 @@ impl Default for Settings {
             unheard_silent_ms: 10_000,
             unheard_lost_ms: 60_000,
             takeover_ms: 1000,
+            reconnect_ms: 5000,
         }
     }
 }
@@ -115,6 +119,8 @@ pub struct Table {
     /// What beats must carry; the last two, as a new one takes a while to get around.
     nonces: Vec<String>,
     leading_since_ms: Option<i64>,
+    /// When every board counts as heard: silence before that was ours.
+    excused_ms: i64,
     nodes: BTreeMap<String, Record>,
 }
 
@@ -136,6 +142,15 @@ impl Table {
     /// This member leads from now on: what it knows may be old, so everybody gets a moment.
     pub fn lead(&mut self, now_ms: i64) {
         self.leading_since_ms = Some(now_ms);
+    }
+
+    /// For this long, up to now, nobody could be heard, whoever lived: no majority of the servers
+    /// heard each other. Boards look for a broker at growing intervals, about as long as it was
+    /// away: as much time as that they get to be back, before their silence means anything.
+    pub fn excuse(&mut self, length_ms: i64, now_ms: i64) {
+        let length = length_ms.max(0) + self.settings.silent_after_ms;
+        let until = now_ms + (length + length / 2).min(self.settings.reconnect_ms);
+        self.excused_ms = self.excused_ms.max(until);
     }
 
     /// Says which boards there are: those never heard are waited for from now on, those that
@@ -257,7 +272,7 @@ impl Table {
             }
             (Some(heard), None) => {
                 let (silent, lost) = self.patience(record);
-                let since = heard.mono_ms.max(self.since_takeover(lost));
+                let since = heard.mono_ms.max(self.since_takeover(lost)).max(self.excused_ms);
                 let steps = [(since + silent, Standing::Silent), (since + lost, Standing::Lost)];
                 step(now_ms, Standing::Alive, &steps)
             }

@@ -177,6 +177,23 @@ fn a_new_leader_gives_everybody_a_moment() {
     assert_eq!(steps(&table, 500), (500, 1100));
 }
 
+/// The only broker was away, and all boards were silent at once: they get time to be back.
+#[test]
+fn what_nobody_could_say_is_not_silence() {
+    let mut table = heard(&[0, 400, 800]);
+    table.excuse(1000, 2800);
+    assert_eq!(table.standing("n1", 2800), Standing::Alive);
+    assert_eq!(steps(&table, 2800), (2800 + 3000 + 1000, 2800 + 3000 + 3000));
+    // However long it was away, boards try again every few seconds.
+    table.excuse(600_000, 700_000);
+    assert_eq!(steps(&table, 700_000).0, 706_000);
+    // Whoever was heard since is judged as ever; a will is no silence.
+    hear(&mut table, &beat("t", 1), 710_000).expect("a good beat");
+    assert_eq!(steps(&table, 710_000), (711_000, 713_000));
+    table.gone("n1", 710_500);
+    assert_eq!(steps(&table, 710_500), (710_500, 711_500));
+}
+
 #[test]
 fn a_board_never_heard_is_waited_for() {
     let mut table = Table::new(Settings::default());

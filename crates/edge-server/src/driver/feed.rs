@@ -48,15 +48,22 @@ impl Feed {
         &self.view
     }
 
-    /// Takes in how the boards live. Says whether any of them stands otherwise than before.
-    pub(super) fn listen(&mut self, beats: &Beats) -> bool {
+    /// Whether any board stands otherwise than was taken in; and whether any stands worse.
+    pub(super) fn compare(&self, beats: &Beats) -> (bool, bool) {
         beats.expect(self.view.list(kinds::NODE).map(|node| meta::name(node)));
-        let now = beats.all();
+        let (before, now) = (&self.view.liveness, beats.all());
         let worth = |l: &Liveness| (l.standing, l.crashed);
-        let before = std::mem::replace(&mut self.view.liveness, now);
-        let now = &self.view.liveness;
-        before.len() != now.len()
-            || now.iter().any(|(name, l)| before.get(name).map(worth) != Some(worth(l)))
+        let change = |(name, l): (&String, &Liveness)| {
+            let known = before.get(name).map(worth);
+            (known != Some(worth(l)), known.is_some_and(|(standing, _)| standing < l.standing))
+        };
+        let differs = before.len() != now.len();
+        now.iter().map(change).fold((differs, false), |all, one| (all.0 | one.0, all.1 | one.1))
+    }
+
+    /// Takes in how the boards live.
+    pub(super) fn listen(&mut self, beats: &Beats) {
+        self.view.liveness = beats.all();
     }
 
     /// Takes in what has happened already. False when the watch is lost.

@@ -92,7 +92,7 @@ async fn wait(beats: &Beats, feed: &mut Feed, wake_at_ms: Option<i64>) -> Option
             alive = feed.next() => return alive.then_some(true),
             () = sleep_until(due) => return Some(false),
             () = beats.changed() => {
-                if feed.listen(beats) {
+                if feed.compare(beats).0 {
                     return Some(true);
                 }
             }
@@ -108,6 +108,9 @@ fn pause(over: u32) -> Duration {
 async fn round(api: &Api, feed: &mut Feed, recorder: &Recorder) -> (bool, Option<i64>) {
     let mut all = Plan::default();
     let mut acted = false;
+    if feed.compare(api.beats()).1 {
+        api.beats().doubt(api.store()).await;
+    }
     feed.listen(api.beats());
     for controller in controllers::ALL.iter().chain([&SCHEDULER]) {
         let moment = Round { now_ms: now_ms(), seed: api.random() };

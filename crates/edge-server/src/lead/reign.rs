@@ -23,6 +23,7 @@ pub(crate) async fn reign(
 ) {
     let leadership = api.inner.leadership.clone();
     let mut news = leadership.news();
+    tokio::spawn(told(api.clone(), leadership.news(), stop.clone()));
     loop {
         if let Place::Here(term) = leadership.place() {
             let mine = api.at(term);
@@ -33,6 +34,17 @@ pub(crate) async fn reign(
             }
             tracing::info!("another server leads now, or none");
         }
+        tokio::select! {
+            changed = news.changed() => if changed.is_err() { return },
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+/// Tells those who judge boards by their silence when nobody leads.
+async fn told(api: Api, mut news: watch::Receiver<Arc<Standing>>, mut stop: watch::Receiver<bool>) {
+    loop {
+        api.beats().led(news.borrow_and_update().leader.is_some());
         tokio::select! {
             changed = news.changed() => if changed.is_err() { return },
             _ = stop.wait_for(|stop| *stop) => return,

@@ -119,3 +119,43 @@ impl Mind {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot::channel;
+
+    use super::*;
+
+    /// A snapshot was installed while a question was on its way: the member that was asked is
+    /// gone, and its successor knows nothing of the question.
+    #[test]
+    fn a_question_to_a_member_that_is_no_more_is_put_to_the_next_one() {
+        let mut reads = Reads::default();
+        let (answer, mut answered) = channel();
+        reads.add(answer, 0);
+        (reads.asked, reads.round) = (mem::take(&mut reads.waiting), Some(1));
+        reads.ask_again();
+        assert!(reads.round.is_none() && reads.waiting.len() == 1, "it is asked anew");
+        reads.granted(1, 5, 5);
+        assert!(answered.try_recv().is_err(), "an answer to the former question is none");
+        (reads.asked, reads.round) = (mem::take(&mut reads.waiting), Some(2));
+        reads.granted(2, 7, 6);
+        assert!(answered.try_recv().is_err(), "the state has not come so far");
+        reads.applied(7);
+        assert_eq!(answered.try_recv(), Ok(Ok(7)));
+    }
+
+    /// Asked again or not, nobody waits longer than a read may.
+    #[test]
+    fn being_asked_again_gives_no_more_time() {
+        let mut reads = Reads::default();
+        let (answer, mut answered) = channel();
+        reads.add(answer, 0);
+        (reads.asked, reads.round) = (mem::take(&mut reads.waiting), Some(1));
+        reads.tick(READ_TICKS - 1, false);
+        reads.ask_again();
+        assert!(answered.try_recv().is_err());
+        reads.tick(READ_TICKS, false);
+        assert_eq!(answered.try_recv(), Ok(Err(BarrierError::NoLeader)));
+    }
+}

@@ -165,6 +165,24 @@ fn a_log_that_ends_before_the_state_is_damage() {
     assert_eq!(bad.index, 4);
 }
 
+/// The state's commit notes how many batches were synced, wherever they are: in a segment that
+/// another one follows, the end where nothing more was written is no hole.
+#[test]
+fn a_state_that_is_ahead_of_a_full_segment_makes_no_hole_of_its_end() {
+    let (bytes, ends) = image(&[&[10, 300], &[700], &[5, 30]]);
+    for (applied, synced) in [(1, 0), (6, 3), (6, 4), (9, 40)] {
+        let (result, contents) = read_with(&bytes, applied, synced, true);
+        assert_eq!((result, contents.end), (Ok(()), ends[2]), "{applied} and {synced}");
+    }
+    // In the newest segment it is one: the state has seen a batch that should be there.
+    assert!(read_with(&bytes, 6, 4, false).0.is_err());
+    // And so is a gap before a batch that is there, in either.
+    let mut gap = bytes.clone();
+    gap[ends[0]..ends[1]].fill(0);
+    assert!(read_with(&gap, 1, 0, true).0.is_err());
+    assert!(read_with(&gap, 1, 0, false).0.is_err());
+}
+
 #[test]
 fn a_full_segment_ends_at_its_end() {
     let (mut bytes, ends) = image(&[&[10], &[20]]);
