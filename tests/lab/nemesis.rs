@@ -70,6 +70,14 @@ const FAULTS: [Fault; 15] = [
 /// What is done to the user's only broker.
 const BROKER_FAULTS: [Fault; 2] = [Fault::BrokerKill, Fault::BrokerPause];
 
+/// The kinds of faults that `EDGED_LAB_KINDS` names (`Kill,PowerCut`), or all of them.
+fn wished() -> Vec<Fault> {
+    let named = std::env::var("EDGED_LAB_KINDS").unwrap_or_default();
+    let is_named = |fault: &Fault| named.split(',').any(|name| name == format!("{fault:?}"));
+    let some: Vec<Fault> = FAULTS.into_iter().filter(is_named).collect();
+    if some.is_empty() { FAULTS.to_vec() } else { some }
+}
+
 impl Fault {
     /// Whether a majority is untouched, so that writes have to go on before it is healed.
     fn leaves_majority(self) -> bool {
@@ -123,7 +131,7 @@ fn one(cluster: &Cluster, load: &Load, n: usize, chance: &mut Chance) -> Episode
     let servers: Vec<&Board> = cluster.servers().collect();
     let fault = match chance.below(4) {
         0 if cluster.broker.get().is_some() => *chance.pick(&BROKER_FAULTS),
-        _ => *chance.pick(&FAULTS),
+        _ => *chance.pick(&wished()),
     };
     let leader = cluster.leader();
     // The leader is half of the interesting cases, whoever it is.
