@@ -143,9 +143,11 @@ impl Board {
     }
 
     /// Adds arguments to all later starts of `edged`.
-    pub(crate) fn with(&self, arguments: &[&str]) {
+    pub(crate) fn with(&self, arguments: &[&str]) -> &Board {
         let mut extra = self.extra.lock().unwrap_or_else(PoisonError::into_inner);
         extra.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        drop(extra);
+        self
     }
 
     /// Starts `edged` with these arguments, this time only, beside its own; its words go to a

@@ -92,15 +92,15 @@ impl Cluster {
     /// are Ready when this returns.
     pub(crate) fn start(servers: usize, agents: usize) -> Cluster {
         let cluster = Cluster::dark(servers, agents);
-        cluster.form();
+        cluster.form(&[]);
         cluster
     }
 
-    /// Founds and joins, on a dark laboratory.
-    pub(crate) fn form(&self) {
-        self.found();
+    /// Founds and joins, on a dark laboratory; `arguments` go to every `edged`, at each start.
+    pub(crate) fn form(&self, arguments: &[&str]) {
+        self.found(arguments);
         for board in &self.boards[1..] {
-            self.join(board);
+            self.join(board.with(arguments));
         }
         let names: Vec<&str> = self.boards.iter().map(|board| board.name.as_str()).collect();
         for server in self.servers() {
@@ -109,10 +109,10 @@ impl Cluster {
     }
 
     /// Founds a cluster on the first server.
-    pub(crate) fn found(&self) {
+    pub(crate) fn found(&self, arguments: &[&str]) {
         self.choose_broker();
         let first = &self.boards[0];
-        first.spawn();
+        first.with(arguments).spawn();
         self.wait_ready(first, &[&first.name]);
     }
 
@@ -257,7 +257,7 @@ impl Drop for Cluster {
 #[allow(dead_code, reason = "the bench has the command")]
 pub(crate) fn hold(servers: usize, agents: usize) {
     let cluster = Cluster::dark(servers, agents);
-    cluster.found();
+    cluster.found(&[]);
     cluster.boards[1..].iter().for_each(|board| cluster.join(board));
     for board in &cluster.boards {
         let path = cluster.kubeconfig(board);

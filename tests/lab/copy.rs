@@ -36,7 +36,7 @@ fn a_copy_of_a_server_is_refused_and_the_first_goes_on() {
     let _alone = super::alone();
     let cluster = Cluster::dark(4, 0);
     let [founder, second, third, spare] = &cluster.boards[..] else { panic!("four boards") };
-    cluster.found();
+    cluster.found(&[]);
     cluster.join(second);
     cluster.join(third);
     let names = ["s1", "s2", "s3"];

@@ -74,7 +74,7 @@ fn a_broker_of_the_users_own_is_enough() {
     let _alone = super::alone();
     let cluster = Cluster::dark(3, 1);
     let broker = cluster.on_mosquitto();
-    cluster.form();
+    cluster.form(&[]);
     let listens = |port: &str| {
         let mut command = cluster.boards[0].inside("ss");
         command.args(["-Hltn", "sport", "=", port]);

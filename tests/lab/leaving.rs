@@ -152,7 +152,7 @@ fn boards_with_wrong_clocks_join() {
     }
     let _alone = super::alone();
     let cluster = Cluster::dark(1, 2);
-    cluster.found();
+    cluster.found(&[]);
     let now = edge_server::clock::read().wall_ms;
     let years = 5 * 365 * 86_400_000;
     let agents: Vec<&Board> = cluster.boards.iter().filter(|b| b.role == Role::Agent).collect();

@@ -10,7 +10,7 @@ use crate::table::{Table, percentile};
 pub(crate) fn measure(table: &mut Table, effort: &Effort) {
     let (few, many) = effort.agents;
     let cluster = Cluster::dark(1, many);
-    cluster.found();
+    cluster.found(&[]);
     let length = Duration::from_secs(effort.load_s * 2);
     let mut first: Option<(f64, f64)> = None;
     let mut joined = 0;
