@@ -31,6 +31,8 @@ mod members;
 mod names;
 pub(crate) mod namespace;
 pub(crate) mod nemesis;
+#[cfg(test)]
+mod paused;
 pub(crate) mod pods;
 pub(crate) mod processes;
 #[cfg(test)]

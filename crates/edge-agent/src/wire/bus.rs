@@ -189,8 +189,13 @@ pub(crate) async fn herald(
     let mut said: Option<Hint> = None;
     let mut boards = inlet.boards();
     let mut away = Away::default();
+    let mut known = None;
     loop {
         let standing = standings.borrow_and_update().clone();
+        if known.replace((standing.term, standing.leader)) != Some((standing.term, standing.leader))
+        {
+            tell(&standing);
+        }
         let look = away.look(&standing, Instant::now());
         if standing.ready {
             let alone = standing.members.all().count() <= 1 && *boards.borrow_and_update() <= 1;
@@ -203,6 +208,17 @@ pub(crate) async fn herald(
             changed = boards.changed() => if changed.is_err() { return },
             () = until(look) => {}
         }
+    }
+}
+
+/// Writes down who leads; that nobody does is mostly over before anybody reads it.
+fn tell(standing: &Standing) {
+    let name = |id| standing.members.info(id).map(|info| info.name.as_str());
+    match standing.leader {
+        Some(id) => {
+            tracing::info!("{} leads, term {}", name(id).unwrap_or("?"), standing.term);
+        }
+        None => tracing::debug!("no server leads, term {}", standing.term),
     }
 }
 
@@ -228,8 +244,8 @@ impl Away {
         self.0.values().filter(|at| **at > now).min().copied()
     }
 
-    fn has(&self, id: MemberId) -> bool {
-        self.0.get(&id).is_some_and(|at| *at <= Instant::now())
+    fn has(&self, id: MemberId, now: Instant) -> bool {
+        self.0.get(&id).is_some_and(|at| *at <= now)
     }
 }
 
@@ -240,12 +256,13 @@ fn say(
     (alone, away): (bool, &Away),
     said: &mut Option<Hint>,
 ) {
+    let now = Instant::now();
     let servers = standing.members.all().map(|info| Place {
         id: info.id.to_string(),
         name: info.name.clone(),
         api: info.api.clone(),
         broker: info.broker.clone(),
-        away: away.has(info.id),
+        away: away.has(info.id, now),
     });
     let (number, nonce) = match said {
         Some(hint) if hint.term == standing.term => (hint.number + 1, hint.nonce.clone()),
@@ -260,5 +277,37 @@ fn say(
     if !same {
         bus.lead(hint.write().into());
         *said = Some(hint);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use edge_core::consensus::Progress;
+
+    /// A leader that hears of 2 or not, and of 3 always.
+    fn standing(active: bool) -> Standing {
+        let peer = |active| Progress { matched: 0, active, snapshot: false };
+        let progress = BTreeMap::from([(2, peer(active)), (3, peer(true))]);
+        Standing { me: 1, progress, ..Standing::default() }
+    }
+
+    #[test]
+    fn a_server_is_away_when_it_was_not_heard_of_for_a_while() {
+        let (mut away, t) = (Away::default(), Instant::now());
+        assert_eq!(away.look(&standing(true), t), None);
+        let then = t + AWAY_AFTER;
+        assert_eq!(away.look(&standing(false), t), Some(then), "to be looked at again");
+        assert!(!away.has(2, t) && !away.has(3, then));
+        // Seen again and again meanwhile, the time does not begin anew.
+        assert_eq!(away.look(&standing(false), t + AWAY_AFTER / 2), Some(then));
+        assert_eq!(away.look(&standing(false), then), None);
+        assert!(away.has(2, then));
+        // Heard of, it is back at once; who leads no more has nobody away.
+        assert_eq!(away.look(&standing(true), then), None);
+        assert!(!away.has(2, then));
+        away.look(&standing(false), t);
+        assert_eq!(away.look(&Standing::default(), then), None);
+        assert!(!away.has(2, then));
     }
 }
