@@ -182,3 +182,18 @@ async fn a_wrong_password_is_told_and_not_shown() {
     let why = client.down().await;
     assert!(why.contains("NotAuthorized") && !why.contains("hunter2"), "{why}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_speaks_no_tls_or_another_authoritys_is_told() {
+    let (plain, other) = (Mosquitto::start(false).await, Mosquitto::start(true).await);
+    let strangers = Pki::new();
+    let foreign = strangers.files("client", "boards");
+    let (ca, cert, key) = (foreign.ca.display(), foreign.cert.display(), foreign.key.display());
+    for port in [plain.port, other.port] {
+        let url = format!("mqtts://localhost:{port}?ca={ca}&cert={cert}&key={key}");
+        let target = edge_bus::Target::External(parse_broker(&url).unwrap());
+        let mut client = super::Client::start(Pki::new().server("a"), "a", target, <_>::default());
+        let why = client.down().await;
+        assert!(why.starts_with("TLS: ") && !why.contains('\n'), "{why}");
+    }
+}

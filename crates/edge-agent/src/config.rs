@@ -3,6 +3,7 @@
 
 mod file;
 mod nodes;
+mod servers;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -24,9 +25,6 @@ const AGENT_PORT: u16 = 10250;
 
 /// The word that stands for whatever servers the LAN has.
 pub(crate) const AUTO: &str = "auto";
-
-/// Where servers listen unless somebody says otherwise.
-const API_PORT: u16 = 6443;
 
 /// Settings as typed or exported; each is also a key of the file, without its dashes.
 #[derive(Args, Debug, Default, Clone)]
@@ -166,7 +164,7 @@ impl Config {
         let dir = |typed: &Option<PathBuf>, filed: Option<PathBuf>, default: &str| {
             typed.clone().or(filed).unwrap_or_else(|| default.into())
         };
-        let join = servers(settings, &file)?;
+        let join = servers::settle(settings, &file)?;
         let token = token(settings, &file)?;
         let brokers = brokers(settings, &file)?;
         let fixed_ip = settings.node_ip.is_some() || file.node_ip.is_some();
@@ -231,34 +229,6 @@ fn clock_is_true() -> Result<(), ConfigError> {
         true => Ok(()),
         false => Err(ConfigError(format!("{} is for tests only", edge_server::clock::SKEW))),
     }
-}
-
-/// The servers to join, each as a URL.
-fn servers(settings: &Settings, file: &File) -> Result<Vec<String>, ConfigError> {
-    let given = if settings.join.is_empty() { &file.join } else { &settings.join };
-    let url = |text: &String| {
-        let text = text.trim().trim_end_matches('/');
-        if text == AUTO {
-            return Ok(text.to_owned());
-        }
-        let rest = text.strip_prefix("https://").unwrap_or(text);
-        if rest.parse::<std::net::Ipv6Addr>().is_ok() {
-            return Ok(format!("https://[{rest}]:{API_PORT}"));
-        }
-        let port = rest.rsplit(']').next().and_then(|end| end.split_once(':')).map(|(_, p)| p);
-        // A word alone is more likely a slip than a board's name.
-        let named = rest != text || rest.contains(['.', ':']);
-        let good = named && !rest.is_empty() && !rest.contains(['/', '@', ' ', '?', '#']);
-        let reached = port.is_none_or(|port| port.parse::<std::num::NonZeroU16>().is_ok());
-        if !good || !reached || rest.parse::<http::uri::Authority>().is_err() {
-            return Err(bad("join", text, "a server such as https://192.168.1.10:6443, or auto"));
-        }
-        Ok(match port {
-            Some(_) => format!("https://{rest}"),
-            None => format!("https://{rest}:{API_PORT}"),
-        })
-    };
-    given.iter().map(url).collect()
 }
 
 /// The name: the one that this board has in its cluster already, or the chosen one, or the host's.
@@ -346,24 +316,6 @@ mod tests {
     }
 
     #[test]
-    fn servers_to_join_are_urls() {
-        let mut typed = settings();
-        typed.join = ["https://a:1/", "https://b", "10.0.0.5:7", "fd00::1", "[fd00::1]:7", "auto"]
-            .map(Into::into)
-            .to_vec();
-        let config = Config::from_parts(&typed, File::default()).unwrap();
-        let wanted = [
-            "https://a:1",
-            "https://b:6443",
-            "https://10.0.0.5:7",
-            "https://[fd00::1]:6443",
-            "https://[fd00::1]:7",
-            "auto",
-        ];
-        assert_eq!(config.join, wanted);
-    }
-
-    #[test]
     fn a_founder_keeps_its_name() {
         let dir = std::env::temp_dir().join(format!("edged-name-{}", std::process::id()));
         let named = |chosen: Option<&str>| name(chosen.map(str::to_owned), &dir);
@@ -386,11 +338,7 @@ mod tests {
             (|s| s.cluster_cidr = Some("10.42.0.0".into()), "cluster-cidr: \"10.42.0.0\""),
             (|s| s.log = Some("loud".into()), "log: \"loud\""),
             (|s| s.name = Some("Not_A_Name".into()), "name: \"Not_A_Name\""),
-            (|s| s.join = vec!["ftp://x".into()], "join: \"ftp://x\""),
             (|s| s.join = vec!["https://a/b".into()], "join: \"https://a/b\""),
-            (|s| s.join = vec!["foo".into()], "join: \"foo\" is not a server such as"),
-            (|s| s.join = vec!["https://a:99999".into()], "join: \"https://a:99999\""),
-            (|s| s.join = vec!["a.lan:0".into()], "join: \"a.lan:0\""),
             (|s| s.token = Some("edged1.abc".into()), "token: not a joining token"),
             (|s| s.token_file = Some("/no/such".into()), "token-file: /no/such"),
             (|s| s.cgroup_parent = Some("/a/../b".into()), "cgroup-parent: \"/a/../b\""),

@@ -39,7 +39,7 @@ pub(crate) fn serving(
         .allow_unauthenticated()
         .build()
         .map_err(|e| fail("verifying clients", e))?;
-    let verifier = Judged::new(verifier, Timeless);
+    let verifier = Judged::before(verifier, Timeless);
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|e| fail("serving", e))?

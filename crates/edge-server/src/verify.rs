@@ -28,7 +28,10 @@ pub(crate) struct Judged<J> {
 
 impl<J: Judge + 'static> Judged<J> {
     /// Puts `judge` before a verifier.
-    pub(crate) fn new(inner: Arc<dyn ClientCertVerifier>, judge: J) -> Arc<dyn ClientCertVerifier> {
+    pub(crate) fn before(
+        inner: Arc<dyn ClientCertVerifier>,
+        judge: J,
+    ) -> Arc<dyn ClientCertVerifier> {
         Arc::new(Judged { inner, judge })
     }
 }

@@ -1,6 +1,6 @@
 //! Where boards join: the paths under `/edged/v1`, who may take each, and what all of them need.
 
-use super::membership::{Cluster, Lone, Membership, MembershipError};
+use super::membership::{Cluster, Derive, Lone, Membership, MembershipError};
 use super::trust::Trust;
 use super::words::{self, MemberAnswer, PROTOCOL, ServerInfo, ServersAnswer, TimeAnswer};
 use super::{admit, renew, revoke};
@@ -27,7 +27,7 @@ pub(crate) struct Desk {
     pub(super) api: Api,
     pub(super) authority: Arc<Authority>,
     pub(super) secrets: ClusterSecrets,
-    pub(super) derive: Option<fn(&[u8; 32], &str) -> [u8; 32]>,
+    pub(super) derive: Option<Derive>,
     pub(super) clock: ClusterClock,
     pub(super) membership: Arc<dyn Membership>,
     pub(super) trust: watch::Receiver<Arc<Trust>>,

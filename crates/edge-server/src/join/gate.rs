@@ -23,7 +23,7 @@ impl Gate {
 
     /// Puts the gate behind a verifier.
     pub(crate) fn behind(&self, inner: Arc<dyn ClientCertVerifier>) -> Arc<dyn ClientCertVerifier> {
-        Judged::new(inner, self.clone())
+        Judged::before(inner, self.clone())
     }
 
     fn refuses(&self, der: &[u8]) -> bool {

@@ -91,6 +91,9 @@ impl Membership for Lone {
     }
 }
 
+/// Makes the key for one use, which a label names, out of the cluster's secret.
+pub type Derive = fn(&[u8; 32], &str) -> [u8; 32];
+
 /// What a server is given from outside to take part in a cluster; the default is a cluster of one.
 #[derive(Clone)]
 pub struct Cluster {
@@ -99,7 +102,7 @@ pub struct Cluster {
     /// The servers; `None` for a server by itself.
     pub membership: Option<Arc<dyn Membership>>,
     /// Derives the bus's keys from the cluster's secret, as the bus does; `None` without a bus.
-    pub derive: Option<fn(&[u8; 32], &str) -> [u8; 32]>,
+    pub derive: Option<Derive>,
     /// The port of the embedded broker, as other boards are told of it.
     pub broker_port: u16,
 }

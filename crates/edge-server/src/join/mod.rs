@@ -19,7 +19,7 @@ pub(crate) use desk::{Ask, Desk, REQUEST_BYTES};
 pub(crate) use gate::Gate;
 pub(crate) use lan::announce;
 pub use lan::find;
-pub use membership::{Changing, Cluster, Membership, MembershipError};
+pub use membership::{Changing, Cluster, Derive, Membership, MembershipError};
 pub use names::POD_CIDR_BITS;
 pub use token::{Remembered, Role, TOKEN_NAMESPACE, TOKEN_PREFIX, TOKEN_TYPE, Token, TokenError};
 pub use trust::{KEY_ANNOTATION, REVOKED, Trust};
