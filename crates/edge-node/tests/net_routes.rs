@@ -121,3 +121,27 @@ fn news_come_when_a_link_takes_its_routes_along() {
         net.cleanup().await.expect("cleanup");
     });
 }
+
+#[test]
+fn fifty_boards_cost_little() {
+    Lab::run("route-many", async |lab| {
+        let net = lab.open();
+        let one =
+            |n: u8| peer(&format!("n{n}"), &format!("10.42.{n}.0/24"), &format!("192.0.2.{n}"));
+        let mut peers: Vec<Peer> = (2..52).map(one).collect();
+        let start = std::time::Instant::now();
+        assert!(sync(&net, &peers).await.is_empty());
+        let all = start.elapsed();
+        assert_eq!(routes().len(), 50);
+        let start = std::time::Instant::now();
+        sync(&net, &peers).await;
+        let none = start.elapsed();
+        peers[7] = one(99);
+        let start = std::time::Instant::now();
+        sync(&net, &peers).await;
+        println!("50 boards: all {all:?}, nothing to do {none:?}, one {:?}", start.elapsed());
+        assert!(routes().iter().any(|route| route.starts_with("10.42.99.0/24")));
+        net.cleanup().await.expect("cleanup");
+        assert_eq!(routes(), [""; 0]);
+    });
+}

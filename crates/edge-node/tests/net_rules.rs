@@ -105,6 +105,8 @@ fn what_others_did_to_the_rules_is_mended_and_theirs_are_left_alone() {
         }
         let drops = "add chain ip foreign f { type filter hook forward priority 0; policy drop; }";
         assert!(lab::nft(drops));
+        let found = net.obstacles().await.expect("a look");
+        assert!(found.iter().any(|obstacle| obstacle.contains("foreign/f")), "{found:?}");
         drop(net);
         let net = lab.open();
         let warning = net.warnings().first().expect("a warning").clone();

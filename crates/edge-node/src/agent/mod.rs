@@ -210,9 +210,6 @@ fn assemble(
         node_ip: config.node_ip,
     })
     .map_err(AgentError::Net)?;
-    for warning in net.warnings() {
-        tracing::warn!("{warning}");
-    }
     let memory_problem = runtime.facts().memory_problem.map(str::to_owned);
     if let Some(problem) = &memory_problem {
         tracing::warn!("{problem}");

@@ -367,13 +367,18 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_memory_cgroup_is_a_condition() {
+    fn what_is_wrong_with_a_board_is_a_condition_for_as_long_as_it_is() {
         let mut identity = identity();
         identity.memory_problem = Some("add cgroup_enable=memory".into());
+        identity.network_problem = Some("no link leads there".into());
         let facts = Facts::gather(Path::new("/"));
-        let status = status(&facts, &identity, WELL, &[], &Value::Null, 0);
-        let text = status["conditions"].to_string();
+        let bad = status(&facts, &identity, WELL, &[], &Value::Null, 0);
+        let text = bad["conditions"].to_string();
         assert!(text.contains("MemoryLimitsUnenforced") && text.contains("cgroup_enable"));
+        assert!(text.contains("PodNetworkIncomplete") && text.contains("no link leads"));
+        identity.network_problem = None;
+        let good = status(&facts, &identity, WELL, &[], &bad, 0);
+        assert!(!good["conditions"].to_string().contains("PodNetworkIncomplete"));
     }
 
     #[test]

@@ -92,23 +92,33 @@ impl Trouble {
     }
 }
 
+/// All that is known from one look to the next.
+#[derive(Debug, Default)]
+struct Keeper {
+    boards: Boards,
+    trouble: Trouble,
+    /// What drops packets here, and when that was looked for.
+    obstacles: Vec<String>,
+    looked: Option<Instant>,
+}
+
 /// Keeps the routes for as long as the agent runs.
 pub(crate) async fn run(board: Arc<Board>) {
     let mut nodes = Watcher::new(board.client.clone(), NODE, "", WatchParams::default());
     let mut links = board.net.link_events().map_err(|error| tracing::warn!("{error}")).ok();
-    let (mut boards, mut trouble) = (Boards::default(), Trouble::default());
+    let mut keeper = Keeper::default();
     let mut due = Instant::now() + LOOK;
     loop {
         let news = tokio::select! {
-            event = nodes.next() => boards.take(event),
+            event = nodes.next() => keeper.boards.take(event),
             () = changed(&mut links) => true,
             () = tokio::time::sleep_until(due) => {
-                due = Instant::now() + keep(&board, &boards, &mut trouble).await;
+                due = Instant::now() + keeper.keep(&board).await;
                 continue;
             }
         };
         // What stands in the kernel stays until all boards are known.
-        if news && boards.heard {
+        if news && keeper.boards.heard {
             due = due.min(Instant::now() + SETTLE);
         }
     }
@@ -121,29 +131,37 @@ async fn changed(links: &mut Option<LinkEvents>) {
     }
 }
 
-/// Sets the routes right. Says when to look again.
-async fn keep(board: &Board, boards: &Boards, trouble: &mut Trouble) -> Duration {
-    if !boards.heard {
-        return LOOK;
-    }
-    let peers = boards.peers.values().cloned().collect();
-    let mut found = Vec::new();
-    let mut again = LOOK;
-    match board.net.sync_routes(&board.name, peers).await {
-        Ok(unreached) => found.extend(unreached.iter().map(ToString::to_string)),
-        Err(error) => {
-            found.push(error.to_string());
-            again = AGAIN;
+impl Keeper {
+    /// Sets the routes right. Says when to look again.
+    async fn keep(&mut self, board: &Board) -> Duration {
+        if !self.boards.heard {
+            return LOOK;
         }
+        let peers = self.boards.peers.values().cloned().collect();
+        let mut found = Vec::new();
+        let mut again = LOOK;
+        match board.net.sync_routes(&board.name, peers).await {
+            Ok(unreached) => found.extend(unreached.iter().map(ToString::to_string)),
+            Err(error) => {
+                found.push(error.to_string());
+                again = AGAIN;
+            }
+        }
+        // Rules of others tell no news, and every pod that comes is news of links.
+        let now = Instant::now();
+        if self.looked.is_none_or(|looked| now - looked >= LOOK) {
+            self.looked = Some(now);
+            match board.net.obstacles().await {
+                Ok(obstacles) => self.obstacles = obstacles,
+                Err(error) => tracing::debug!("look for what drops pods' packets: {error}"),
+            }
+        }
+        found.extend(self.obstacles.iter().cloned());
+        if let Some(told) = self.trouble.see(found, now) {
+            tell(board, told);
+        }
+        if self.trouble.pending() { AGAIN } else { again }
     }
-    match board.net.obstacles().await {
-        Ok(obstacles) => found.extend(obstacles),
-        Err(error) => tracing::debug!("look for what drops pods' packets: {error}"),
-    }
-    if let Some(told) = trouble.see(found, Instant::now()) {
-        tell(board, told);
-    }
-    if trouble.pending() { AGAIN } else { again }
 }
 
 /// Tells people, in the log, by an event, and on the Node.
