@@ -164,10 +164,10 @@ impl Names {
 
     /// All Services, instead of those known.
     pub fn restart_services(&mut self, objects: &[Object]) {
-        let keys = |space: (&Box<str>, &BTreeMap<Box<str>, Entry>)| -> Vec<Key> {
-            space.1.keys().map(|name| (space.0.clone(), name.clone())).collect()
-        };
-        let known: Vec<Key> = self.spaces.iter().flat_map(keys).collect();
+        let mut known: Vec<Key> = Vec::new();
+        for (space, entries) in &self.spaces {
+            known.extend(entries.keys().map(|name| (space.clone(), name.clone())));
+        }
         for (space, name) in known {
             self.set_service(&space, &name, None);
         }

@@ -5,6 +5,7 @@
 
 mod cache;
 mod forward;
+mod places;
 mod serve;
 mod talk;
 #[cfg(test)]

@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::places::Places;
 use super::{Dns, Step};
 
-/// Questions that wait for others' answers at once; further ones are let fall, and their askers
-/// ask again.
-const WAITING: usize = 256;
-/// Connections at once.
-const CONNECTIONS: usize = 64;
+/// Questions that wait for others' answers at once, of all and of one asker; further ones are let
+/// fall, and their askers ask again.
+const WAITING: (usize, usize) = (256, 64);
+/// Connections at once, of all and of one asker.
+const CONNECTIONS: (usize, usize) = (64, 16);
 /// A connection that asks nothing for so long is closed; a question takes no longer to come in,
 /// nor an answer to go out.
 const IDLE: Duration = Duration::from_secs(5);
@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Answers datagrams until the socket is gone.
 pub(super) async fn udp(dns: Arc<Dns>, socket: Arc<UdpSocket>) {
-    let waiting = Arc::new(Semaphore::new(WAITING));
+    let waiting = Places::new(WAITING.0, WAITING.1);
     let mut buffer = vec![0; QUESTION];
     loop {
         let (length, who) = match socket.recv_from(&mut buffer).await {
@@ -49,7 +49,7 @@ pub(super) async fn udp(dns: Arc<Dns>, socket: Arc<UdpSocket>) {
             Step::Send(Some(reply)) => send(&socket, &reply, who).await,
             Step::Send(None) => {}
             Step::Ask(query, outcome) => {
-                let Ok(place) = waiting.clone().try_acquire_owned() else { continue };
+                let Some(place) = waiting.take(who.ip()) else { continue };
                 let (dns, socket) = (dns.clone(), socket.clone());
                 tokio::spawn(async move {
                     let reply = dns.ask(&query, outcome, true).await;
@@ -73,12 +73,11 @@ async fn send(socket: &UdpSocket, reply: &[u8], who: SocketAddr) {
 
 /// Answers connections until the listener is gone.
 pub(super) async fn tcp(dns: Arc<Dns>, listener: TcpListener) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Places::new(CONNECTIONS.0, CONNECTIONS.1);
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, who)) if dns.serves(who.ip()) => {
-                let dns = dns.clone();
+                let (dns, Some(place)) = (dns.clone(), places.take(who.ip())) else { continue };
                 tokio::spawn(async move {
                     if let Err(error) = converse(&dns, stream).await {
                         tracing::debug!("DNS: connection of {who}: {error}");

@@ -147,3 +147,17 @@ fn pods_of_a_silent_board_are_neither_ready_nor_serving_until_it_is_back() {
     let planned = plan(&view, &ROUND);
     assert_eq!(planned.actions.len(), 2, "a removed board's pods go, too");
 }
+
+#[test]
+fn a_pods_own_name_counts_below_the_service_that_it_names() {
+    let named = |subdomain: &str| {
+        let mut pod = pod("p1", "10.42.0.2", true);
+        pod["spec"]["hostname"] = json!("first");
+        pod["spec"]["subdomain"] = json!(subdomain);
+        let plan = plan(&view(&[pod]), &ROUND);
+        let Action::Create { object: slice, .. } = &plan.actions[0] else { panic!("{plan:?}") };
+        slice["endpoints"][0]["hostname"].clone()
+    };
+    assert_eq!(named("web"), "first");
+    assert_eq!(named("other"), Value::Null, "another Service's");
+}
