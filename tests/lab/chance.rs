@@ -2,27 +2,22 @@
 
 use std::time::Duration;
 
-/// SplitMix64 (Steele, Lea, Flood 2014): small, and good enough to decide who is cut off.
+/// The house's generator, with what the laboratory draws of it.
 #[derive(Clone)]
-pub(crate) struct Chance(u64);
+pub(crate) struct Chance(edge_core::consensus::Chance);
 
 impl Chance {
     pub(crate) fn new(seed: u64) -> Chance {
-        Chance(seed)
+        Chance(edge_core::consensus::Chance::new(seed))
     }
 
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next()
     }
 
     /// A number below `bound`.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
-        let bound = u64::try_from(bound.max(1)).expect("64 bits");
-        usize::try_from(self.next() % bound).expect("below a usize")
+        self.0.below(bound)
     }
 
     /// From 0 to 1, 1 excluded.

@@ -245,7 +245,10 @@ impl Drop for Cluster {
             board.power_cut();
         }
         if std::env::var_os("EDGED_LAB_KEEP").is_some() {
-            eprintln!("kept: {}", self.dir.display());
+            // Under a name that no sweep looks for.
+            let kept = self.dir.with_file_name(format!("kept-{}", self.name));
+            let _ = std::fs::rename(&self.dir, &kept);
+            eprintln!("kept: {}", kept.display());
         } else {
             let _ = std::fs::remove_dir_all(&self.dir);
         }

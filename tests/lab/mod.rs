@@ -18,6 +18,8 @@ pub(crate) mod failover;
 #[cfg(test)]
 mod faults;
 pub(crate) mod history;
+#[cfg(test)]
+mod install;
 pub(crate) mod leader;
 #[cfg(test)]
 mod leaving;

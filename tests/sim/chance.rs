@@ -1,20 +1,16 @@
 //! The run's only chance: everything that happens follows from the seed.
 
-/// SplitMix64 (Steele, Lea and Flood, 2014).
+/// The house's generator, with what the simulator draws of it.
 #[derive(Clone)]
-pub(super) struct Chance(u64);
+pub(super) struct Chance(edge_core::consensus::Chance);
 
 impl Chance {
     pub(super) fn new(seed: u64) -> Chance {
-        Chance(seed ^ 0x5eed_0f0f_1234_9876)
+        Chance(edge_core::consensus::Chance::new(seed ^ 0x5eed_0f0f_1234_9876))
     }
 
     pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next()
     }
 
     /// From `low` to `high`, both included.

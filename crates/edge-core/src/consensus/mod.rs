@@ -33,6 +33,7 @@ mod tests;
 mod timeout;
 mod types;
 
+pub use chance::Chance;
 pub use change::Change;
 pub use frame::{Glimpse, Said};
 pub use member::Member;
