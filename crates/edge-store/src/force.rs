@@ -89,6 +89,7 @@ pub fn recover_force(dir: &Path, me: MemberInfo) -> Result<Report, OpenError> {
         // older than whatever is said from now on.
         after.hard.term = after.hard.term.max(log.hard().term) + LOSS_GAP;
     })?;
-    let lost = members.all().filter(|info| info.id != id).cloned().collect();
+    let mut lost: Vec<MemberInfo> = members.all().filter(|info| info.id != id).cloned().collect();
+    lost.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Report { committed, kept, revision: after.applied.0, lost })
 }
