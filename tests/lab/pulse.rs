@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use edge_api::kinds;
-use edge_client::{Call, Client, WriteParams};
+use edge_client::{Call, Client, Error, WriteParams};
 use serde_json::json;
 
 use super::cluster::Cluster;
@@ -23,8 +23,11 @@ const OPEN: usize = 100;
 /// Pulses so far: each writes to keys of its own.
 static RUN: AtomicUsize = AtomicUsize::new(0);
 
-/// How often a member of etcd is asked for its first write, three seconds each.
-const FIRST_TRIES: usize = 6;
+/// How long the first write of all may take.
+const FIRST: Duration = Duration::from_secs(20);
+
+/// Between two attempts at it.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Who is written to.
 #[derive(Clone)]
@@ -42,32 +45,28 @@ impl Target {
         }
     }
 
-    /// Makes what will be written to.
+    /// Makes what will be written to, before anything is measured. A member that was started again
+    /// may listen late, and leadership may pass on while it is made: then nobody knows whether the
+    /// write was, and it is asked for again.
     pub(crate) async fn prepare(&self, names: &[String], bytes: usize) {
         for name in names {
-            match self {
-                Target::Edged(clients) => {
-                    let params = WriteParams::default();
-                    let object = map(name, 0, bytes);
-                    let made = clients[0].create(kinds::CONFIG_MAP, SPACE, &object, &params).await;
-                    made.expect("a ConfigMap");
-                }
-                Target::Etcd(_) => self.first_key(name, bytes).await,
+            let since = Instant::now();
+            while let Err(error) = self.first(name, bytes).await {
+                assert!(since.elapsed() < FIRST, "{name}: {error}");
+                tokio::time::sleep(PAUSE).await;
             }
         }
     }
 
-    /// A member that was started again takes requests before it can pass them on, and lets them
-    /// run into their time: it is asked until it has found the others.
-    async fn first_key(&self, name: &str, bytes: usize) {
-        let mut told = Ok(());
-        for _ in 0..FIRST_TRIES {
-            told = self.put(0, name, 0, bytes).await;
-            if told.is_ok() {
-                return;
-            }
+    /// The first write of a name; that it is there already is as good.
+    async fn first(&self, name: &str, bytes: usize) -> Result<(), Error> {
+        let Target::Edged(clients) = self else { return self.put(0, name, 0, bytes).await };
+        let params = WriteParams::default();
+        let object = map(name, 0, bytes);
+        match clients[0].create(kinds::CONFIG_MAP, SPACE, &object, &params).await {
+            Err(Error::Status(status)) if status.code == 409 => Ok(()),
+            made => made.map(drop),
         }
-        told.expect("a key");
     }
 
     /// One write of so many bytes through a server.
@@ -80,7 +79,7 @@ impl Target {
         name: &str,
         n: u64,
         bytes: usize,
-    ) -> Result<(), edge_client::Error> {
+    ) -> Result<(), Error> {
         match self {
             Target::Edged(clients) => {
                 let params = WriteParams::default();
