@@ -16,6 +16,11 @@ const LAYER: usize = 20 << 20;
 
 /// Writes an archive with layers of 20 MiB, `bytes` in all.
 pub(crate) fn archive(path: &Path, bytes: usize, seed: u64) {
+    named(path, NAME, bytes, seed);
+}
+
+/// The same, called something else.
+pub(crate) fn named(path: &Path, name: &str, bytes: usize, seed: u64) {
     let mut chance = Chance::new(seed);
     let mut layers = vec![busybox()];
     for n in 0..bytes.div_ceil(LAYER) {
@@ -38,7 +43,7 @@ pub(crate) fn archive(path: &Path, bytes: usize, seed: u64) {
         "rootfs": {"type": "layers", "diff_ids": layers.iter().map(digest).collect::<Vec<_>>()},
     });
     let names: Vec<String> = (0..layers.len()).map(|n| format!("{n}/layer.tar")).collect();
-    let manifest = json!([{"Config": "config.json", "RepoTags": [NAME], "Layers": names}]);
+    let manifest = json!([{"Config": "config.json", "RepoTags": [name], "Layers": names}]);
     let mut tar = tar::Builder::new(std::fs::File::create(path).expect("an archive"));
     add(&mut tar, "config.json", config.to_string().as_bytes(), 0o644);
     for (name, layer) in names.iter().zip(&layers) {

@@ -22,14 +22,16 @@ pub(crate) struct Effort {
     pub(crate) calm_s: u64,
     /// Agents, at first and in the end.
     pub(crate) agents: (usize, usize),
+    /// Times that an image is brought onto boards in each way.
+    pub(crate) images: usize,
 }
 
 /// Runs all parts, or the one whose name is given.
 pub(crate) fn run(quick: bool, only: Option<&str>) -> Table {
     let effort = if quick {
-        Effort { losses: 10, load_s: 3, rest_s: 20, calm_s: 20, agents: (5, 10) }
+        Effort { losses: 10, load_s: 3, rest_s: 20, calm_s: 20, agents: (5, 10), images: 1 }
     } else {
-        Effort { losses: 50, load_s: 10, rest_s: 600, calm_s: 600, agents: (10, 100) }
+        Effort { losses: 50, load_s: 10, rest_s: 600, calm_s: 600, agents: (10, 100), images: 3 }
     };
     let mut table = Table::new();
     let wanted = |name: &str| only.is_none_or(|only| only == name);
@@ -46,7 +48,7 @@ pub(crate) fn run(quick: bool, only: Option<&str>) -> Table {
         boards::measure(&mut table, &effort);
     }
     if wanted("image") {
-        image::measure(&mut table);
+        image::measure(&mut table, &effort);
     }
     table
 }
