@@ -41,6 +41,8 @@ pub(crate) mod processes;
 mod proof;
 pub(crate) mod pulse;
 #[cfg(test)]
+mod relay;
+#[cfg(test)]
 mod served;
 #[allow(dead_code, reason = "the bench measures with it")]
 pub(crate) mod speed;

@@ -21,6 +21,7 @@ mod progress;
 mod recipe;
 mod reference;
 mod registry;
+pub(crate) mod relay;
 mod share;
 mod tarstream;
 mod turns;
@@ -45,6 +46,7 @@ use disk::{Ingest, Temporary};
 use index::{Files, Index, Target};
 use layers::Layer;
 use manifest::ConfigFile;
+use relay::{Relays, Waits};
 use share::Arrival;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -132,6 +134,8 @@ struct Inner {
     changes: watch::Sender<u64>,
     /// How many may read what this board gives away.
     readers: Arc<Semaphore>,
+    /// Pushes that it hands on.
+    relays: Relays,
     _lock: File,
 }
 
@@ -173,10 +177,16 @@ impl ImageStore {
             turns: Turns::default(),
             changes: watch::Sender::new(0),
             readers: Arc::new(Semaphore::new(share::READERS)),
+            relays: Relays::new(Waits::default()),
             _lock: lock,
         }));
         drop(store.take_orphans(&mut store.state())?);
         Ok(store)
+    }
+
+    /// The pushes that this board hands on.
+    pub(crate) fn relays(&self) -> &Relays {
+        &self.0.relays
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

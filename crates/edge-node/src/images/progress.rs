@@ -33,6 +33,21 @@ pub enum Step {
         /// The board's name.
         board: String,
     },
+    /// An archive is read along with its push to another board.
+    Along {
+        /// The board's name.
+        board: String,
+    },
+    /// The board that should read along doesn't, or no longer.
+    Alone {
+        /// What became of it.
+        why: &'static str,
+    },
+    /// Another board has read along to the end.
+    HandedOn {
+        /// How much.
+        bytes: u64,
+    },
     /// A failed download is tried again, from where it stopped if the registry can.
     Retrying {
         /// Which one.
@@ -78,6 +93,9 @@ impl fmt::Display for Step {
             Step::From { layer, board } => {
                 write!(f, "layer {}: from board {board}", short(layer))
             }
+            Step::Along { board } => write!(f, "reading along with board {board}"),
+            Step::Alone { why } => write!(f, "no board reads along: {why}"),
+            Step::HandedOn { bytes } => write!(f, "handed on {}", Size(*bytes)),
             Step::Retrying { layer, why } => write!(f, "layer {}: again: {why}", short(layer)),
             Step::Unpacking { number, of } => write!(f, "unpacking layer {number} of {of}"),
             Step::Present { number, of } => write!(f, "layer {number} of {of} is here already"),

@@ -20,7 +20,8 @@ const IMAGES_MAX: usize = 256;
 
 /// Whether a path is one that boards may read.
 pub(super) fn is_for_boards(path: &str) -> bool {
-    path == "/images/manifest" || path.starts_with("/images/blob/")
+    let below = ["/images/blob/", "/images/push/"];
+    path == "/images/manifest" || below.iter().any(|prefix| path.starts_with(prefix))
 }
 
 /// The document that a name or a digest stands for, and its digest in a header.
@@ -129,7 +130,18 @@ mod tests {
     #[test]
     fn boards_may_read_nothing_else() {
         assert!(is_for_boards("/images/manifest") && is_for_boards("/images/blob/sha256:00"));
-        for path in ["/images", "/images/load", "/images/missing", "/exec/a/b/c", "/pods", "/"] {
+        assert!(is_for_boards("/images/push/00"));
+        for path in [
+            "/images",
+            "/images/load",
+            "/images/follow",
+            "/images/push",
+            "/images/pull",
+            "/images/missing",
+            "/exec/a/b/c",
+            "/pods",
+            "/",
+        ] {
             assert!(!is_for_boards(path), "{path}");
         }
     }

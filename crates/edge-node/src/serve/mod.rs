@@ -30,6 +30,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 pub use error::ServeError;
+#[cfg(test)]
+pub(crate) use reply::pieces;
 
 use crate::agent::Board;
 

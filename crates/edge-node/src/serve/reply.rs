@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 pub(super) const PIECES: usize = 8;
 
 /// The body of an answer.
-pub(super) type Reply = Response<UnsyncBoxBody<Bytes, Infallible>>;
+pub(crate) type Reply = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 /// A body that is filled from elsewhere; it ends when its sender is dropped.
 pub(super) struct Stream(mpsc::Receiver<Bytes>);
@@ -66,7 +66,7 @@ pub(super) fn stream(kind: &'static str) -> (mpsc::Sender<Bytes>, Reply) {
 }
 
 /// A body that comes from elsewhere, of this length.
-pub(super) fn pieces(code: u16, length: u64, receiver: mpsc::Receiver<Bytes>) -> Reply {
+pub(crate) fn pieces(code: u16, length: u64, receiver: mpsc::Receiver<Bytes>) -> Reply {
     let mut response = Response::new(Stream(receiver).boxed_unsync());
     *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::OK);
     let kind = HeaderValue::from_static("application/octet-stream");

@@ -21,8 +21,7 @@ pub(super) async fn answer(
 ) -> Reply {
     let path = request.uri().path().to_owned();
     let read = request.method() == Method::GET || request.method() == Method::HEAD;
-    let of_images = read && blobs::is_for_boards(&path);
-    if caller != Caller::Master && !(caller == Caller::Board && of_images) {
+    if !allows(caller, request.method(), &path) {
         let text = format!("Forbidden (verb={}, path={path})", request.method());
         return refuse(&Status::new(Reason::Forbidden, text));
     }
@@ -51,13 +50,24 @@ pub(super) async fn answer(
         }
         ["images", "pull"] if request.method() == Method::POST => images::pull(board, &query),
         ["images", "load"] if request.method() == Method::POST => {
-            let name = query.get("name").map(str::to_owned);
-            Ok(images::load(board, name, request.into_body()))
+            images::load(board, &query, request)
         }
+        ["images", "follow"] if request.method() == Method::POST => images::follow(board, &query),
+        ["images", "push", id] if request.method() == Method::GET => images::push(board, id).await,
         ["stats", "summary"] if read => Ok(stats::summary(board)),
         _ => Err(Status::no_such_path()),
     };
     result.unwrap_or_else(|status| refuse(&status))
+}
+
+/// Whether this caller may do this here.
+fn allows(caller: Caller, method: &Method, path: &str) -> bool {
+    let read = method == Method::GET || method == Method::HEAD;
+    match caller {
+        Caller::Master => true,
+        Caller::Board => read && blobs::is_for_boards(path),
+        Caller::Stranger => false,
+    }
 }
 
 /// The pods that run here, as they are.
@@ -75,4 +85,24 @@ fn pods(board: &Board) -> Reply {
         200,
         &json!({ "kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items }),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_masters_load_and_only_boards_beside_them_read_pushes() {
+        for path in ["/images/load", "/images/follow", "/images/pull", "/images/missing"] {
+            assert!(allows(Caller::Master, &Method::POST, path), "{path}");
+            for caller in [Caller::Board, Caller::Stranger] {
+                assert!(!allows(caller, &Method::POST, path), "{path}");
+                assert!(!allows(caller, &Method::GET, path), "{path}");
+            }
+        }
+        let push = "/images/push/0123456789abcdef0123456789abcdef";
+        assert!(allows(Caller::Board, &Method::GET, push));
+        assert!(!allows(Caller::Board, &Method::POST, push));
+        assert!(!allows(Caller::Stranger, &Method::GET, push));
+    }
 }

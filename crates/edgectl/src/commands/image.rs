@@ -2,6 +2,7 @@
 //! An archive goes through the API server, so it works from wherever the API does.
 
 mod archive;
+mod chain;
 mod cluster;
 mod push;
 mod upload;

@@ -55,12 +55,33 @@ impl ImageStore {
         reader: impl AsyncRead + Send + Unpin,
         progress: &Progress,
     ) -> Result<Vec<String>, ImageError> {
+        self.load_as(reader, true, progress).await
+    }
+
+    /// The same, but takes the content only, whatever the archive calls it; returns ids.
+    pub(super) async fn load_unnamed(
+        &self,
+        reader: impl AsyncRead + Send + Unpin,
+        progress: &Progress,
+    ) -> Result<Vec<String>, ImageError> {
+        self.load_as(reader, false, progress).await
+    }
+
+    async fn load_as(
+        &self,
+        reader: impl AsyncRead + Send + Unpin,
+        named: bool,
+        progress: &Progress,
+    ) -> Result<Vec<String>, ImageError> {
         let _turn = self.0.turns.take("load".into()).await;
         let contents = self.receive(reader, progress).await?;
         let board = self.0.config.platform.clone();
         let found = blocking("read an archive", move || layout::images(contents, &board)).await?;
         let mut loaded = Vec::new();
-        for image in found {
+        for mut image in found {
+            if !named {
+                image.candidate.names.clear();
+            }
             let fetch = |number: usize| {
                 let blob = image.layers.get(number).cloned();
                 let label = image.candidate.label.clone();

@@ -1,6 +1,7 @@
 //! Images from the other boards: the servers say which board has what, and what names mean; the
 //! boards give it; nothing is used before its digest has been checked here.
 
+mod along;
 mod fetch;
 mod pull;
 #[cfg(test)]
@@ -117,24 +118,32 @@ impl Lan {
         serde_json::from_value(answer["keep"].clone()).map_err(|error| error.to_string())
     }
 
-    fn client(&self, holder: &Holder) -> Result<Client, String> {
+    /// A client of that board alone.
+    fn dial(&self, holder: &Holder, answer: Duration) -> Result<Client, String> {
+        let config = Config {
+            servers: vec![self.url(holder)],
+            server_name: Some(holder.node.clone()),
+            ..self.base.clone()
+        };
+        let patience = Patience { connect: self.stall, answer, attempts: 1, rounds: 1 };
+        Client::with_patience(config, patience).map_err(|e| e.to_string())
+    }
+
+    fn url(&self, holder: &Holder) -> String {
         let scheme = match self.base.servers.first() {
             Some(url) if url.starts_with("http://") => "http",
             _ => "https",
         };
-        let url = format!("{scheme}://{}", std::net::SocketAddr::new(holder.address, holder.port));
+        format!("{scheme}://{}", std::net::SocketAddr::new(holder.address, holder.port))
+    }
+
+    fn client(&self, holder: &Holder) -> Result<Client, String> {
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = format!("{} {url}", holder.node);
+        let key = format!("{} {}", holder.node, self.url(holder));
         if let Some(client) = peers.get(&key) {
             return Ok(client.clone());
         }
-        let config = Config {
-            servers: vec![url],
-            server_name: Some(holder.node.clone()),
-            ..self.base.clone()
-        };
-        let patience = Patience { connect: self.stall, answer: self.stall, attempts: 1, rounds: 1 };
-        let client = Client::with_patience(config, patience).map_err(|e| e.to_string())?;
+        let client = self.dial(holder, self.stall)?;
         if peers.len() >= PEERS_MAX {
             peers.pop_first();
         }

@@ -2,17 +2,16 @@
 //! the other boards take the image from there when they need it, or at once.
 
 use super::archive::Survey;
+use super::chain::Chain;
 use super::{human_bytes, nodes, on_node, upload};
 use crate::fault::Fault;
 use crate::session::Session;
 use edge_api::Object;
 use edge_client::query::escape;
 use edge_client::{Call, Client};
-use futures_util::future::join_all;
 use http::Method;
 use serde_json::json;
 use std::fs::File;
-use std::ops::Range;
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
@@ -46,13 +45,21 @@ pub(super) async fn run(args: Push, session: &mut Session) -> Result<(), Fault> 
             answer.object["node"].as_str().unwrap_or_default().to_owned()
         }
     };
-    let survey = Survey::of(&mut file);
-    let parts = missing(&client, &node, &survey, metadata.len()).await?;
-    let sent: u64 = parts.iter().map(|part| part.end - part.start).sum();
-    let path = match &args.name {
-        Some(name) => on_node(&node, &format!("images/load?name={}", escape(name))),
-        None => on_node(&node, "images/load"),
+    let others = match args.everywhere {
+        true => nodes(&client, &[]).await?.into_iter().filter(|other| *other != node).collect(),
+        false => Vec::new(),
     };
+    let survey = Survey::of(&mut file);
+    let lacking = lacking(&client, &node, &survey).await?;
+    let parts = survey.parts(&lacking, metadata.len());
+    let sent: u64 = parts.iter().map(|part| part.end - part.start).sum();
+    let chain = Chain::start(&client, &node, &others, &survey, &lacking).await?;
+    let mut path = on_node(&node, "images/load");
+    path.push_str(&chain.query());
+    if let Some(name) = &args.name {
+        path.push_str(if path.contains('?') { "&name=" } else { "?name=" });
+        path.push_str(&escape(name));
+    }
     let loaded = upload::send(session, &client, &path, &args.file, parts, &node).await?;
     let images = loaded.images.as_array().cloned().unwrap_or_default();
     let named = |image: &&Object| image["name"].as_str().is_some_and(|n| !n.starts_with("sha256:"));
@@ -74,60 +81,26 @@ pub(super) async fn run(args: Push, session: &mut Session) -> Result<(), Fault> 
         ))?;
     }
     session.io.flush()?;
-    if args.everywhere { everywhere(session, &client, &node, &images).await } else { Ok(()) }
+    chain.finish(session, &client, &others, &images).await
 }
 
-/// The parts of the archive that the board lacks.
-async fn missing(
+/// Which layers of each image the board lacks; nothing of an archive that is sent whole.
+pub(super) async fn lacking(
     client: &Client,
     node: &str,
     survey: &Survey,
-    size: u64,
-) -> Result<Vec<Range<u64>>, Fault> {
+) -> Result<Vec<Vec<usize>>, Fault> {
     if survey.images.is_empty() {
-        return Ok(survey.parts(&[], size));
+        return Ok(Vec::new());
     }
     let diffs: Vec<&Vec<String>> = survey.images.iter().map(|(diffs, _)| diffs).collect();
     let call = Call::new(Method::POST, on_node(node, "images/missing")).json(&json!(diffs));
-    let missing = match client.call(&call).await {
-        Ok(answer) => serde_json::from_value(answer.object["missing"].clone()).unwrap_or_default(),
+    match client.call(&call).await {
+        Ok(answer) => {
+            Ok(serde_json::from_value(answer.object["missing"].clone()).unwrap_or_default())
+        }
         // The board finds the archive strange; it says so better when it loads it.
-        Err(error) if error.code() == 400 => Vec::new(),
-        Err(error) => return Err(Fault::when(error, format!("ask node {node} for its layers"))),
-    };
-    Ok(survey.parts(&missing, size))
-}
-
-/// Has all other boards take the images, all at the same time: they share the work.
-async fn everywhere(
-    session: &mut Session,
-    client: &Client,
-    first: &str,
-    images: &[Object],
-) -> Result<(), Fault> {
-    let others = nodes(client, &[]).await?;
-    let others: Vec<String> = others.into_iter().filter(|node| node != first).collect();
-    let names: Vec<&str> = images.iter().filter_map(|image| image["name"].as_str()).collect();
-    let pulls = others.iter().map(|node| {
-        let names = &names;
-        async move {
-            for name in names {
-                upload::pull(client, node, name).await?;
-            }
-            Ok::<_, Fault>(node)
-        }
-    });
-    let mut faults = Vec::new();
-    for pulled in join_all(pulls).await {
-        match pulled {
-            Ok(node) => {
-                for name in &names {
-                    session.io.line(format!("node/{node} has {name}"))?;
-                }
-            }
-            Err(fault) => faults.push(fault),
-        }
+        Err(error) if error.code() == 400 => Ok(Vec::new()),
+        Err(error) => Err(Fault::when(error, format!("ask node {node} for its layers"))),
     }
-    session.io.flush()?;
-    Fault::all(faults)
 }

@@ -7,6 +7,7 @@ use edge_api::Object;
 use edge_client::{Call, Client, Error, body};
 use http::{HeaderValue, Method, Request, header};
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
@@ -36,34 +37,60 @@ pub(super) struct Loaded {
     pub(super) names: Vec<String>,
     /// What they stand for, as the cluster keeps it.
     pub(super) images: Object,
+    /// Bytes of the archive that came, if the board says so.
+    pub(super) bytes: u64,
+}
+
+/// Something that a board does, and tells about.
+pub(super) struct Running {
+    body: Incoming,
+    /// What it is, for a fault: `pull onto node n`.
+    what: String,
+}
+
+impl Running {
+    /// Has a board begin.
+    pub(super) async fn begin(
+        client: &Client,
+        path: String,
+        what: String,
+    ) -> Result<Running, Fault> {
+        let call = Call::new(Method::POST, path);
+        let fault = |error| Fault::when(error, what.clone());
+        let mut request = Request::new(body::empty());
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() =
+            call.path.parse().map_err(|_| Fault::text(format!("bad path {:?}", call.path)))?;
+        let response = client.request(request).await.map_err(fault)?;
+        if response.status().as_u16() >= 400 {
+            return Err(fault(client.refused(&call, response).await));
+        }
+        Ok(Running { body: response.into_body(), what })
+    }
+
+    /// Waits until it is done; `told` gets each step.
+    pub(super) async fn end(mut self, mut told: impl FnMut(String)) -> Result<Loaded, Fault> {
+        let mut lines = Progress::default();
+        while let Some(frame) = self.body.frame().await {
+            let frame = frame.map_err(|error| {
+                let operation = "read the progress".to_string();
+                let error = Error::Protocol { operation, message: error.to_string() };
+                Fault::when(error, self.what.clone())
+            })?;
+            if let Some(status) = frame.data_ref().and_then(|data| lines.take(data)) {
+                told(status);
+            }
+        }
+        lines.finish().map_err(|why| Fault::text(format!("{}: {why}", self.what)))
+    }
 }
 
 /// Has a board take an image by its name, from other boards or a registry.
 pub(super) async fn pull(client: &Client, node: &str, name: &str) -> Result<(), Fault> {
     let what = format!("images/pull?ref={}", edge_client::query::escape(name));
-    let call = Call::new(Method::POST, super::on_node(node, &what));
-    let fault = |error| Fault::when(error, format!("pull {name} onto node {node}"));
-    let mut request = Request::new(body::empty());
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() =
-        call.path.parse().map_err(|_| Fault::text(format!("bad node {node:?}")))?;
-    let response = client.request(request).await.map_err(fault)?;
-    if response.status().as_u16() >= 400 {
-        return Err(fault(client.refused(&call, response).await));
-    }
-    let mut lines = Progress::default();
-    let mut body = response.into_body();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| {
-            let operation = "read the progress".to_string();
-            fault(Error::Protocol { operation, message: error.to_string() })
-        })?;
-        if let Some(data) = frame.data_ref() {
-            lines.take(data);
-        }
-    }
-    let ended = lines.finish();
-    ended.map(drop).map_err(|why| Fault::text(format!("pull onto node {node}: {why}")))
+    let path = super::on_node(node, &what);
+    let doing = format!("pull {name} onto node {node}");
+    Running::begin(client, path, doing).await?.end(drop).await.map(drop)
 }
 
 /// Sends parts of the archive to one board; gives the images that it holds.
@@ -186,7 +213,8 @@ impl Progress {
         if let Some(loaded) = object["loaded"].as_array() {
             let names = loaded.iter().filter_map(|name| name.as_str().map(str::to_string));
             let images = object["images"].clone();
-            self.loaded = Some(Loaded { names: names.collect(), images });
+            let bytes = object["bytes"].as_u64().unwrap_or(0);
+            self.loaded = Some(Loaded { names: names.collect(), images, bytes });
         }
         object["status"].as_str().map(str::to_string)
     }
