@@ -120,9 +120,13 @@ impl Cluster {
     async fn join(&mut self, id: MemberId) {
         self.add(id, Founding::Join);
         let change = edge_core::consensus::Change::Add { info: info(id), voter: true };
-        self.leader().await.1.change(change).await.unwrap();
+        let (first, leader) = self.leader().await;
+        leader.change(change).await.unwrap();
+        // The leader takes the next change once it has applied this one itself.
         let votes = |members: &Members| members.voters().contains(&id);
-        self.until(id, |standing| votes(&standing.members)).await;
+        for member in [id, first] {
+            self.until(member, |standing| votes(&standing.members)).await;
+        }
     }
 
     fn start_as(&self, id: MemberId, founding: Founding) {
