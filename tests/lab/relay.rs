@@ -1,13 +1,18 @@
 //! A push to every board at once: each link carries the archive once, and only the API server may
 //! have boards take it.
 
+use std::time::{Duration, Instant};
+
 use super::board::Board;
 use super::cargo;
 use super::cluster::Cluster;
-use crate::board::command::run;
+use crate::board::command::{run, until};
 
 /// Bytes of the image; three layers of noise.
 const BYTES: usize = 50_000_000;
+
+/// Bytes a second of each link while a chain is broken: 100 Mbit/s.
+const RATE: u64 = 12_500_000;
 
 /// What curl says of a port that wants a certificate.
 const NO_HANDSHAKE: &str = "000";
@@ -87,4 +92,51 @@ fn a_push_to_all_boards_passes_each_link_once() {
     let api = format!("https://{}:6443/api/v1/nodes/{}/proxy", first.ip, second.name);
     proxied.arg(format!("{api}{follow}"));
     assert_eq!(run(proxied).stdout, "403");
+}
+
+#[test]
+fn a_chain_that_breaks_costs_time_and_never_the_image() {
+    if !super::can_run() {
+        return;
+    }
+    let _alone = super::alone();
+    let lab = Cluster::start(1, 2);
+    let [first, second, third] = &lab.boards[..] else { unreachable!("three boards") };
+    let archive = lab.dir.join("heavy.tar");
+    cargo::archive(&archive, BYTES, 2);
+    let archive = archive.display().to_string();
+    for port in 0..lab.fabric.ports() {
+        lab.fabric.set_all_of(port, |weather| weather.rate = Some(RATE));
+    }
+    let push = ["image", "push", &archive, "--everywhere"];
+    let outcome = std::thread::scope(|scope| {
+        let pushing = scope.spawn(|| lab.ctl(first, &push));
+        let begin = Instant::now();
+        let before = lab.fabric.count(second.port, third.port).bytes;
+        while lab.fabric.count(second.port, third.port).bytes - before < BYTES as u64 / 5 {
+            assert!(begin.elapsed() < Duration::from_secs(20), "nothing is handed on");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        second.kill();
+        pushing.join().expect("edgectl ran")
+    });
+    // The board that is down is named, and no other suffers.
+    assert!(outcome.status != 0 && outcome.stderr.contains(&second.name), "{outcome:?}");
+    assert!(!outcome.stderr.contains(&third.name), "{outcome:?}");
+    let has = format!("node/{} has {} (afterwards: ", third.name, cargo::NAME);
+    assert!(outcome.stdout.contains(&has), "{outcome:?}");
+    second.spawn();
+    until("the killed board answers again", || {
+        let outcome = lab.ctl(first, &["image", "list", "--node", &second.name]);
+        (outcome.status == 0).then_some(()).ok_or(outcome.stderr)
+    });
+    lab.wait_ready(first, &[&second.name]);
+    lab.ctl(first, &push).ok();
+    let listed = lab.ctl(first, &["image", "list"]).ok();
+    for board in &lab.boards {
+        let here = |line: &str| line.starts_with(&board.name) && line.contains("heavy:1");
+        assert!(listed.lines().any(here), "{}: {listed}", board.name);
+        let ingest = board.dir.join("data/images/ingest");
+        assert_eq!(std::fs::read_dir(ingest).map_or(0, Iterator::count), 0, "{}", board.name);
+    }
 }
