@@ -382,7 +382,13 @@ async fn a_server_gets_the_clusters_secrets_and_speaks_for_others() {
     assert_eq!(ask(&server, "POST", whether, &[], "").await.json(), json!({"member": true}));
     let gone = lab.ask("DELETE", "/edged/v1/servers/s9", &[], "").await;
     refused(&gone, 404, "no server is called \"s9\"");
+    // While it is a member, revoking its key would leave it its vote.
+    let revoke = "/edged/v1/nodes/s2/revoke";
+    let member = lab.send("POST", revoke, &json!({})).await;
+    refused(&member, 409, "take it out with `edgectl server remove s2` first");
     assert_eq!(lab.ask("DELETE", "/edged/v1/servers/s2", &[], "").await.code, 200);
     assert_eq!(ask(&server, "POST", whether, &[], "").await.json(), json!({"member": false}));
+    assert_eq!(lab.send("POST", revoke, &json!({})).await.code, 200);
+    until_refused(&server).await;
     lab.end().await;
 }

@@ -56,6 +56,8 @@ fn servers_are_removed_and_leave() {
     });
     // The leader hands its lead over first; whoever removes it notices a pause at most.
     let leader = until("somebody leads", || cluster.leader().ok_or_else(String::new));
+    let kept = cluster.ctl(asked, &["server", "transfer", &leader.name]).ok();
+    assert_eq!(kept.trim(), format!("server/{} leads already", leader.name));
     let others: Vec<&Board> = cluster.servers().filter(|board| board.name != leader.name).collect();
     let removed = cluster.ctl(others[0], &["server", "remove", &leader.name]);
     assert_eq!(removed.status, 0, "{removed:?}");
@@ -72,6 +74,11 @@ fn servers_are_removed_and_leave() {
     assert_eq!(left.status, 0, "{left:?}");
     assert!(left.stdout.contains("no server of the cluster any more"), "{left:?}");
     until_servers(&cluster, others[0], &names[..1]);
+    until("who left says that it did", || {
+        let log = others[1].log();
+        log.contains("has left the cluster, as it was asked to").then_some(()).ok_or(log)
+    });
+    assert!(!others[1].log().contains("was removed from the cluster"), "{}", others[1].log());
     let last = own(others[0], &["server", "leave"]).fails();
     assert!(
         last.contains("the last voting server") && last.trim_end().lines().count() == 1,

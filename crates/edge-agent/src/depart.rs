@@ -1,8 +1,9 @@
 //! Leaving and surviving: `edged server leave` takes this server out of its cluster's servers, and
 //! `edged recover --force` lets it go on alone when the majority is lost for good.
 
+use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use edge_client::{Call, Client};
 use edge_core::consensus::MemberInfo;
@@ -26,8 +27,16 @@ pub(crate) async fn outside(server: &Server, data_dir: &Path) -> WireError {
     if outside.from_start {
         return WireError::line(line);
     }
-    tracing::error!("{line}");
+    match left(data_dir).exists() {
+        true => tracing::info!("{line}"),
+        false => tracing::error!("{line}"),
+    }
     std::future::pending().await
+}
+
+/// Says that this server's leaving was asked for here.
+fn left(data_dir: &Path) -> PathBuf {
+    data_dir.join("left")
 }
 
 fn outside_line(outside: &Outside, name: &str, data_dir: &Path) -> String {
@@ -36,6 +45,13 @@ fn outside_line(outside: &Outside, name: &str, data_dir: &Path) -> String {
         why => format!("the other servers turn this one away: {why}"),
     };
     let dir = data_dir.display();
+    if left(data_dir).exists() {
+        return format!(
+            "server {name} has left the cluster, as it was asked to; until edged is stopped here, \
+             this board runs its pods. To join again: stop edged, remove {dir}, and `edgectl \
+             delete node {name}`"
+        );
+    }
     format!(
         "server {name}: {what}. Stop edged here, remove {dir}, run `edgectl delete node {name}`, \
          and join again with a token of `edged token create`, as a server or as an agent"
@@ -56,7 +72,14 @@ pub(crate) fn leave(config: &Config) -> Result<(), WireError> {
     let told = edge_client::Config::from_kubeconfig(&path, None);
     let client = told.and_then(Client::new).map_err(|e| failed("leave", e))?;
     let call = Call::new(Method::DELETE, format!("/edged/v1/servers/{name}"));
-    wire::runtime()?.block_on(client.call(&call)).map_err(|e| failed("leave", e))?;
+    // Written before, so that the edged that runs here finds it whenever it learns of this.
+    let mark = left(&config.data_dir);
+    fs::write(&mark, b"").map_err(|e| failed("leave", format!("{}: {e}", mark.display())))?;
+    if let Err(error) = wire::runtime()?.block_on(client.call(&call)) {
+        // Whatever is left of it only makes a line in the log milder.
+        let _ = fs::remove_file(&mark);
+        return Err(failed("leave", error));
+    }
     println!(
         "{name} is no server of the cluster any more; until edged is stopped here, this board runs \
          its pods. To join again: stop edged, remove {}, and `edgectl delete node {name}`.",

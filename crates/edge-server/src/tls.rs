@@ -6,6 +6,7 @@ use crate::join::Gate;
 use crate::pki::{CertFacts, Leaf, PkiError, Renewing};
 use crate::verify::{Judge, Judged};
 use edge_core::clock::ClusterClock;
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::ring;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerified;
@@ -50,19 +51,31 @@ pub(crate) fn serving(
     Ok(Arc::new(config))
 }
 
-/// Calls agents: they must show a certificate of this cluster, and we show `leaf`.
-pub(crate) fn calling(ca_der: &[u8], leaf: &Leaf) -> Result<Arc<ClientConfig>, PkiError> {
+/// Calls others of this cluster: they must show a certificate of it whose key counts, and we show
+/// `leaf`.
+pub(crate) fn calling(
+    ca_der: &[u8],
+    leaf: &Leaf,
+    gate: &Gate,
+) -> Result<Arc<ClientConfig>, PkiError> {
     let provider = Arc::new(ring::default_provider());
     let cert = CertificateDer::from_pem_slice(leaf.cert_pem.as_bytes())
         .map_err(|e| fail("calling agents", e))?;
     let key = PrivateKeyDer::from_pem_slice(leaf.key_pem.as_bytes())
         .map_err(|e| fail("calling agents", e))?;
+    let roots = roots(ca_der)?;
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
+        .build()
+        .map_err(|e| fail("calling agents", e))?;
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|e| fail("calling agents", e))?
-        .with_root_certificates(roots(ca_der)?)
+        .dangerous()
+        .with_custom_certificate_verifier(gate.called(verifier))
         .with_client_auth_cert(vec![cert], key)
         .map_err(|e| fail("calling agents", e))?;
+    // A resumed session is not looked at again, and the key may count no more.
+    config.resumption = Resumption::disabled();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
@@ -83,7 +96,7 @@ pub(crate) fn between_servers(
     gate: &Gate,
 ) -> Result<(Arc<ClientConfig>, Arc<BusTls>), PkiError> {
     const WHAT: &str = "speaking with other servers";
-    let mut http = Arc::unwrap_or_clone(calling(ca_der, leaf)?);
+    let mut http = Arc::unwrap_or_clone(calling(ca_der, leaf, gate)?);
     http.time_provider = Arc::new(Time(clock.clone()));
     let mut client = http.clone();
     client.alpn_protocols.clear();

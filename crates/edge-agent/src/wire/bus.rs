@@ -192,8 +192,8 @@ pub(crate) async fn herald(
     let mut known = None;
     loop {
         let standing = standings.borrow_and_update().clone();
-        if known.replace((standing.term, standing.leader)) != Some((standing.term, standing.leader))
-        {
+        let now = (standing.term, standing.leader, leader(&standing).is_some());
+        if known.replace(now) != Some(now) {
             tell(&standing);
         }
         let look = away.look(&standing, Instant::now());
@@ -213,13 +213,16 @@ pub(crate) async fn herald(
 
 /// Writes down who leads; that nobody does is mostly over before anybody reads it.
 fn tell(standing: &Standing) {
-    let name = |id| standing.members.info(id).map(|info| info.name.as_str());
-    match standing.leader {
-        Some(id) => {
-            tracing::info!("{} leads, term {}", name(id).unwrap_or("?"), standing.term);
-        }
-        None => tracing::debug!("no server leads, term {}", standing.term),
+    match leader(standing) {
+        Some(name) => tracing::info!("{name} leads, term {}", standing.term),
+        None => tracing::debug!("no server that is known here leads, term {}", standing.term),
     }
+}
+
+/// The leader's name; a server that has just begun does not know it yet.
+fn leader(standing: &Standing) -> Option<&str> {
+    let info = standing.members.info(standing.leader?)?;
+    Some(&info.name)
 }
 
 async fn until(moment: Option<Instant>) {

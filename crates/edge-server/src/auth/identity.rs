@@ -20,6 +20,8 @@ pub struct Identity {
     pub groups: Vec<String>,
     /// The key that was proven, if a certificate was shown.
     pub(crate) key: Option<KeyHash>,
+    /// The server's board that made this credential for a use of its own, such as its person's.
+    pub(crate) by: Option<KeyHash>,
     /// The board whose certificate was shown after its time. It may ask for another, and nothing
     /// else.
     pub(crate) lapsed: Option<String>,
@@ -27,7 +29,7 @@ pub struct Identity {
 
 impl Identity {
     fn of(user: String, groups: Vec<String>) -> Identity {
-        Identity { user, groups, key: None, lapsed: None }
+        Identity { user, groups, key: None, by: None, lapsed: None }
     }
 
     /// A client that showed no certificate.
@@ -51,7 +53,9 @@ impl Identity {
         let mut groups: Vec<String> =
             organizations.filter_map(|o| o.as_str().ok().map(str::to_owned)).collect();
         groups.push("system:authenticated".to_owned());
-        let identity = Identity { key: Some(facts.key), ..Identity::of(facts.user, groups) };
+        let unit = cert.subject().iter_organizational_unit().next();
+        let by = unit.and_then(|unit| KeyHash::parse(unit.as_str().ok()?));
+        let identity = Identity { key: Some(facts.key), by, ..Identity::of(facts.user, groups) };
         let now = i64::try_from(now).unwrap_or(i64::MAX);
         if (facts.not_before..=facts.not_after).contains(&now) {
             return Some(identity);

@@ -51,7 +51,7 @@ pub trait Membership: Send + Sync {
     fn update(&self, server: ServerInfo) -> Changing<'_>;
     /// Takes a server out, by its name.
     fn remove(&self, name: &str) -> Changing<'_>;
-    /// Hands the lead to the server of this name, or to any other.
+    /// Hands the lead to the server of this name, or to any other. One that leads keeps it.
     fn transfer(&self, to: Option<&str>) -> Changing<'_>;
 }
 

@@ -17,10 +17,12 @@ pub(super) async fn revoke(desk: &Desk, name: &str) -> Result<Object, Status> {
         let why = format!("node {name:?} has no key of its own: it never joined with a token");
         return Err(Status::new(Reason::Conflict, why));
     };
-    if key == desk.own_key {
+    let id = key.member_id().to_string();
+    if key == desk.own_key || desk.membership.list().into_iter().any(|server| server.id == id) {
+        // The others would go on asking it for its vote and sending it all that is stored.
         let why = format!(
-            "{name} is the server that answers this: ask another server, or `edgectl server \
-             remove {name}` first"
+            "{name} is one of the cluster's servers: take it out with `edgectl server remove \
+             {name}` first, then revoke it"
         );
         return Err(Status::new(Reason::Conflict, why));
     }

@@ -66,6 +66,9 @@ impl Trust {
 
     /// [`Trust::refusal`] for whoever is at the other end of a connection.
     pub(crate) fn refuses(&self, who: &Identity) -> Option<String> {
+        if who.by.as_ref().is_some_and(|board| self.is_revoked(board)) {
+            return Some("the key of the board that made this credential was revoked".to_owned());
+        }
         self.refusal(who.key.as_ref()?, who.board())
     }
 
@@ -185,6 +188,8 @@ fn tell(told: &watch::Sender<Arc<Trust>>, trust: &Trust) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustls_pki_types::CertificateDer;
+    use rustls_pki_types::pem::PemObject;
     use serde_json::json;
 
     fn hash(digit: char) -> KeyHash {
@@ -208,5 +213,24 @@ mod tests {
         trust.take(&revoked_key(), None);
         trust.take(&key, None);
         assert_eq!(trust, Trust::default());
+    }
+
+    #[test]
+    fn what_a_board_made_for_its_person_ends_with_it() {
+        let dir = std::env::temp_dir().join(format!("edge-trust-{}", std::process::id()));
+        let authority = crate::pki::Authority::open(&dir).unwrap();
+        let board = crate::pki::BoardKey::open(&dir).unwrap().hash();
+        let group = Some("system:masters");
+        let leaf = authority.kept_leaf("admin", "a", group, &BTreeSet::new()).unwrap();
+        let again = authority.kept_leaf("admin", "a", group, &BTreeSet::new()).unwrap();
+        assert_eq!(leaf.cert_pem, again.cert_pem, "it is good as it is");
+        std::fs::remove_dir_all(&dir).unwrap();
+        let cert = CertificateDer::from_pem_slice(leaf.cert_pem.as_bytes()).unwrap();
+        let who = Identity::from_certificate(&cert, 1_800_000_000).unwrap();
+        assert_ne!(who.key, Some(board.clone()), "the board's own key stays on the board");
+        let mut trust = Trust::default();
+        assert_eq!(trust.refuses(&who), None);
+        trust.revoked.insert(board);
+        assert!(trust.refuses(&who).unwrap().contains("was revoked"));
     }
 }

@@ -93,7 +93,14 @@ impl Membership for Servers {
 
     fn transfer(&self, to: Option<&str>) -> Changing<'_> {
         let to = to.map(|name| self.find(name)).transpose();
-        Box::pin(async move { self.store.transfer(to?).await.map_err(|error| refused(&error)) })
+        let leader = self.leadership.standing().leader;
+        Box::pin(async move {
+            let to = to?;
+            if to.is_some() && to == leader {
+                return Ok(());
+            }
+            self.store.transfer(to).await.map_err(|error| refused(&error))
+        })
     }
 }
 

@@ -63,6 +63,11 @@ impl Own {
         self.gate.guard(trust);
     }
 
+    /// What turns such keys away, for connections of other kinds.
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
     /// Makes a new certificate now and then, until dropped.
     pub(crate) async fn keep(self: Arc<Own>) {
         loop {

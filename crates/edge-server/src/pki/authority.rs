@@ -2,7 +2,7 @@
 //! when two thirds of that have passed, when they lack a name, or when another authority made them.
 
 use super::disk;
-use super::key::{BoardKey, PublicKey};
+use super::key::{BoardKey, KeyHash, PublicKey};
 use super::leaf::{self, Subject, Uses};
 use super::look::CertFacts;
 use rcgen::{
@@ -115,6 +115,8 @@ pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     ca_pem: String,
     ca_der: Vec<u8>,
+    /// The key of the board that this is.
+    board: KeyHash,
     /// When the newest certificate here was issued.
     floor: Duration,
 }
@@ -130,11 +132,12 @@ impl Authority {
         let key =
             disk::read_if_present(&key_path).map_err(|e| PkiError::io("read", &key_path, e))?;
         let name = authority_name(key.as_deref().unwrap_or_default());
+        let board = || BoardKey::open(data_dir).map(|key| key.hash());
         match (cert, key) {
             (Some(cert), Some(key)) => {
-                load_authority(dir, &cert_path, &key_path, cert, &key, &name)
+                load_authority(dir, (&cert_path, &key_path), cert, &key, &name, board()?)
             }
-            (None, None) | (None, Some(_)) => make_authority(dir, &cert_path, &key_path),
+            (None, None) | (None, Some(_)) => make_authority(dir, &cert_path, &key_path, board()?),
             (Some(_), None) => Err(PkiError::Damaged {
                 path: key_path,
                 reason: "the authority's key is missing".to_owned(),
@@ -166,7 +169,8 @@ impl Authority {
         names: &BTreeSet<String>,
         now: u64,
     ) -> Result<String, PkiError> {
-        let subject = Subject { user, group: Some(group), names, uses: Uses::Both };
+        let uses = Uses::Both;
+        let subject = Subject { user, group: Some(group), board: None, names, uses };
         let now = Duration::from_secs(now.max(EARLIEST_NOW));
         leaf::of_key(&self.issuer, key, &subject, BOARD_LIFETIME, now)
     }
@@ -182,7 +186,8 @@ impl Authority {
         let names = agent_names(node, ips);
         let user = format!("system:node:{node}");
         let group = Some("system:nodes");
-        let subject = Subject { user: &user, group, names: &names, uses: Uses::Both };
+        let (names, uses) = (&names, Uses::Both);
+        let subject = Subject { user: &user, group, board: None, names, uses };
         let (public, key_pem) = (key.public(), key.pem());
         let cert = leaf::of_key(&self.issuer, &public, &subject, CA_LIFETIME, self.now())?;
         Ok(AgentCredentials {
@@ -228,8 +233,10 @@ impl Authority {
         group: Option<&str>,
         names: &BTreeSet<String>,
     ) -> Result<Leaf, PkiError> {
-        let uses = if names.is_empty() { Uses::Client } else { Uses::Server };
-        let subject = Subject { user, group, names, uses };
+        let client = names.is_empty();
+        let uses = if client { Uses::Client } else { Uses::Server };
+        let board = client.then_some(&self.board);
+        let subject = Subject { user, group, board, names, uses };
         let cert_path = self.dir.join(format!("{file}.crt"));
         let key_path = self.dir.join(format!("{file}.key"));
         let cert =
@@ -276,11 +283,13 @@ impl Authority {
         let Ok(key) = KeyPair::from_pem(key_pem) else { return false };
         let user = cert.subject().iter_common_name().next().and_then(|n| n.as_str().ok());
         let group = cert.subject().iter_organization().next().and_then(|n| n.as_str().ok());
+        let board = cert.subject().iter_organizational_unit().next().and_then(|n| n.as_str().ok());
         let left = cert.validity().not_after.timestamp() - self.now().as_secs() as i64;
         cert.issuer() == ca.subject()
             && rcgen::PublicKeyData::subject_public_key_info(&key) == cert.public_key().raw
             && user == Some(subject.user)
             && group == subject.group
+            && board == subject.board.map(KeyHash::as_str)
             && left > (LEAF_LIFETIME / 3) as i64
             && subject.names.is_subset(&names_of(&cert))
     }
@@ -306,11 +315,11 @@ fn issued(dir: &Path) -> Duration {
 
 fn load_authority(
     dir: PathBuf,
-    cert_path: &Path,
-    key_path: &Path,
+    (cert_path, key_path): (&Path, &Path),
     ca_pem: String,
     key_pem: &str,
     name: &str,
+    board: KeyHash,
 ) -> Result<Authority, PkiError> {
     let damaged = |path: &Path, reason: String| PkiError::Damaged { path: path.to_owned(), reason };
     let ca_der =
@@ -324,10 +333,15 @@ fn load_authority(
     let written = cert.subject().iter_common_name().next().and_then(|n| n.as_str().ok());
     let params = authority_params(written.unwrap_or(name));
     let floor = issued(&dir);
-    Ok(Authority { dir, issuer: Issuer::new(params, key), ca_pem, ca_der, floor })
+    Ok(Authority { dir, issuer: Issuer::new(params, key), ca_pem, ca_der, board, floor })
 }
 
-fn make_authority(dir: PathBuf, cert_path: &Path, key_path: &Path) -> Result<Authority, PkiError> {
+fn make_authority(
+    dir: PathBuf,
+    cert_path: &Path,
+    key_path: &Path,
+    board: KeyHash,
+) -> Result<Authority, PkiError> {
     let fail = |e: rcgen::Error| PkiError::issue("the cluster's authority", e);
     let key = KeyPair::generate().map_err(fail)?;
     let key_pem = key.serialize_pem();
@@ -339,7 +353,7 @@ fn make_authority(dir: PathBuf, cert_path: &Path, key_path: &Path) -> Result<Aut
     disk::write_atomically(cert_path, ca_pem.as_bytes(), 0o644)
         .map_err(|e| PkiError::io("write", cert_path, e))?;
     let floor = issued(&dir);
-    Ok(Authority { dir, issuer: Issuer::new(params, key), ca_pem, ca_der, floor })
+    Ok(Authority { dir, issuer: Issuer::new(params, key), ca_pem, ca_der, board, floor })
 }
 
 /// Two clusters' authorities must not share a name, or clients mistake one for the other.

@@ -1,7 +1,7 @@
 //! Making a certificate: for a key that is made with it, or for one that a board has proven.
 
 use super::authority::{Leaf, PkiError};
-use super::key::PublicKey;
+use super::key::{KeyHash, PublicKey};
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair,
     KeyUsagePurpose, SanType, date_time_ymd,
@@ -22,6 +22,8 @@ pub(super) enum Uses {
 pub(super) struct Subject<'a> {
     pub(super) user: &'a str,
     pub(super) group: Option<&'a str>,
+    /// The board that made it for a use of its own: it counts for as long as that board does.
+    pub(super) board: Option<&'a KeyHash>,
     /// DNS names and addresses; empty for a client's certificate.
     pub(super) names: &'a BTreeSet<String>,
     pub(super) uses: Uses,
@@ -65,6 +67,9 @@ fn params(
     name.push(DnType::CommonName, subject.user);
     if let Some(group) = subject.group {
         name.push(DnType::OrganizationName, group);
+    }
+    if let Some(board) = subject.board {
+        name.push(DnType::OrganizationalUnitName, board.as_str());
     }
     params.distinguished_name = name;
     live_for(&mut params, seconds, now);

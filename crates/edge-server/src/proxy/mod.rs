@@ -6,6 +6,7 @@ mod tunnel;
 
 use crate::api::Api;
 use crate::http::{Query, Reply, ReplyBody, Target};
+use crate::join::Gate;
 use crate::pki::{Authority, PkiError};
 use crate::tls;
 use edge_api::status::{Reason, Status};
@@ -44,6 +45,7 @@ impl Agents {
     /// Calls agents with a certificate that the authority keeps for this server.
     pub(crate) fn new(
         authority: &Authority,
+        gate: &Gate,
         default_port: u16,
         stop: watch::Receiver<bool>,
     ) -> Result<Agents, PkiError> {
@@ -51,7 +53,7 @@ impl Agents {
         let leaf =
             authority.kept_leaf("agent-client", user, Some("system:masters"), &BTreeSet::new())?;
         Ok(Agents {
-            tls: tls::calling(authority.ca_der(), &leaf)?,
+            tls: tls::calling(authority.ca_der(), &leaf, gate)?,
             default_port,
             tunnels: Arc::new(Semaphore::new(TUNNELS)),
             stop,

@@ -71,6 +71,11 @@ pub(crate) async fn server(args: Server, session: &mut Session) -> Result<(), Fa
             Ok(())
         }
         ServerCommand::Transfer { name } => {
+            if let Some(name) = &name
+                && leads(name, session).await?
+            {
+                return session.io.line(format!("server/{name} leads already"));
+            }
             let to = json!({ "to": name.as_deref().unwrap_or_default() });
             let call = Call::new(Method::POST, "/edged/v1/servers/transfer").json(&to);
             session.client()?.call(&call).await?;
@@ -78,6 +83,14 @@ pub(crate) async fn server(args: Server, session: &mut Session) -> Result<(), Fa
             session.io.line(format!("lead handed to {to}"))
         }
     }
+}
+
+/// Whether the server of this name is the leader.
+async fn leads(name: &str, session: &mut Session) -> Result<bool, Fault> {
+    let answer = session.client()?.call(&Call::get("/edged/v1/servers")).await?.object;
+    let servers = answer["servers"].as_array();
+    let mut servers = servers.into_iter().flatten();
+    Ok(servers.any(|server| server["name"] == name && server["leader"] == true))
 }
 
 /// Takes a server out. One that leads hands that over first, which takes a moment.
