@@ -14,6 +14,8 @@ use super::{Cluster, SOON, put, write};
 struct Sick {
     write: AtomicI32,
     sync: AtomicI32,
+    /// Only what makes new files fails: what they hold already can be overwritten.
+    new: AtomicI32,
 }
 
 fn check(fault: &AtomicI32) -> io::Result<()> {
@@ -39,6 +41,7 @@ impl Disk for Sick {
 
     fn allocate(&self, file: &DiskFile, length: u64) -> io::Result<()> {
         check(&self.write)?;
+        check(&self.new)?;
         RealDisk.allocate(file, length)
     }
 }
@@ -99,4 +102,61 @@ async fn a_full_member_is_away_until_there_is_room() {
         .until(full, |standing| standing.role == Role::Follower && standing.leader.is_some())
         .await;
     assert!(cluster.agree().await.iter().any(|(key, _)| key == "after"));
+}
+
+/// Writes until the store refuses.
+async fn fill(store: &Store) -> ProposeError {
+    for number in 0..200 {
+        let value = "v".repeat(2000);
+        let write = store.propose(put(&format!("fill-{number}"), &value, Expect::Any));
+        if let Err(error) = tokio::time::timeout(SOON, write).await.unwrap() {
+            return error;
+        }
+    }
+    panic!("it took everything");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_without_room_hands_over_and_writes_go_on() {
+    let cluster = Cluster::three().await;
+    let (full, leader, disk) = sick_leader(&cluster).await;
+    disk.new.store(libc::ENOSPC, Ordering::SeqCst);
+    let term = leader.standing().borrow().term;
+    let refused = fill(&leader).await;
+    assert!(matches!(refused, ProposeError::NotLeader { .. }), "{refused:?}");
+    let (next, heir) = cluster.leader_but(full).await;
+    assert_eq!(heir.standing().borrow().term, term + 1, "one election, at once");
+    for number in 0..20 {
+        write(&heir, &format!("after-{number}"), "v").await;
+    }
+    // It neither asks for the lead nor takes it.
+    let refused = heir.transfer(Some(full)).await;
+    assert!(refused.is_err(), "{refused:?}");
+    assert_eq!(cluster.leader().await.0, next);
+    disk.new.store(0, Ordering::SeqCst);
+    loop {
+        if cluster.leader().await.0 == full {
+            break;
+        }
+        let _ = cluster.leader().await.1.transfer(Some(full)).await;
+    }
+    write(&leader, "again", "v").await;
+    assert!(cluster.agree().await.iter().any(|(key, _)| key == "after-19"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_without_room_stays_when_nobody_else_can_go_on() {
+    let cluster = Cluster::three().await;
+    let (full, leader, disk) = sick_leader(&cluster).await;
+    let down = full % 3 + 1;
+    cluster.stop(down);
+    cluster
+        .until(full, |standing| standing.progress.get(&down).is_some_and(|peer| !peer.active))
+        .await;
+    disk.new.store(libc::ENOSPC, Ordering::SeqCst);
+    let refused = fill(&leader).await;
+    assert!(matches!(refused, ProposeError::Full { .. }), "{refused:?}");
+    assert_eq!(cluster.leader().await.0, full);
+    disk.new.store(0, Ordering::SeqCst);
+    write(&leader, "again", "v").await;
 }

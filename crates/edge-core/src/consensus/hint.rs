@@ -98,10 +98,10 @@ impl Member {
         }
     }
 
-    /// Asks for votes at once, leases or not.
+    /// Asks for votes at once, leases or not; a shy member does not.
     pub(super) fn campaign(&mut self) {
         let raft = &mut self.node.raft;
-        if raft.state != StateRole::Follower || !raft.promotable() {
+        if self.shy || raft.state != StateRole::Follower || !raft.promotable() {
             return;
         }
         if guard::alone(raft) && guard::unready_to_win(raft) {

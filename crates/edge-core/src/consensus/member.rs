@@ -54,6 +54,8 @@ pub struct Member {
     pub(super) heard: BTreeMap<MemberId, u64>,
     pub(super) ticks: u64,
     pub(super) malformed: u64,
+    /// See [`Input::Shy`].
+    pub(super) shy: bool,
 }
 
 impl Member {
@@ -91,6 +93,7 @@ impl Member {
             heard: BTreeMap::new(),
             ticks: 0,
             malformed: 0,
+            shy: false,
         };
         member.rule_alone();
         Ok(member)
@@ -105,6 +108,7 @@ impl Member {
             Input::Read { ticket } => self.reads.ask(ticket),
             Input::Change { ticket, change } => self.change(ticket, change),
             Input::Transfer { to } => self.transfer(to),
+            Input::Shy(shy) => self.be_shy(shy),
             Input::Gone { member } => self.gone(member),
             Input::Persisted { number } => self.persisted(number),
             Input::Applied { index, .. } => self.applied(index),

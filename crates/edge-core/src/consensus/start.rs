@@ -5,6 +5,7 @@ use raft::{Config, RaftState, ReadOnlyOption};
 
 use super::refusal::StartError;
 use super::tail::Tail;
+use super::timeout;
 use super::types::{EntryKind, HardState, Index, LogEntry, MemberId, Start, Tuning};
 
 /// Append messages on their way to one peer.
@@ -55,6 +56,7 @@ fn config(me: MemberId, applied: Index, tuning: &Tuning) -> Config {
         id: me,
         applied,
         election_tick: tuning.election_ticks,
+        max_election_tick: timeout::longest(tuning.election_ticks) + 1,
         heartbeat_tick: tuning.heartbeat_ticks,
         max_size_per_msg: tuning.max_message_bytes as u64,
         max_inflight_msgs: INFLIGHT_MESSAGES_MAX,

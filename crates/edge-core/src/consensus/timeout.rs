@@ -24,6 +24,14 @@ const TURNS: u64 = 4;
 /// Ticks until a candidate asks again, at least, the first time.
 const AGAIN: usize = 3;
 
+/// Leases that a shy member waits beyond what others do: each of them has had its turn by then.
+const SHY_LEASES: usize = 4;
+
+/// The longest time that is ever drawn.
+pub(super) fn longest(lease: usize) -> usize {
+    (SHY_LEASES + 2) * lease
+}
+
 /// The election timeout in force, and for what it was drawn.
 #[derive(Default)]
 pub(super) struct Timeout {
@@ -50,7 +58,8 @@ impl Member {
             self.timeout.asked = 0;
         }
         if self.timeout.drawn_for != now {
-            self.timeout.ticks = self.drawn();
+            let shyness = if self.shy { SHY_LEASES * self.tuning.election_ticks } else { 0 };
+            self.timeout.ticks = self.drawn() + shyness;
             self.timeout.drawn_for = now;
         }
         let (ticks, lease) = (self.timeout.ticks, self.tuning.election_ticks);
@@ -60,6 +69,14 @@ impl Member {
         // means nothing else while there is no leader.
         if ticks < lease && raft.election_elapsed + 1 >= ticks {
             raft.election_elapsed = raft.election_elapsed.max(lease - 1);
+        }
+    }
+
+    /// See [`super::Input::Shy`].
+    pub(super) fn be_shy(&mut self, shy: bool) {
+        if self.shy != shy {
+            self.shy = shy;
+            self.timeout.drawn_for = None;
         }
     }
 

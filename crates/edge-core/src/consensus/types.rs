@@ -137,6 +137,10 @@ pub enum Input {
         /// The heir.
         to: Option<MemberId>,
     },
+    /// Whether this member has a reason not to lead, such as a full disk. It votes and follows as
+    /// ever, but takes no lead that is handed over, and asks for votes only when nobody else has
+    /// for several election timeouts. Whether it hands over is the caller's to say.
+    Shy(bool),
     /// Two brokers saw this member's last will. If it leads, its heirs hurry; else nothing.
     Gone {
         /// The member.

@@ -26,10 +26,8 @@ impl Mind {
                 self.transfer = Some((until, answer));
             }
         }
-        if matches!(self.absence, Some(Absence::Starved { .. }))
-            && self.ticks.is_multiple_of(self.patience())
-        {
-            self.ask_room(self.begin.slack);
+        if self.ticks.is_multiple_of(self.patience()) {
+            self.ask_room_again();
         }
     }
 
@@ -78,7 +76,7 @@ impl Mind {
             Done::Roomy => self.roomy(),
             Done::NoRoom { detail } => {
                 self.asked_room = false;
-                self.refuse_queue(&detail);
+                self.no_room(&detail);
             }
             Done::Full { detail, start } => self.starve(detail, start),
             Done::Broken { detail } => self.fail(detail),
@@ -129,7 +127,10 @@ impl Mind {
         self.births += 1;
         let seed = self.begin.seed ^ self.births.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         match Member::new(self.begin.me, start, self.begin.tuning, seed) {
-            Ok(member) => self.member = Some(member),
+            Ok(member) => {
+                self.member = Some(member);
+                self.input(Input::Shy(self.want.shy));
+            }
             Err(error) => self.fail(error.to_string()),
         }
     }

@@ -5,6 +5,7 @@
 mod life;
 mod proposals;
 mod reads;
+mod room;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use edge_core::consensus::{
 use tokio::sync::oneshot;
 
 use self::reads::Reads;
+use self::room::Want;
 use crate::error::ChangeError;
 use crate::event::{ChangeAnswer, Committed, Event, Origin, Proposal, Status, Work};
 use crate::limits::BACKLOG_BYTES_MAX;
@@ -80,6 +82,7 @@ pub(crate) struct Mind {
     applied: Index,
     status: Status,
     asked_room: bool,
+    want: Want,
     reads: Reads,
     fetching: bool,
     transfer: Option<(u64, ChangeAnswer)>,
@@ -116,6 +119,7 @@ impl Mind {
             applied,
             status,
             asked_room: false,
+            want: Want::default(),
             reads: Reads::default(),
             fetching: false,
             transfer: None,
@@ -204,6 +208,7 @@ impl Mind {
             Event::Done(done, status) => {
                 self.status = status;
                 self.done(done);
+                self.feel_room();
             }
             Event::Close(answer) => match &mut self.closing {
                 Some((answers, _)) => answers.push(answer),

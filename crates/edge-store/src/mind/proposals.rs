@@ -7,8 +7,8 @@ use edge_core::consensus::{Input, Refusal};
 
 use super::{Absence, Mind, refuse};
 use crate::error::{ChangeError, ProposeError};
-use crate::event::{Origin, Proposal, Work, room_for};
-use crate::limits::{BATCH_BYTES_MAX, OVERLAY_BYTES_HARD};
+use crate::event::{Origin, Proposal, room_for};
+use crate::limits::BATCH_BYTES_MAX;
 
 impl Mind {
     /// Gives what waits to the member, as one group: while one is on its way to the disk the next
@@ -69,36 +69,6 @@ impl Mind {
         group
     }
 
-    /// Whether the state can take more before it is committed; refuses what waits if it can't
-    /// for want of room on the disk.
-    fn has_overlay_room(&mut self) -> bool {
-        if self.status.overlay < OVERLAY_BYTES_HARD {
-            return true;
-        }
-        if let Some(detail) = self.status.failed.clone() {
-            self.refuse_queue(&detail);
-            self.effects.work.push(Work::Commit);
-        }
-        false
-    }
-
-    pub(super) fn ask_room(&mut self, bytes: u64) {
-        if !self.asked_room {
-            self.asked_room = true;
-            self.effects.work.push(Work::Room(bytes));
-        }
-    }
-
-    /// There is room now.
-    pub(super) fn roomy(&mut self) {
-        self.asked_room = false;
-        if let Some(Absence::Starved { .. }) = self.absence
-            && let Some(Absence::Starved { start, .. }) = self.absence.take()
-        {
-            self.rebirth(*start);
-        }
-    }
-
     /// The log took nothing of a write for want of room. The member begins anew with what is
     /// durable, once there is room; until then it is as if it were away.
     pub(super) fn starve(&mut self, detail: String, start: Box<edge_core::consensus::Start>) {
@@ -113,10 +83,11 @@ impl Mind {
         self.writing.clear();
         self.applying.clear();
         self.member = None;
+        self.lacks(2 * self.begin.slack);
         self.absence = Some(Absence::Starved { detail, start });
     }
 
-    fn full(&self, detail: &str) -> ProposeError {
+    pub(super) fn full(&self, detail: &str) -> ProposeError {
         ProposeError::Full { path: self.begin.dir.clone(), detail: detail.to_owned() }
     }
 
@@ -135,7 +106,7 @@ impl Mind {
         }
     }
 
-    fn drop_queue(&mut self, error: &ProposeError) {
+    pub(super) fn drop_queue(&mut self, error: &ProposeError) {
         for proposal in mem::take(&mut self.queue) {
             proposal.answer(Err(error.clone()));
         }

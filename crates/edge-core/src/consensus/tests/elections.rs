@@ -178,6 +178,51 @@ fn a_transfer_goes_to_the_one_named_or_the_best() {
 }
 
 #[test]
+fn a_shy_member_takes_no_lead_that_another_can_have() {
+    let mut room = Room::new(3);
+    let leader = room.elect();
+    let (heir, other) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    room.step(heir, Input::Shy(true));
+    room.step(leader, Input::Transfer { to: Some(heir) });
+    room.tick(15);
+    assert_eq!(room.leader(), Some(leader), "an heir that does not want it");
+    room.write(leader, 1);
+    room.crash(leader);
+    room.step(heir, Input::Gone { member: leader });
+    room.step(other, Input::Gone { member: leader });
+    room.tick(5);
+    assert_eq!(room.leader(), Some(other), "with the shy one's vote");
+    room.restart(leader);
+    room.tick(5);
+    room.isolate(other);
+    room.tick(20);
+    assert_eq!(room.leader(), Some(leader), "the second in line");
+}
+
+#[test]
+fn shy_members_lead_when_nobody_else_does() {
+    let mut room = Room::new(3);
+    let leader = room.elect();
+    for id in 1..=3 {
+        room.step(id, Input::Shy(true));
+    }
+    room.tick(30);
+    assert_eq!(room.leader(), Some(leader), "as long as it lives");
+    room.crash(leader);
+    let lease = Tuning::default().election_ticks;
+    room.tick(3 * lease);
+    assert_eq!(room.leader(), None);
+    room.tick(5 * lease);
+    let next = room.leader().expect("one of the shy ones");
+    room.write(next, 1);
+    assert!(room.words(next).contains(&"write 1".to_owned()));
+    let heir = 6 - leader - next;
+    room.step(heir, Input::Shy(false));
+    room.step(next, Input::Transfer { to: None });
+    assert_eq!(room.leader(), Some(heir), "without a single tick");
+}
+
+#[test]
 fn votes_wait_for_the_disk() {
     let mut room = Room::new(3);
     for id in 1..=3 {
