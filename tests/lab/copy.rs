@@ -68,4 +68,24 @@ fn a_copy_of_a_server_is_refused_and_the_first_goes_on() {
     cluster.wait_ready(second, &names);
     eprintln!("ready again {killed:.1?} after a kill, {:.1?} after a power cut", begin.elapsed());
     assert!(begin.elapsed().as_secs() < 15);
+    for server in [founder, third] {
+        without_its_store(server);
+        cluster.wait_ready(server, &names);
+    }
+}
+
+/// A server that comes back without its store is refused, makes none, and goes on once it is put
+/// back.
+fn without_its_store(server: &Board) {
+    let store = server.dir.join("data/store");
+    let aside = store.with_extension("aside");
+    server.kill();
+    std::fs::rename(&store, &aside).expect("the store is there");
+    let outcome = run(server.edged(&[]));
+    let last = outcome.stderr.lines().last().unwrap_or_default();
+    assert!(outcome.status == 1 && last.contains("store is missing"), "{outcome:?}");
+    assert!(last.contains("edgectl server remove"), "{last}");
+    assert!(!store.exists(), "none was begun");
+    std::fs::rename(&aside, &store).expect("put back");
+    server.spawn();
 }

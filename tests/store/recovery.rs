@@ -201,3 +201,27 @@ async fn a_first_start_that_was_cut_short_starts_again() {
     let store = Store::open(&dir.0, small()).unwrap();
     store.propose(put("k", "1", Expect::Absent)).await.unwrap();
 }
+
+/// A member that has had a store votes and acknowledges no more without it.
+#[tokio::test]
+async fn a_store_that_is_gone_is_not_begun_again() {
+    let Written { dir, pairs: kept, .. } = written(&[10, 20, 30]).await;
+    let store = Store::open(&dir.0, edge_store::Options { begun: true, ..small() }).unwrap();
+    assert_eq!(pairs(&store, "", None), kept, "one that is there opens as ever");
+    store.close().await;
+    for part in ["log", "state", ""] {
+        let (path, aside) = (dir.0.join(part), dir.0.with_extension("aside"));
+        std::fs::rename(&path, &aside).unwrap();
+        let opened = Store::open(&dir.0, edge_store::Options { begun: true, ..small() });
+        let Err(OpenError::Missing { path: told }) = &opened else {
+            panic!("{part} is gone: {:?}", opened.err().map(|e| e.to_string()))
+        };
+        assert_eq!(told, &path.components().collect::<std::path::PathBuf>());
+        assert!(opened.err().unwrap().to_string().contains("edgectl server remove"));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::rename(&aside, &path).unwrap();
+    }
+    let store = Store::open(&dir.0, edge_store::Options { begun: true, ..small() }).unwrap();
+    assert_eq!(pairs(&store, "", None), kept, "put back, it goes on");
+    store.close().await;
+}

@@ -4,12 +4,16 @@
 use crate::config::Config;
 use crate::join::Membership;
 use crate::lead::{Channel, Courier, Links, Own, Servers};
-use crate::pki::Authority;
+use crate::pki::{Authority, PkiError, write_atomically};
 use crate::server::{Linked, StartError, blocking};
 use edge_core::consensus::{MemberInfo, Members};
 use edge_store::{Options, Store};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
+
+/// Lies in the data directory once a store has begun there.
+const BEGUN: &str = "pki/store-begun";
 
 /// A server's store, and what ties it to the others.
 pub(crate) struct Tied {
@@ -49,13 +53,27 @@ pub(crate) async fn tie(
         seed: chance(),
         ..Options::default()
     };
-    let store = blocking(config, move |config| {
-        Store::open(&config.data_dir.join("store"), options).map_err(StartError::Store)
-    });
-    let store = store.await?;
+    let store = blocking(config, move |config| open(&config.data_dir, options)).await?;
     let members = || Arc::new(Servers::new(store.clone())) as Arc<dyn Membership>;
     let membership = config.cluster.membership.get_or_insert_with(members).clone();
     Ok(Tied { own, info, seeds, channel, links, courier, store, membership })
+}
+
+/// Opens the store, or begins it, and notes that it has begun: beside the keys, for who has them
+/// without the store has forgotten its votes. The note is durable before any message can come in
+/// or go out; a start that is cut off before it leaves a store that has promised nothing, which
+/// the next start finds.
+fn open(data_dir: &Path, options: Options) -> Result<Store, StartError> {
+    let note = data_dir.join(BEGUN);
+    let failed = |operation, source| PkiError::Io { operation, path: note.clone(), source };
+    let begun = note.try_exists().map_err(|e| failed("read", e))?;
+    let dir = data_dir.join("store");
+    let store = Store::open(&dir, Options { begun, ..options }).map_err(StartError::Store)?;
+    if !begun {
+        let text = "this server has a store, and must not begin another one\n";
+        write_atomically(&note, text.as_bytes(), 0o644).map_err(|e| failed("write", e))?;
+    }
+    Ok(store)
 }
 
 /// What elections draw their timeouts from: other numbers at every start.

@@ -32,18 +32,7 @@ impl Home {
     pub(crate) fn take(dir: &Path) -> Result<Home, OpenError> {
         fs::create_dir_all(dir).map_err(OpenError::io("creating", dir))?;
         let lock = Arc::new(Lock::take(dir)?);
-        let path = dir.join(CURRENT);
-        let generation = match fs::read_to_string(&path) {
-            Ok(text) => match text.trim_end().strip_prefix(WORDS) {
-                Some(word) if is_generation(word) => word.to_owned(),
-                _ => {
-                    let why = "not what edged writes; restore the whole directory from a copy";
-                    return Err(OpenError::Foreign { path, why: why.to_owned() });
-                }
-            },
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(OpenError::io("reading", path)(error)),
-        };
+        let generation = current(dir)?;
         let home = Home::Dir { dir: dir.to_owned(), lock, generation };
         home.sweep()?;
         Ok(home)
@@ -79,10 +68,7 @@ impl Home {
     }
 
     fn name(&self, kind: &str) -> String {
-        match self.generation() {
-            "" => kind.to_owned(),
-            generation => format!("{kind}-{generation}"),
-        }
+        named(kind, self.generation())
     }
 
     /// Where the log's segments are.
@@ -90,12 +76,15 @@ impl Home {
         self.dir().join(self.name("log"))
     }
 
+    /// Where the state is.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.dir().join(self.name("state"))
+    }
+
     /// Opens or creates the state.
     pub(crate) fn open(&self) -> Result<Base, OpenError> {
         Ok(match self {
-            Home::Dir { dir, lock, .. } => {
-                Base::Lmdb(Env::open(dir.join(self.name("state")), lock.clone())?)
-            }
+            Home::Dir { lock, .. } => Base::Lmdb(Env::open(self.state(), lock.clone())?),
             Home::Memory { base, .. } => Base::Memory(base.clone()),
         })
     }
@@ -138,6 +127,46 @@ impl Home {
             }
         }
         Ok(())
+    }
+}
+
+/// Which generation counts in a directory; nothing for the one without a name.
+fn current(dir: &Path) -> Result<String, OpenError> {
+    let path = dir.join(CURRENT);
+    match fs::read_to_string(&path) {
+        Ok(text) => match text.trim_end().strip_prefix(WORDS) {
+            Some(word) if is_generation(word) => Ok(word.to_owned()),
+            _ => {
+                let why = "not what edged writes; restore the whole directory from a copy";
+                Err(OpenError::Foreign { path, why: why.to_owned() })
+            }
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(OpenError::io("reading", path)(error)),
+    }
+}
+
+/// Checks, before anything in the directory is made or swept, that the state that counts is there.
+///
+/// # Errors
+/// Names what is missing.
+pub(crate) fn expect(dir: &Path) -> Result<(), OpenError> {
+    if !dir.exists() {
+        return Err(OpenError::Missing { path: dir.to_owned() });
+    }
+    let path = dir.join(named("state", &current(dir)?));
+    let empty = match fs::read_dir(&path) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
+        Err(error) => return Err(OpenError::io("listing", path)(error)),
+    };
+    if empty { Err(OpenError::Missing { path }) } else { Ok(()) }
+}
+
+fn named(kind: &str, generation: &str) -> String {
+    match generation {
+        "" => kind.to_owned(),
+        generation => format!("{kind}-{generation}"),
     }
 }
 

@@ -20,6 +20,8 @@ use crate::store::Founding;
 pub(crate) struct Opener {
     pub(crate) me: MemberInfo,
     pub(crate) founding: Founding,
+    /// Nothing may be begun: there has been a store.
+    pub(crate) begun: bool,
     pub(crate) config: LogConfig,
     /// A number that no other store has.
     pub(crate) fresh: u64,
@@ -33,6 +35,7 @@ pub(crate) fn open(home: Home, opener: &Opener) -> Result<(Replica, Start), Open
     let found = base.read()?.meta()?;
     let mut meta = match found {
         Some(meta) => meta,
+        None if opener.begun => return Err(OpenError::Missing { path: home.state() }),
         None => begin(&base, &config, opener)?,
     };
     if let Err(why) = replica::owner(&meta, &opener.me) {
@@ -47,7 +50,11 @@ pub(crate) fn open(home: Home, opener: &Opener) -> Result<(Replica, Start), Open
         meta.members = Members::genesis(opener.me.clone());
         base.commit(&Default::default(), &meta)?;
     }
+    if opener.begun && !config.dir.exists() {
+        return Err(OpenError::Missing { path: config.dir });
+    }
     match Log::recover(config.clone(), meta.store, meta.outlived())? {
+        Recovery::Absent if opener.begun => Err(OpenError::Missing { path: config.dir }),
         Recovery::Absent => Err(foreign(
             &home.dir(),
             "the log is missing beside a state; put it back, or empty the whole directory and \

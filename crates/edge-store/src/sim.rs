@@ -79,7 +79,7 @@ impl Member {
         let home = Home::memory(base);
         let log = LogConfig { dir: home.log(), disk, segment_bytes };
         let id = me.id;
-        let opener = Opener { me, founding, config: log, fresh };
+        let opener = Opener { me, founding, begun: false, config: log, fresh };
         let (replica, start) = open(home.clone(), &opener)?;
         let hand = Hand::new(replica);
         let begin = Begin {

@@ -20,7 +20,7 @@ use crate::error::{
 };
 use crate::event::{Event, Proposal};
 use crate::hand::Hand;
-use crate::home::Home;
+use crate::home::{self, Home};
 use crate::install;
 use crate::limits::{
     PROPOSAL_BYTES_MAX, PROPOSAL_OVERHEAD, PROPOSALS_MAX, SEGMENT_BYTES, SLACK_BYTES,
@@ -82,6 +82,9 @@ pub struct Options {
     pub tuning: Tuning,
     /// Decides, with the member's id, when it stands for election.
     pub seed: u64,
+    /// This member has had a store: it has voted and acknowledged, so that one that is missing is
+    /// refused, and not begun anew.
+    pub begun: bool,
 }
 
 impl Default for Options {
@@ -95,6 +98,7 @@ impl Default for Options {
             peers: Arc::new(NoPeers),
             tuning: Tuning::default(),
             seed: 1,
+            begun: false,
         }
     }
 }
@@ -135,15 +139,18 @@ impl Store {
     /// Opens the store in `dir`, or makes one; blocks while it reads the log back. A lone member
     /// leads when this returns, unless its disk has no room for that.
     pub fn open(dir: &Path, options: Options) -> Result<Store, OpenError> {
+        if options.begun {
+            home::expect(dir)?;
+        }
         let home = Home::take(dir)?;
         if dir.join(install::UNFINISHED).exists() {
             let why = "an unfinished restore; empty the directory and restore again".to_owned();
             return Err(OpenError::Foreign { path: dir.to_owned(), why });
         }
-        let Options { segment_bytes, disk, me, founding, peers, tuning, seed } = options;
+        let Options { segment_bytes, disk, me, founding, peers, tuning, seed, begun } = options;
         let config = LogConfig { dir: home.log(), disk, segment_bytes };
         let id = me.id;
-        let opener = Opener { me, founding, config, fresh: fresh_id()? };
+        let opener = Opener { me, founding, begun, config, fresh: fresh_id()? };
         let (replica, start) = open(home.clone(), &opener)?;
         let (shared, counters) = (replica.shared.clone(), replica.log.counters.clone());
         let hand = Hand::new(replica);

@@ -80,6 +80,11 @@ pub enum OpenError {
         /// What is wrong, and what to do.
         why: String,
     },
+    /// This member has had a store, and what it kept is not there.
+    Missing {
+        /// What is not there.
+        path: PathBuf,
+    },
     /// LMDB failed.
     State(StateError),
 }
@@ -112,6 +117,14 @@ impl fmt::Display for OpenError {
             OpenError::Foreign { path, why } => {
                 write!(f, "opening the store: {}: {why}", path.display())
             }
+            OpenError::Missing { path } => write!(
+                f,
+                "opening the store: {} is missing, though this server has had a store: with an \
+                 empty one it would vote again where it has voted, and writes that it has \
+                 acknowledged would be lost; put it back; or run `edgectl server remove NAME` on \
+                 another server, empty this data directory, and join anew with a token",
+                path.display()
+            ),
             OpenError::State(error) => write!(f, "opening the store: {error}"),
         }
     }
