@@ -310,3 +310,6 @@ fn answer(waiter: Origin, result: Applying) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

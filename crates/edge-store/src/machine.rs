@@ -75,6 +75,9 @@ impl Machine {
         entry: &LogEntry,
         known: Option<Command>,
     ) -> Result<Plan, StateError> {
+        if entry.index != self.head.index + 1 || entry.term < self.head.term {
+            return Err(misplaced(entry, &self.head));
+        }
         if entry.kind == EntryKind::Members {
             let members = self.head.members.after(entry);
             return Ok(members.map_or(Plan::Pass(None), Plan::Members));
@@ -159,6 +162,20 @@ impl Machine {
             self.overlay.set(event.key.clone(), event.entry());
             self.history.push(Arc::new(event));
         }
+    }
+}
+
+/// Going on would make this state another one than everybody else's, and nobody would know.
+fn misplaced(entry: &LogEntry, head: &Head) -> StateError {
+    StateError {
+        operation: "reading",
+        path: format!("entry {} of the log", entry.index).into(),
+        full: false,
+        detail: format!(
+            "it is of term {} and does not follow entry {} of term {}, the last one in the state; \
+             remove this server from the cluster and let it join with an empty directory",
+            entry.term, head.index, head.term
+        ),
     }
 }
 

@@ -70,6 +70,7 @@ pub struct Member {
     fresh: u64,
     send: Vec<(MemberId, Bytes)>,
     fetch: Option<Fetch>,
+    hurried: bool,
 }
 
 impl Member {
@@ -94,7 +95,8 @@ impl Member {
             path: PathBuf::from("memory"),
             why: error.to_string(),
         })?;
-        let mut member = Member { mind, hand, home, fresh, send: Vec::new(), fetch: None };
+        let mut member =
+            Member { mind, hand, home, fresh, send: Vec::new(), fetch: None, hurried: false };
         member.settle();
         Ok(member)
     }
@@ -112,7 +114,18 @@ impl Member {
 
     fn event(&mut self, event: Event) {
         self.mind.step(event);
-        self.settle();
+        if !self.hurried {
+            self.settle();
+        }
+    }
+
+    /// A hurried member takes what is fed to it and looks at what comes of that later, all at
+    /// once, as a brain does whose thread had to wait.
+    pub fn hurry(&mut self, hurried: bool) {
+        self.hurried = hurried;
+        if !hurried {
+            self.settle();
+        }
     }
 
     /// One tick has passed.

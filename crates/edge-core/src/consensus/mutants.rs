@@ -34,6 +34,8 @@ pub enum Mutant {
     SnapshotWithoutTail,
     /// A watch goes on over a gap in the history.
     WatchGap,
+    /// Entries that are sent again go out with the place of a message that waited.
+    EntriesMisplaced,
     /// A new leader calls itself ready before it has applied its own term's first entry.
     ReadyTooEarly,
 }
@@ -56,6 +58,7 @@ impl Mutant {
         Mutant::AppliedTwice,
         Mutant::SnapshotWithoutTail,
         Mutant::WatchGap,
+        Mutant::EntriesMisplaced,
         Mutant::ReadyTooEarly,
     ];
 }

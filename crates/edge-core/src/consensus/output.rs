@@ -58,8 +58,8 @@ impl Member {
         let reads = ready.take_read_states();
         let committed = ready.take_committed_entries();
         let entries = ready.take_entries();
-        let said = ready.take_messages();
-        let held = ready.take_persisted_messages();
+        let said = self.in_place(ready.take_messages());
+        let held = self.in_place(ready.take_persisted_messages());
         let truncate = self.node.mut_store().append(&entries);
         let last = entries.last().map(|entry| entry.index);
         self.node.advance_append_async(ready);
@@ -96,6 +96,33 @@ impl Member {
         let entries = raft.raft_log.unstable_entries().iter();
         let mut own = entries.filter(|entry| entry.term == raft.term);
         own.next().map_or(raft.raft_log.last_index(), |entry| entry.index)
+    }
+
+    /// Puts entries where they belong.
+    ///
+    /// Until it is harvested, raft-rs adds a peer's next entries to the message that waits for it,
+    /// and takes one without entries (news of a commit) for the right place whatever it follows.
+    /// If the peer's progress fell back meanwhile, for it refused something or its line broke, the
+    /// entries are earlier ones than the message's place says.
+    fn in_place(&self, messages: Vec<Message>) -> Vec<Message> {
+        if mutant(Mutant::EntriesMisplaced) {
+            return messages;
+        }
+        let log = &self.node.raft.raft_log;
+        let mend = |mut message: Message| {
+            let Some(first) = message.entries.first().map(|entry| entry.index) else {
+                return Some(message);
+            };
+            if message.get_msg_type() != MessageType::MsgAppend || first == message.index + 1 {
+                return Some(message);
+            }
+            // This log is that of the message's term as long as this member leads in it. Else the
+            // message is as good as lost.
+            let own = self.leads() && message.term == self.node.raft.term;
+            (message.index, message.log_term) = (first - 1, log.term(first - 1).unwrap_or(0));
+            (own && message.log_term > 0).then_some(message)
+        };
+        messages.into_iter().filter_map(mend).collect()
     }
 
     fn send(&mut self, messages: Vec<Message>) {

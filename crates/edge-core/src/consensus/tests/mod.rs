@@ -35,6 +35,9 @@ pub(super) struct Room {
     pub(super) tuning: Tuning,
     pub(super) install: bool,
     pub(super) sent: usize,
+    /// Who does not get round to its messages, and those.
+    busy: Option<MemberId>,
+    waiting: Vec<(MemberId, Bytes)>,
 }
 
 pub(super) fn info(id: MemberId) -> MemberInfo {
@@ -56,6 +59,8 @@ impl Room {
             tuning: Tuning::default(),
             install: true,
             sent: 0,
+            busy: None,
+            waiting: Vec::new(),
         };
         for id in 1..=count {
             let hard = HardState { term: 1, vote: 0, commit: 1 };
@@ -102,6 +107,23 @@ impl Room {
     pub(super) fn step(&mut self, id: MemberId, input: Input) {
         if let Some(member) = self.board(id).member.as_mut() {
             member.step(input);
+        }
+        self.run();
+    }
+
+    /// From here on, what is sent to this member waits for `catch_up`.
+    pub(super) fn keep_busy(&mut self, id: MemberId) {
+        self.busy = Some(id);
+    }
+
+    /// The busy member takes everything that waits, and then `inputs`, before it looks at what
+    /// comes of it.
+    pub(super) fn catch_up(&mut self, inputs: impl IntoIterator<Item = Input>) {
+        let Some(id) = self.busy.take() else { return };
+        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        let messages = waiting.map(|(from, bytes)| Input::Message { from, bytes });
+        if let Some(member) = self.board(id).member.as_mut() {
+            messages.chain(inputs).for_each(|input| member.step(input));
         }
         self.run();
     }
@@ -155,7 +177,11 @@ impl Room {
             }
             if let Some((from, to, bytes)) = self.wires.pop_front() {
                 moved = true;
-                if let Some(member) = self.boards.get_mut(&to).and_then(|b| b.member.as_mut()) {
+                if self.busy == Some(to) {
+                    self.waiting.push((from, bytes));
+                } else if let Some(member) =
+                    self.boards.get_mut(&to).and_then(|b| b.member.as_mut())
+                {
                     member.step(Input::Message { from, bytes });
                 }
             }

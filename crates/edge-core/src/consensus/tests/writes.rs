@@ -102,3 +102,25 @@ fn too_much_without_a_majority_is_refused_as_busy() {
     assert!(room.refused.contains(&(9, Refusal::Busy)), "{:?}", room.refused);
     assert_eq!(room.refused.len(), 7);
 }
+
+#[test]
+fn what_is_sent_again_keeps_its_place_however_much_happens_at_once() {
+    let mut room = Room::new(3);
+    let leader = room.elect();
+    let (quick, slow) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    room.write(leader, 0);
+    // The slow one has the entry, and its leader does not know that it has.
+    room.board(slow).held = true;
+    room.keep_busy(leader);
+    room.write(leader, 1);
+    // All at once: the quick one's word, which commits the entry and tells the slow one so; the
+    // slow one's line breaks; the next write, with which the first is sent again.
+    let data = Bytes::from_static(b"write 2");
+    room.catch_up([Input::Unreachable { member: slow }, Input::Propose { ticket: 2, data }]);
+    room.board(slow).held = false;
+    room.run();
+    room.tick(5);
+    for id in [leader, quick, slow] {
+        assert_eq!(room.words(id), ["write 0", "write 1", "write 2"], "board {id}");
+    }
+}
