@@ -112,3 +112,30 @@ async fn odd_paths_do_no_harm() {
     assert_eq!(answer.code, 422, "{}", answer.text);
     lab.end().await;
 }
+
+#[tokio::test]
+async fn connections_that_only_sit_there_keep_nobody_out() {
+    let lab = Lab::start().await;
+    let mut known = Vec::new();
+    for _ in 0..20 {
+        known.push(raw(&lab).await);
+    }
+    let mut held = Vec::new();
+    for _ in 0..300 {
+        held.push(TcpStream::connect(lab.server.address()).await.unwrap());
+    }
+    // A client that comes last is answered, and those that came before take no places.
+    let fresh = super::client(&lab.dir);
+    let answer = super::ask(&fresh, "GET", "/metrics", &[], "").await;
+    let name = "edged_api_half_open_ended_total ";
+    let line = answer.text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+    assert!(line.parse::<u64>().is_ok_and(|ended| (40..50).contains(&ended)), "{}", answer.text);
+    assert_eq!(lab.get("/readyz").await.code, 200);
+    let ended = tokio::time::timeout(Duration::from_secs(8), held[299].read(&mut [0; 1])).await;
+    assert!(matches!(ended, Ok(Ok(0) | Err(_))), "{ended:?}");
+    for stream in &mut known {
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        assert!(stream.read(&mut [0; 64]).await.unwrap() > 0, "it was not ended");
+    }
+    lab.end().await;
+}

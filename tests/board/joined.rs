@@ -137,13 +137,16 @@ fn refused(board: &Joiner, good: &str, there: &[&str], url: &str) {
         format!("{}{other}{}", &text[..at], &text[at + 1..])
     };
     let bare = ["--name", "joiner", "--join", "foo"];
-    let cases: [(&str, &str, &[&str], i32, &str); 7] = [
+    let broker = format!("https://{ADDRESS}:8883");
+    let broker = ["--name", "joiner", "--join", &broker];
+    let cases: [(&str, &str, &[&str], i32, &str); 8] = [
         ("a word for a server", good, &bare, 64, "\"foo\" is not a server such as"),
         ("no token", "", there, 1, "--join needs a token"),
         ("no server", good, &["--name", "joiner"], 1, "has not joined a cluster yet"),
         ("cut", &good[..good.len() - 4], there, 64, "its end is missing"),
         ("another authority", &flip(good, 10), there, 1, "not the one that the token names"),
         ("another secret", &flip(good, good.len() - 3), there, 1, "has another secret"),
+        ("the broker's port", good, &broker, 1, "the API is on 6443: --join https://192.168.77.1"),
         ("a taken name", good, &["--name", "board-1", "--join", url], 1, "is taken by another"),
     ];
     for (what, token, args, status, words) in cases {

@@ -114,3 +114,25 @@ async fn one_certificate_has_so_many_sessions_and_no_more() {
     let other = Client::server(&pki, "t", broker.address(), wish(&[])).up().await;
     drop((kept, other));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_only_sit_there_keep_nobody_out() {
+    let pki = Pki::new();
+    let broker = broker(&pki).await;
+    let at = broker.address();
+    let begin = std::time::Instant::now();
+    let mut held = Vec::new();
+    for _ in 0..300 {
+        held.push(tokio::net::TcpStream::connect(at).await.unwrap());
+    }
+    let _good = Client::server(&pki, "good", at, wish(&[])).up().await;
+    assert!(begin.elapsed() < Duration::from_secs(4), "it has not waited for the others' end");
+    until("the oldest made room", || broker.counters().half_open >= 40).await;
+    // Those that could stay are not borne with for long either.
+    let mut last = held.pop().unwrap();
+    let mut byte = [0; 1];
+    let ended = tokio::io::AsyncReadExt::read(&mut last, &mut byte);
+    let ended = tokio::time::timeout(Duration::from_secs(8), ended).await;
+    assert!(matches!(ended, Ok(Ok(0) | Err(_))), "{ended:?}");
+    assert_eq!(broker.counters().clients, 1, "who is known stays");
+}

@@ -60,6 +60,8 @@ pub struct BrokerCounters {
     pub denied: u64,
     /// Connections refused: bounds, certificates, protocol versions, client ids.
     pub refused: u64,
+    /// Connections without a certificate yet that had to make room for others.
+    pub half_open: u64,
     /// Connections ended because of a packet that is not MQTT 5.
     pub malformed: u64,
     /// Connections ended because of a packet over the bound.

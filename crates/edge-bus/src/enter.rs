@@ -80,6 +80,14 @@ pub(crate) async fn attempt(
     }
 }
 
+/// Why a stream ended; the TLS library's words for a crash point at its own manual.
+fn lost(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => "closed without a good-bye".to_owned(),
+        _ => format!("lost: {error}"),
+    }
+}
+
 /// From an address to a session that stands.
 pub(crate) async fn establish(
     config: &SessionConfig,
@@ -97,7 +105,7 @@ pub(crate) async fn establish(
     // The codec writes a CONNECT right only into an empty buffer.
     let mut hello = BytesMut::new();
     put(&connect(config, target, number), &mut hello);
-    let lost = |e: std::io::Error| format!("lost: {e}");
+    let lost = |e: std::io::Error| lost(&e);
     writer.write_all(&hello).await.map_err(lost)?;
     writer.flush().await.map_err(lost)?;
     let Packet::ConnAck(ack) = next(&mut reader, &mut buffer).await? else {
@@ -196,7 +204,7 @@ pub(crate) async fn next<R: AsyncRead + Unpin>(
         match r.read_buf(buffer).await {
             Ok(0) => return Err("closed by the broker".into()),
             Ok(_) => {}
-            Err(error) => return Err(format!("lost: {error}")),
+            Err(error) => return Err(lost(&error)),
         }
     }
 }

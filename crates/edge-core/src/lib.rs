@@ -11,6 +11,7 @@ pub mod liveness;
 pub mod plan;
 pub mod pod;
 pub mod podnet;
+pub mod porch;
 pub mod proxy;
 pub mod scheduler;
 pub mod view;

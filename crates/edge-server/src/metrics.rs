@@ -21,6 +21,7 @@ pub(crate) struct Metrics {
 struct Shared {
     inflight: AtomicI64,
     watchers: AtomicI64,
+    half_open: AtomicU64,
     requests: Mutex<BTreeMap<(Label, u16), u64>>,
     buckets: [AtomicU64; BUCKETS.len() + 1],
     micros: AtomicU64,
@@ -79,6 +80,11 @@ impl Drop for Request {
 }
 
 impl Metrics {
+    /// Counts a connection that had to make room before it had shown who it is.
+    pub(crate) fn half_open(&self) {
+        self.shared.half_open.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Counts a watcher as long as the gauge lives.
     pub(crate) fn watcher(&self) -> Gauge {
         self.shared.watchers.fetch_add(1, Ordering::Relaxed);
@@ -115,6 +121,9 @@ pub(crate) fn render(api: &Api) -> String {
     put("apiserver_current_inflight_requests", "gauge", "Requests being answered.", &one(inflight));
     let watchers = shared.watchers.load(Ordering::Relaxed) as f64;
     put("edged_watchers", "gauge", "Watches that are open.", &one(watchers));
+    let ended = shared.half_open.load(Ordering::Relaxed) as f64;
+    let help = "Connections without a certificate that had to make room for others.";
+    put("edged_api_half_open_ended_total", "counter", help, &one(ended));
     let revision = api.store().revision() as f64;
     put("edged_store_revision", "gauge", "Newest revision of the store.", &one(revision));
     let standing = api.inner.leadership.standing();

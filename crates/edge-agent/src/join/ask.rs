@@ -159,6 +159,46 @@ fn trouble(server: &str, error: &Error) -> Trouble {
             server: server.to_owned(),
             reason: status.message.clone(),
         }),
+        other if wants_certificate(other) => Trouble::Final(JoinError::Refused {
+            server: server.to_owned(),
+            reason: format!(
+                "nobody is answered there without a certificate: it is the port of edged's broker \
+                 (8883) or agent (10250), or not edged at all; the API is on 6443: {}",
+                beside(server)
+            ),
+        }),
         other => Trouble::Passing(other.to_string()),
+    }
+}
+
+/// Whether the other side ends whoever shows no certificate: the API never does.
+fn wants_certificate(error: &Error) -> bool {
+    let line = error.to_string();
+    ["CertificateRequired", "certificate required"].iter().any(|words| line.contains(words))
+}
+
+/// Where the API of the server with this URL most likely is.
+fn beside(server: &str) -> String {
+    let (host, _) = server.rsplit_once(':').unwrap_or((server, ""));
+    format!("--join {host}:6443")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_wants_a_certificate_is_not_the_apis() {
+        let server = "https://192.0.2.1:8883";
+        let ended = |words: &str| Error::Tls {
+            server: server.to_owned(),
+            source: std::io::Error::other(words.to_owned()),
+        };
+        let told = trouble(server, &ended("received fatal alert: CertificateRequired"));
+        let Trouble::Final(error) = told else { panic!("it is tried again") };
+        let line = error.to_string();
+        assert!(line.ends_with("the API is on 6443: --join https://192.0.2.1:6443"), "{line}");
+        let passing = trouble(server, &ended("received fatal alert: InternalError"));
+        assert!(matches!(passing, Trouble::Passing(_)));
     }
 }

@@ -40,6 +40,7 @@ pub(crate) fn render(counters: &Counters) -> String {
         ("{reason=\"slow\"}", broker.slow),
         ("{reason=\"denied\"}", broker.denied),
         ("{reason=\"refused\"}", broker.refused),
+        ("{reason=\"half_open\"}", broker.half_open),
         ("{reason=\"malformed\"}", broker.malformed),
         ("{reason=\"oversized\"}", broker.oversized),
     ];

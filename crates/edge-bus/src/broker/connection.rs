@@ -11,7 +11,7 @@ use rumqttc::v5::mqttbytes::v5::{
     LastWill, Packet, PingResp,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::access::Identity;
 use super::hub::{Hub, Turned, Will};
@@ -20,7 +20,7 @@ use crate::outbox::{Next, Outbox};
 use crate::packet::{Broken, MAX_PACKET, Message, OLD_PROTOCOL, put, put_disconnect, take};
 use crate::topics::valid_topic;
 
-/// From a connection to its CONNECT.
+/// From a connection to its CONNECT, TLS and all.
 pub(crate) const HELLO: Duration = Duration::from_secs(5);
 
 /// Bytes of the largest CONNECT.
@@ -53,14 +53,15 @@ enum End {
     Lost,
 }
 
-/// Serves one client until it ends.
-pub(crate) async fn serve<S>(stream: S, identity: Identity, hub: Arc<Hub>)
+/// Serves one client, which has until `hello` for its CONNECT, until it ends.
+pub(crate) async fn serve<S>(stream: S, identity: Identity, hub: Arc<Hub>, hello: Instant)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
     let (mut reader, mut writer) = tokio::io::split(stream);
     let mut buffer = BytesMut::with_capacity(4096);
-    let greeting = timeout(HELLO, greet(&mut reader, &mut writer, &mut buffer, &identity, &hub));
+    let greeting = greet(&mut reader, &mut writer, &mut buffer, &identity, &hub);
+    let greeting = timeout_at(hello, greeting);
     let Ok(Some((number, outbox, keepalive))) = greeting.await else { return };
     let write = write(&mut writer, &outbox, false);
     tokio::pin!(write);

@@ -10,13 +10,14 @@ mod retained;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use edge_core::porch::{Place, Porch, Room};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
+use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 pub(crate) use access::{Access, Identity};
@@ -28,8 +29,10 @@ use crate::counters::BrokerCounters;
 use crate::dial::tune;
 use crate::topics::Topics;
 
-/// TLS handshakes at once; more wait in the system's queue.
-const HANDSHAKES: usize = 32;
+/// Connections beyond the clients there may be, for those whose old one has not ended yet.
+const SPARE: usize = 32;
+/// Connections that have not shown a certificate yet.
+const HALF_OPEN: Room = Room { each: 64, all: 256 };
 
 /// A running broker. Dropping it closes all connections.
 pub struct Broker {
@@ -89,16 +92,16 @@ async fn accept(
     hub: Arc<Hub>,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
-    let connections = Arc::new(Semaphore::new(hub::CLIENTS + HANDSHAKES));
+    let connections = Arc::new(Semaphore::new(hub::CLIENTS + SPARE));
+    let porch = Porch::new(HALF_OPEN);
+    let began = Instant::now();
     loop {
-        let Ok(permit) = handshakes.clone().acquire_owned().await else { return };
-        let stream = tokio::select! {
+        let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stopped.wait_for(|stopped| *stopped) => return,
         };
-        let stream = match stream {
-            Ok((stream, _)) => stream,
+        let (stream, from) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, most likely: others must end before it gets better.
                 tracing::warn!("broker: accept: {error}");
@@ -106,38 +109,64 @@ async fn accept(
                 continue;
             }
         };
-        let Ok(place) = connections.clone().try_acquire_owned() else {
-            hub.counts.refused.one();
-            continue;
-        };
         let Some(server) = tls.borrow().server.clone() else { continue };
+        let (kick, kicked) = oneshot::channel();
+        let own = from.ip().is_loopback();
+        let (place, pushed) = porch.enter((!own).then(|| bits(from.ip())), kick);
+        if pushed.is_some() {
+            hub.counts.half_open.one();
+        }
+        if let Some(more) = porch.news(began.elapsed().as_millis() as u64) {
+            tracing::warn!(
+                "broker: ended {more} connections that had not shown who they are, for others to \
+                 come in; the newest comes from {}",
+                from.ip()
+            );
+        }
         let (hub, mut stopped) = (hub.clone(), stopped.clone());
+        let connections = connections.clone();
         tokio::spawn(async move {
             tokio::select! {
-                () = shake(stream, server.into(), hub, permit) => {}
+                () = shake(stream, server.into(), hub, (place, kicked), connections) => {}
                 _ = stopped.wait_for(|stopped| *stopped) => {}
             }
-            drop(place);
         });
     }
 }
+
+fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(four) => four.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(six) => six.to_bits(),
+    }
+}
+
+/// A connection that has not shown who it is, and what tells it that it has to make room.
+type Waiting = (Place<oneshot::Sender<()>>, oneshot::Receiver<()>);
 
 async fn shake(
     stream: TcpStream,
     acceptor: TlsAcceptor,
     hub: Arc<Hub>,
-    permit: tokio::sync::OwnedSemaphorePermit,
+    (place, kicked): Waiting,
+    connections: Arc<Semaphore>,
 ) {
     tune(&stream, false);
-    let Ok(Ok(stream)) = timeout(connection::HELLO, acceptor.accept(stream)).await else {
+    let hello = Instant::now() + connection::HELLO;
+    let shaken = tokio::select! {
+        shaken = timeout_at(hello, acceptor.accept(stream)) => shaken,
+        _ = kicked => return,
+    };
+    let Ok(Ok(stream)) = shaken else {
         hub.counts.refused.one();
         return;
     };
-    drop(permit);
     let certificate = stream.get_ref().1.peer_certificates().and_then(|c| c.first());
-    let Some(identity) = certificate.and_then(|c| Identity::of(c)) else {
+    let identity = certificate.and_then(|c| Identity::of(c));
+    let (Some(identity), Ok(_room)) = (identity, connections.try_acquire_owned()) else {
         hub.counts.refused.one();
         return;
     };
-    connection::serve(stream, identity, hub).await;
+    drop(place);
+    connection::serve(stream, identity, hub, hello).await;
 }

@@ -18,15 +18,16 @@ mod stats;
 mod websocket;
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use edge_core::porch::{Place, Porch, Room};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio_rustls::TlsAcceptor;
 
 pub use error::ServeError;
@@ -37,7 +38,11 @@ use crate::agent::Board;
 
 /// Connections served at once; more wait.
 const CONNECTIONS: usize = 256;
-/// How long a caller may take for its handshake, and for the head of a request.
+/// Connections that have not shown a certificate yet.
+const HALF_OPEN: Room = Room { each: 32, all: 64 };
+/// How long a caller may take for its handshake.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+/// How long a caller may take for the head of a request.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Pause after the system could not accept a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -64,15 +69,16 @@ impl Server {
     /// Serves until dropped.
     pub(crate) async fn run(self, board: Arc<Board>) {
         let slots = Arc::new(Semaphore::new(CONNECTIONS));
+        let porch = Porch::new(HALF_OPEN);
+        let began = Instant::now();
         let mut connections = tokio::task::JoinSet::new();
         loop {
-            let Ok(slot) = slots.clone().acquire_owned().await else { return };
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
                 Some(_) = connections.join_next() => continue,
             };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
+            let (stream, from) = match accepted {
+                Ok((stream, from)) => (stream, from.ip()),
                 Err(error) => {
                     tracing::warn!("accept a connection on the agent's port: {error}");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -80,22 +86,50 @@ impl Server {
                 }
             };
             let tls = TlsAcceptor::from(self.tls.borrow().clone());
-            let board = board.clone();
-            connections.spawn(async move {
-                serve(tls, stream, board).await;
-                drop(slot);
-            });
+            let (board, slots) = (board.clone(), slots.clone());
+            // Whoever had to make room is told so by the end of its channel.
+            let (kick, kicked) = oneshot::channel();
+            let bits = match from {
+                IpAddr::V4(four) => four.to_ipv6_mapped().to_bits(),
+                IpAddr::V6(six) => six.to_bits(),
+            };
+            let (place, _) = porch.enter((!from.is_loopback()).then_some(bits), kick);
+            let now = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            if let Some(more) = porch.news(now) {
+                tracing::warn!(
+                    "the agent's port: ended {more} connections that had not shown who they are, \
+                     for others to come in; the newest comes from {from}"
+                );
+            }
+            connections.spawn(serve(tls, stream, board, (place, kicked), slots));
         }
     }
 }
 
-async fn serve(tls: TlsAcceptor, stream: TcpStream, board: Arc<Board>) {
+/// A connection that has not shown who it is, and what tells it that it has to make room.
+type Waiting = (Place<oneshot::Sender<()>>, oneshot::Receiver<()>);
+
+async fn serve(
+    tls: TlsAcceptor,
+    stream: TcpStream,
+    board: Arc<Board>,
+    (place, kicked): Waiting,
+    slots: Arc<Semaphore>,
+) {
     let _ = stream.set_nodelay(true);
-    let stream = match tokio::time::timeout(PATIENCE, tls.accept(stream)).await {
+    let shaken = tokio::select! {
+        shaken = tokio::time::timeout(HANDSHAKE, tls.accept(stream)) => shaken,
+        _ = kicked => return,
+    };
+    let stream = match shaken {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!("handshake on the agent's port: {error}"),
         Err(_) => return,
     };
+    let Ok(Ok(_slot)) = tokio::time::timeout(HANDSHAKE, slots.acquire_owned()).await else {
+        return tracing::warn!("the agent's port serves {CONNECTIONS} callers: one is let go");
+    };
+    drop(place);
     let caller = peer::caller(stream.get_ref().1.peer_certificates());
     let service = service_fn(move |request| {
         let board = board.clone();

@@ -6,24 +6,29 @@ use super::reply;
 use super::serve::{Front, Peer};
 use crate::auth::Identity;
 use edge_api::status::{Reason, Status};
+use edge_core::porch::{Place, Porch, Room};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
+use rustls_pki_types::CertificateDer;
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
-/// Connections served at once; further ones wait in the kernel's queue.
+/// Connections with a certificate that are served at once; further ones wait a moment.
 const CONNECTIONS: usize = 2048;
-/// Time for the TLS handshake.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Connections that have not shown a certificate.
+const HALF_OPEN: Room = Room { each: 64, all: 256 };
+/// Time for the TLS handshake; and between two requests of a client that showed no certificate.
+const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Time between two requests, and for a request's headers to arrive.
 const HEADERS: Duration = Duration::from_secs(120);
 /// Bytes and number of headers of one request.
@@ -49,13 +54,13 @@ pub(crate) async fn run(
     mut stop: watch::Receiver<bool>,
 ) {
     let acceptor = TlsAcceptor::from(tls);
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let door = Door {
+        porch: Porch::new(HALF_OPEN),
+        room: Arc::new(Semaphore::new(CONNECTIONS)),
+        began: Instant::now(),
+    };
     let mut connections = JoinSet::new();
     loop {
-        let permit = tokio::select! {
-            permit = room.clone().acquire_owned() => permit,
-            () = stopped(&mut stop) => break,
-        };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stopped(&mut stop) => break,
@@ -64,10 +69,8 @@ pub(crate) async fn run(
         match accepted {
             Ok((stream, address)) => {
                 let (acceptor, front, stop) = (acceptor.clone(), front.clone(), stop.clone());
-                connections.spawn(async move {
-                    let _permit = permit;
-                    serve(stream, address, acceptor, front, stop).await;
-                });
+                let way = door.enter(address.ip(), &front);
+                connections.spawn(serve(stream, address, acceptor, front, stop, way));
             }
             Err(error) => {
                 tracing::warn!("accept a connection: {error}");
@@ -80,6 +83,52 @@ pub(crate) async fn run(
     if tokio::time::timeout(DRAIN, drained).await.is_err() {
         tracing::debug!("closing {} connections that are still busy", connections.len());
         connections.shutdown().await;
+    }
+}
+
+/// Where connections come in.
+struct Door {
+    porch: Arc<Porch<oneshot::Sender<()>>>,
+    room: Arc<Semaphore>,
+    began: Instant,
+}
+
+type OnPorch = Place<oneshot::Sender<()>>;
+
+/// What a connection holds for as long as it is served.
+enum Held {
+    Porch { _place: OnPorch },
+    Inside { _permit: OwnedSemaphorePermit },
+}
+
+/// How one connection comes in: its place until it has shown who it is, what tells it that it has
+/// to make room, and where it gets its place then.
+struct Way {
+    place: OnPorch,
+    kicked: oneshot::Receiver<()>,
+    room: Arc<Semaphore>,
+}
+
+impl Door {
+    /// Lets a connection in, if need be in the place of another that only sits there.
+    fn enter(&self, from: IpAddr, front: &Front) -> Way {
+        let (kick, kicked) = oneshot::channel();
+        let bits = match from {
+            IpAddr::V4(four) => four.to_ipv6_mapped().to_bits(),
+            IpAddr::V6(six) => six.to_bits(),
+        };
+        let (place, pushed) = self.porch.enter((!from.is_loopback()).then_some(bits), kick);
+        if pushed.is_some() {
+            front.api.inner.metrics.half_open();
+        }
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if let Some(more) = self.porch.news(now) {
+            tracing::warn!(
+                "API: ended {more} connections that had not shown who they are, for others to \
+                 come in; the newest comes from {from}"
+            );
+        }
+        Way { place, kicked, room: self.room.clone() }
     }
 }
 
@@ -111,29 +160,26 @@ async fn serve(
     acceptor: TlsAcceptor,
     front: Arc<Front>,
     mut stop: watch::Receiver<bool>,
+    Way { place, mut kicked, room }: Way,
 ) {
-    let _ = stream.set_nodelay(true);
-    // A board that lost power closes nothing; without this its watches would stay.
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4);
-    let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
-    let handshake = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream));
-    let stream = match handshake.await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!("TLS handshake with {address}: {error}"),
-        Err(_) => return tracing::debug!("TLS handshake with {address}: took too long"),
+    let stream = match shake(stream, acceptor, &mut kicked).await {
+        Ok(stream) => stream,
+        Err(why) => return tracing::debug!("TLS handshake with {address}: {why}"),
     };
     let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-    let identity = match shown {
-        None => Identity::anonymous(),
-        Some(der) => match Identity::from_certificate(der, front.desk.now()) {
-            Some(identity) => identity,
-            None => return tracing::debug!("certificate of {address} has no common name"),
-        },
+    let read = |der: &CertificateDer<'_>| Identity::from_certificate(der, front.desk.now());
+    let Some(identity) = shown.map_or_else(|| Some(Identity::anonymous()), |der| read(der)) else {
+        return tracing::debug!("certificate of {address} has no common name");
     };
     if let Some(why) = front.desk.refusal(&identity) {
         tracing::debug!("{address} is refused: {why}");
         return turn_away(stream, why).await;
     }
+    let known = identity.key.is_some();
+    // Whoever showed nothing stays where it is: it has little to ask, and that soon.
+    let Some(_held) = inside(known, place, room).await else {
+        return tracing::warn!("{CONNECTIONS} connections are open: {address} is let go");
+    };
     let distrust = front.desk.distrust(identity.clone());
     let patience = Patience::default();
     let peer = Arc::new(Peer {
@@ -149,7 +195,7 @@ async fn serve(
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS)
+        .header_read_timeout(if known { HEADERS } else { HANDSHAKE })
         .max_buf_size(HEADER_BYTES)
         .max_headers(HEADER_COUNT);
     let io = TokioIo::new(Patient::new(stream, patience));
@@ -158,6 +204,7 @@ async fn serve(
     let result = tokio::select! {
         result = connection.as_mut() => Some(result),
         () = stopped(&mut stop) => None,
+        _ = &mut kicked, if !known => return tracing::debug!("{address} made room for another"),
         why = distrust => return tracing::info!("ended the connection of {address}: {why}"),
     };
     let result = match result {
@@ -169,5 +216,34 @@ async fn serve(
     };
     if let Err(error) = result {
         tracing::debug!("connection of {address}: {error}");
+    }
+}
+
+/// What a connection holds while it is served: a place inside if it is known, else the one that it
+/// came in by. `None`: there is no room.
+async fn inside(known: bool, place: OnPorch, room: Arc<Semaphore>) -> Option<Held> {
+    if !known {
+        return Some(Held::Porch { _place: place });
+    }
+    let permit = tokio::time::timeout(HANDSHAKE, room.acquire_owned()).await.ok()?.ok()?;
+    Some(Held::Inside { _permit: permit })
+}
+
+/// The TLS handshake of a client that may have to make room for others meanwhile.
+async fn shake(
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    kicked: &mut oneshot::Receiver<()>,
+) -> Result<TlsStream<TcpStream>, String> {
+    let _ = stream.set_nodelay(true);
+    // A board that lost power closes nothing; without this its watches would stay.
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4);
+    let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+    tokio::select! {
+        shaken = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)) => match shaken {
+            Ok(shaken) => shaken.map_err(|error| error.to_string()),
+            Err(_) => Err("took too long".to_owned()),
+        },
+        _ = kicked => Err("made room for another".to_owned()),
     }
 }

@@ -4,7 +4,7 @@
 use super::disk;
 use super::key::{BoardKey, KeyHash, PublicKey};
 use super::leaf::{self, Subject, Uses};
-use super::look::CertFacts;
+use super::look::{CertFacts, names_of};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
@@ -15,7 +15,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 const DAY: u64 = 24 * 60 * 60;
 const CA_LIFETIME: u64 = 3650 * DAY;
@@ -382,22 +382,4 @@ fn der_of(pem: &str) -> Option<Vec<u8>> {
     use rustls_pki_types::CertificateDer;
     use rustls_pki_types::pem::PemObject;
     CertificateDer::from_pem_slice(pem.as_bytes()).ok().map(|der| der.to_vec())
-}
-
-pub(super) fn names_of(cert: &X509Certificate<'_>) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    if let Ok(Some(extension)) = cert.subject_alternative_name() {
-        for name in &extension.value.general_names {
-            match name {
-                GeneralName::DNSName(name) => names.insert((*name).to_owned()),
-                GeneralName::IPAddress([a, b, c, d]) => {
-                    names.insert(IpAddr::from([*a, *b, *c, *d]).to_string())
-                }
-                GeneralName::IPAddress(bytes) => <[u8; 16]>::try_from(*bytes)
-                    .is_ok_and(|bytes| names.insert(IpAddr::from(bytes).to_string())),
-                _ => false,
-            };
-        }
-    }
-    names
 }

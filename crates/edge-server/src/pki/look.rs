@@ -1,12 +1,12 @@
 //! What a certificate says, for those who have no reader of their own: the agent, which judges when
 //! its own is due, and the board that is about to join.
 
-use super::authority::names_of;
 use super::key::{KeyHash, pin};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use std::collections::BTreeSet;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use std::net::IpAddr;
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 /// The facts of one certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,4 +53,22 @@ impl CertFacts {
             authority: cert.is_ca(),
         })
     }
+}
+
+pub(super) fn names_of(cert: &X509Certificate<'_>) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    if let Ok(Some(extension)) = cert.subject_alternative_name() {
+        for name in &extension.value.general_names {
+            match name {
+                GeneralName::DNSName(name) => names.insert((*name).to_owned()),
+                GeneralName::IPAddress([a, b, c, d]) => {
+                    names.insert(IpAddr::from([*a, *b, *c, *d]).to_string())
+                }
+                GeneralName::IPAddress(bytes) => <[u8; 16]>::try_from(*bytes)
+                    .is_ok_and(|bytes| names.insert(IpAddr::from(bytes).to_string())),
+                _ => false,
+            };
+        }
+    }
+    names
 }
