@@ -6,6 +6,7 @@ mod boards;
 mod bounds;
 mod broker;
 mod client;
+mod copies;
 mod external;
 mod mosquitto;
 mod pki;

@@ -39,7 +39,7 @@ pub(crate) struct Board {
     pub(crate) port: Port,
     pub(crate) dir: PathBuf,
     /// The name of its namespace and of its cgroup.
-    full: String,
+    pub(crate) full: String,
     /// Arguments of `edged` beside those that say which board this is.
     extra: Mutex<Vec<String>>,
     power: Mutex<Power>,

@@ -1,12 +1,16 @@
 //! A data directory that was copied to another board: two processes with one key. The later one
 //! must see it and end, the first must not even notice.
 
-use std::time::Instant;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use super::board::Board;
 use super::cluster::Cluster;
 use crate::board::command::{Outcome, run, until};
 use crate::board::machine::built;
+
+/// What an agent says once it takes part.
+const RUNS: &str = "agent a1 listens on";
 
 /// Copies the data of a board to another one and starts that.
 fn start_copy(of: &Board, on: &Board) -> Outcome {
@@ -72,6 +76,73 @@ fn a_copy_of_a_server_is_refused_and_the_first_goes_on() {
         without_its_store(server);
         cluster.wait_ready(server, &names);
     }
+}
+
+/// `edged agent` with a copy of the first board's data, on another board.
+fn copied_agent(of: &Board, on: &Board) -> Command {
+    let (from, to) = (of.dir.join("data"), on.dir.join("data"));
+    let _ = std::fs::remove_dir_all(&to);
+    let mut copy = Command::new("cp");
+    copy.arg("-r").arg(&from).arg(&to);
+    run(copy).ok();
+    let mut command = on.inside(built("edged"));
+    command.args(["agent", "--node-ip", &on.ip.to_string(), "--data-dir"]).arg(&to);
+    command.arg("--run-dir").arg(on.dir.join("run-copy"));
+    command.args(["--cgroup-parent", &format!("/{}", on.full)]);
+    command
+}
+
+#[test]
+fn a_copy_of_an_agent_gives_way_and_the_first_stays_ready() {
+    if !super::can_run() {
+        return;
+    }
+    let _alone = super::alone();
+    let cluster = Cluster::dark(1, 2);
+    let [server, first, spare] = &cluster.boards[..] else { panic!("three boards") };
+    cluster.found(&[]);
+    cluster.join(first);
+    let names = ["s1", "a1"];
+    cluster.wait_ready(server, &names);
+    let pid = first.pid();
+    let since = || {
+        let path = "jsonpath={.status.conditions[?(@.type=='Ready')].lastTransitionTime}";
+        cluster.ctl(server, &["get", "node", "a1", "-o", path]).ok()
+    };
+    let ready_since = since();
+    let outcome = run(copied_agent(first, spare));
+    assert_eq!(outcome.status, 1, "{outcome:?}");
+    let last = outcome.stderr.lines().last().unwrap_or_default();
+    assert!(last.contains("runs elsewhere right now"), "{outcome:?}");
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!((since(), first.pid()), (ready_since, pid), "{}", first.log());
+    // One that begins while it is cut off gives way when it is not any more.
+    spare.pull_cable();
+    spare.run(copied_agent(first, spare));
+    until("the copy has started", || {
+        spare.log().contains(RUNS).then_some(()).ok_or_else(|| spare.log())
+    });
+    spare.mend_cable();
+    until("the copy gives way", || spare.pid().is_none().then_some(()).ok_or_else(|| spare.log()));
+    assert!(spare.log().contains("runs elsewhere right now"), "{}", spare.log());
+    cluster.wait_ready(server, &names);
+    assert!(pid.is_some() && first.pid() == pid, "{}", first.log());
+    // A real restart is no copy, and hardly waits.
+    let starts = || first.log().matches(RUNS).count();
+    let took = |restart: &dyn Fn()| {
+        let (before, begin) = (starts(), Instant::now());
+        restart();
+        until("it runs again", || (starts() > before).then_some(()).ok_or_else(|| first.log()));
+        begin.elapsed()
+    };
+    let killed = took(&|| {
+        first.kill();
+        first.spawn();
+    });
+    let cut = took(&|| first.reboot());
+    cluster.wait_ready(server, &names);
+    eprintln!("runs pods again {killed:.1?} after a kill, {cut:.1?} after a power cut");
+    assert!(killed.as_secs() < 5 && cut.as_secs() < 5, "{killed:?} {cut:?}");
 }
 
 /// A server that comes back without its store is refused, makes none, and goes on once it is put

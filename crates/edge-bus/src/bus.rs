@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::broker::Broker;
@@ -21,6 +21,7 @@ use crate::seal::{Kind, Place, Sealer};
 use crate::session::{Refused, SessionCounts};
 use crate::sessions;
 use crate::topics::{Topics, valid_level};
+use crate::twin::{self, Lookout};
 
 /// Messages that may wait for the caller.
 const INCOMING: usize = 4096;
@@ -86,6 +87,9 @@ pub(crate) struct Core {
     pub(crate) topics: Topics,
     /// Random number of this process.
     pub(crate) session: u64,
+    /// When this process began, by its own clock.
+    pub(crate) start: u64,
+    pub(crate) lookout: Lookout,
     pub(crate) counts: Counts,
     pub(crate) sessions: Arc<SessionCounts>,
     pub(crate) connections: Arc<AtomicU32>,
@@ -121,6 +125,9 @@ impl Bus {
         let mut tasks = vec![tokio::spawn(receiving)];
         if let Some(broker) = &broker {
             tasks.push(sessions::at_own_broker(&core, broker.hub(), events.clone()));
+        }
+        if config.me.role == Role::Agent {
+            tasks.push(tokio::spawn(twin::look_out(core.clone(), config.clone())));
         }
         tasks.push(tokio::spawn(sessions::follow(core.clone(), config, events)));
         Ok((Bus { core, broker, tasks }, receiver))
@@ -182,6 +189,12 @@ impl Bus {
     /// does not come back is the TLS configuration's to see to. Returns how many there were.
     pub fn evict(&self, name: &str) -> usize {
         self.broker.as_ref().map_or(0, |broker| broker.hub().evict(name))
+    }
+
+    /// Tells an agent where another process of its name was met that began before this one: this
+    /// one is to end.
+    pub fn doubled(&self) -> watch::Receiver<Option<String>> {
+        self.core.lookout.doubled.subscribe()
     }
 
     /// Where the embedded broker listens.
@@ -265,6 +278,8 @@ impl Core {
             me: config.me.clone(),
             topics: Topics::new(&config.cluster),
             session,
+            start,
+            lookout: Lookout::new()?,
             counts: Counts::default(),
             sessions: Arc::default(),
             connections: Arc::default(),
@@ -325,11 +340,17 @@ impl Core {
 
     /// Says something to our own name at this broker, where another process of it listens.
     pub(crate) fn answer_twin(&self, broker: &str, word: &[u8]) {
-        let Some(sealer) = &self.raft else { return };
-        let path = self.paths().at(broker, &self.me.name);
+        let me = self.me.name.as_str();
+        let path = match self.me.role {
+            Role::Server => self.paths().at(broker, me),
+            Role::Agent => self.paths().all().into_iter().next(),
+        };
         let Some(path) = path else { return self.counts.drops.no_path.one() };
-        let topic = self.topics.raft(&self.me.name);
-        let place = Place { cluster: &self.cluster, topic: &topic, receiver: &self.me.name };
+        let (sealer, topic, receiver) = match &self.raft {
+            Some(sealer) => (sealer, self.topics.raft(me), me),
+            None => (&self.beat, self.topics.twin(me), ""),
+        };
+        let place = Place { cluster: &self.cluster, topic: &topic, receiver };
         let sealed = sealer.seal(&place, path.connection(), &[word]);
         self.publish(&path, &topic, sealed, false);
     }
@@ -363,7 +384,9 @@ impl Core {
     pub(crate) fn filters(&self) -> Vec<(String, u8)> {
         let topics = &self.topics;
         let mut filters = vec![(topics.leader(), 0)];
-        if self.me.role == Role::Server {
+        if self.me.role == Role::Agent {
+            filters.push((topics.twin(&self.me.name), 0));
+        } else {
             filters.push((topics.raft(&self.me.name), 0));
             filters.push((topics.beat("+"), 0));
             filters.push((topics.gone("+", "+"), 0));

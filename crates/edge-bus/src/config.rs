@@ -59,6 +59,7 @@ pub struct TlsPair {
 }
 
 /// What [`crate::Bus::start`] needs.
+#[derive(Clone)]
 pub struct Config {
     /// The cluster's id; part of every topic and of every seal.
     pub cluster: String,

@@ -14,7 +14,8 @@ use crate::window::Window;
 /// Senders, each for one purpose, that are remembered.
 const SENDERS: usize = 2048;
 
-/// Ended sessions of a sender that are remembered, so that they can't be played again.
+/// Ended sessions of a sender that are remembered, with the newest message of each, so that they
+/// can't be played again.
 const ENDED: usize = 16;
 
 /// After this silence a session with an earlier start is believed: a board whose clock was set
@@ -37,7 +38,7 @@ struct Sender {
     key: LessSafeKey,
     window: Window,
     heard: Instant,
-    ended: VecDeque<u64>,
+    ended: VecDeque<(u64, u64)>,
 }
 
 /// See the module.
@@ -52,6 +53,11 @@ impl Opener {
     pub(crate) fn new(cluster: &str, me: &str, keys: Keys) -> Opener {
         let (cluster, me) = (cluster.to_owned(), me.to_owned());
         Opener { cluster, me, keys, senders: BTreeMap::new() }
+    }
+
+    /// One with the same keys that has heard nothing.
+    pub(crate) fn fresh(&self) -> Opener {
+        Opener::new(&self.cluster, &self.me, self.keys.clone())
     }
 
     fn key(&self, kind: Kind, sender: &str) -> Option<Secret> {
@@ -97,7 +103,8 @@ impl Opener {
         let plain = open(&key, &header, length, &place, message).ok_or(Reject::Forged)?;
         if retained {
             let known = self.senders.get(&id);
-            let old = known.is_some_and(|k| k.start > header.start || k.ended(header.session));
+            let old =
+                known.is_some_and(|k| k.start > header.start || k.ended(header.session).is_some());
             return if old { Err(Reject::Replayed) } else { Ok((header, plain)) };
         }
         self.begin(id, &header, key, now)?;
@@ -112,14 +119,22 @@ impl Opener {
         key: LessSafeKey,
         now: Instant,
     ) -> Result<(), Reject> {
-        let mut ended = VecDeque::new();
+        let (mut ended, mut window) = (VecDeque::new(), Window::new());
         if let Some(old) = self.senders.get_mut(&id) {
             let silent = now.duration_since(old.heard) >= SILENCE;
-            if old.ended(header.session) || (header.start <= old.start && !silent) {
+            if header.start <= old.start && !silent {
                 return Err(Reject::Replayed);
             }
+            // A copy of the board took its place and is silent now: it goes on where it was.
+            if let Some(newest) = old.ended(header.session) {
+                if !silent || header.sequence <= newest {
+                    return Err(Reject::Replayed);
+                }
+                window = Window::after(newest);
+            }
             ended = std::mem::take(&mut old.ended);
-            ended.push_back(old.session);
+            ended.retain(|(session, _)| *session != header.session);
+            ended.push_back((old.session, old.window.newest()));
             if ended.len() > ENDED {
                 ended.pop_front();
             }
@@ -130,7 +145,6 @@ impl Opener {
             let oldest = oldest.map(|(id, _)| id.clone()).ok_or(Reject::Full)?;
             self.senders.remove(&oldest);
         }
-        let mut window = Window::new();
         if !window.admit(header.sequence) {
             return Err(Reject::Replayed);
         }
@@ -141,8 +155,9 @@ impl Opener {
 }
 
 impl Sender {
-    fn ended(&self, session: u64) -> bool {
-        self.ended.contains(&session)
+    /// The newest message of a session that another one has followed.
+    fn ended(&self, session: u64) -> Option<u64> {
+        self.ended.iter().find(|(ended, _)| *ended == session).map(|(_, newest)| *newest)
     }
 }
 
@@ -196,6 +211,25 @@ mod tests {
         let set_back = sealer("a", 3, 5);
         assert_eq!(take(&mut opener, &seal(&set_back), now), Err(Reject::Replayed));
         assert_eq!(take(&mut opener, &seal(&set_back), later), Ok(()));
+    }
+
+    #[test]
+    fn one_whose_copy_has_ended_counts_again() {
+        let (mut opener, now) = (opener(), Instant::now());
+        let (first, copy) = (sealer("a", 1, 10), sealer("a", 2, 20));
+        let before = seal(&first);
+        assert_eq!(take(&mut opener, &before, now), Ok(()));
+        assert_eq!(take(&mut opener, &seal(&copy), now), Ok(()));
+        let during = seal(&first);
+        assert_eq!(take(&mut opener, &during, now + SILENCE / 2), Err(Reject::Replayed));
+        // The copy is silent: what is new counts, and only once.
+        assert_eq!(take(&mut opener, &before, now + SILENCE), Err(Reject::Replayed));
+        let after = seal(&first);
+        assert_eq!(take(&mut opener, &after, now + SILENCE), Ok(()));
+        for old in [&before, &during, &after] {
+            assert_eq!(take(&mut opener, old, now + SILENCE), Err(Reject::Replayed));
+        }
+        assert_eq!(take(&mut opener, &seal(&first), now + SILENCE), Ok(()));
     }
 
     #[test]

@@ -84,6 +84,7 @@ impl Receiver {
         match event {
             Event::Up { broker, .. } => {
                 self.core.hello(&broker);
+                self.core.lookout.look.notify_one();
                 self.repeat = Some(Instant::now() + SETTLE);
             }
             Event::Down { broker, end, .. } if self.core.me.role == Role::Server => {
@@ -102,6 +103,7 @@ impl Receiver {
         let drops = &core.counts.drops;
         let (kind, under) = match core.topics.read(topic) {
             Some(Topic::Raft(to)) if to == core.me.name => (Kind::Raft, None),
+            Some(Topic::Twin(node)) if node == core.me.name => return self.of_own(topic, payload),
             Some(Topic::Beat(node)) => (Kind::Beat, Some(node)),
             Some(Topic::Gone(node, at)) if at == broker => (Kind::Gone, Some(node)),
             Some(Topic::Leader) => (Kind::Leader, None),
@@ -155,6 +157,26 @@ impl Receiver {
         };
         let notice = self.core.presence().unreached(server, refused, Instant::now());
         self.notify(notice).await;
+    }
+
+    /// Something on the topic on which an agent's processes find each other. That it came before
+    /// does no harm: whoever asks knows an answer to its own question.
+    fn of_own(&self, topic: &str, payload: &[u8]) {
+        let opened = self.opener.fresh().open(Kind::Beat, topic, payload, false, Instant::now());
+        let (header, plain) = match opened {
+            Ok(opened) => opened,
+            Err(reject) => return self.core.counts.of(reject).one(),
+        };
+        let Some(Word::Question(nonce)) = Word::read(&plain) else { return };
+        // Our own question comes here as well.
+        if header.sender != self.core.me.name || nonce == self.core.lookout.nonce {
+            return;
+        }
+        if header.start < self.core.start {
+            self.core.lookout.look.notify_one();
+        }
+        tracing::warn!("another process with this board's identity is there");
+        self.core.answer_twin("", &Word::Answer(nonce).write());
     }
 
     /// Somebody with this server's own identity asks whether we live.

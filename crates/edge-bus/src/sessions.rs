@@ -62,7 +62,7 @@ pub(crate) async fn follow(core: Arc<Core>, config: Config, events: Events) {
     let make = Make { core: core.clone(), external, tls: config.tls.clone(), events };
     if external {
         let targets = config.external.iter().cloned().map(Target::External).collect();
-        let client = format!("{}/{}", core.cluster, core.me.common_name());
+        let client = format!("{}/{}", core.cluster, client_id(&core));
         let (keep, targets) = watch::channel(targets);
         core.paths().sessions.insert("external".into(), make.session(client, targets));
         keep.closed().await;
@@ -71,6 +71,16 @@ pub(crate) async fn follow(core: Arc<Core>, config: Config, events: Events) {
     match core.me.role {
         Role::Agent => with_any(core, make, config.brokers).await,
         Role::Server => with_each(core, make, config.brokers).await,
+    }
+}
+
+/// A server's is its name. Each process of an agent has one of its own, so that a copy of its data
+/// does not take its session, and the two can find out about each other.
+fn client_id(core: &Core) -> String {
+    let name = core.me.common_name();
+    match core.me.role {
+        Role::Server => name,
+        Role::Agent => format!("{name}/{:016x}", core.session),
     }
 }
 
@@ -114,7 +124,7 @@ impl Make {
 async fn with_any(core: Arc<Core>, make: Make, mut brokers: watch::Receiver<Vec<BrokerAddress>>) {
     let seed = crate::random::number();
     let (sender, targets) = watch::channel(ordered(&brokers.borrow_and_update(), seed));
-    let session = make.session(core.me.common_name(), targets);
+    let session = make.session(client_id(&core), targets);
     core.paths().sessions.insert("any".into(), session);
     while brokers.changed().await.is_ok() {
         let now = ordered(&brokers.borrow_and_update(), seed);

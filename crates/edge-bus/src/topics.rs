@@ -67,6 +67,8 @@ pub(crate) enum Topic<'a> {
     Beat(&'a str),
     /// The will of a node at a broker.
     Gone(&'a str, &'a str),
+    /// What an agent's processes say to their own name.
+    Twin(&'a str),
     /// The leader's hint.
     Leader,
 }
@@ -94,6 +96,10 @@ impl Topics {
         format!("{}gone/{node}/{broker}", self.prefix)
     }
 
+    pub(crate) fn twin(&self, node: &str) -> String {
+        format!("{}twin/{node}", self.prefix)
+    }
+
     pub(crate) fn leader(&self) -> String {
         format!("{}leader", self.prefix)
     }
@@ -105,6 +111,7 @@ impl Topics {
             ("raft", Some(server), None) => Topic::Raft(server),
             ("beat", Some(node), None) => Topic::Beat(node),
             ("gone", Some(node), Some(broker)) => Topic::Gone(node, broker),
+            ("twin", Some(node), None) => Topic::Twin(node),
             ("leader", None, None) => Topic::Leader,
             _ => return None,
         };

@@ -1,7 +1,9 @@
-//! Whether another living process has this server's identity: a data directory that was copied, or
-//! a card that was cloned. Asked once, before a server takes part.
+//! Whether another living process has this board's identity: a data directory that was copied, or
+//! a card that was cloned. Asked before a board takes part; by an agent also whenever it has met a
+//! broker, for it runs its pods without one, and its copy may have been out of reach.
 //!
-//! The question is sealed as a raft message of this server to itself, and goes to every broker that
+//! A server's question is sealed as a raft message to itself, an agent's with the key of its beats
+//! on a topic of its own; it goes to every broker that
 //! the servers are known to have, its own address as the others know it among them, in a session
 //! of its own that takes nobody's place. A living twin hears it as it hears its raft messages, and
 //! answers. A broker says at once when nobody listens to that name; only where somebody does, which
@@ -17,10 +19,11 @@ use rumqttc::v5::mqttbytes::v5::{
     DisconnectReasonCode as Reason, Filter, Packet, PubAckReason, Subscribe,
 };
 use tokio::io::AsyncWriteExt;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 
+use crate::bus::Core;
 use crate::config::{Config, Role, StartError};
 use crate::dial::Target;
 use crate::enter::{establish, next};
@@ -39,6 +42,9 @@ const OTHERS: Duration = Duration::from_millis(250);
 
 /// How long a twin may take to answer where somebody listens to the name.
 const ANSWER: Duration = Duration::from_millis(1500);
+
+/// How long an agent's may: its pods wait for that.
+const AGENT_ANSWER: Duration = Duration::from_millis(800);
 
 /// How often it is asked where somebody listens: it may have been about to start itself.
 const AGAIN: Duration = Duration::from_millis(300);
@@ -78,50 +84,81 @@ impl Word {
     }
 }
 
+/// What an agent that takes part keeps to find its like.
+pub(crate) struct Lookout {
+    /// Another process of this board is to be looked for.
+    pub(crate) look: Notify,
+    /// What this process asks with.
+    pub(crate) nonce: [u8; NONCE],
+    /// Where one was met that began before this one.
+    pub(crate) doubled: watch::Sender<Option<String>>,
+}
+
+impl Lookout {
+    /// # Errors
+    /// Without random numbers there is no asking.
+    pub(crate) fn new() -> Result<Lookout, StartError> {
+        let nonce = crate::random::try_number().ok_or(StartError::Random)?.to_be_bytes();
+        Ok(Lookout { look: Notify::new(), nonce, doubled: watch::Sender::new(None) })
+    }
+}
+
 /// Who asks.
 struct Asking {
-    topics: Topics,
     cluster: String,
     name: String,
     keys: Keys,
+    kind: Kind,
+    topic: String,
     session: u64,
     start: u64,
+    /// The session of this process's bus, if it takes part already: of two that do, the one that
+    /// began later gives way.
+    running: Option<u64>,
+    patience: Duration,
     nonce: [u8; NONCE],
     sealer: Sealer,
     /// Brokers at which somebody listens to the name and has not answered yet.
     expecting: AtomicUsize,
 }
 
-/// Asks whether another process of this server's name lives; where it was met, if so. Takes some
-/// ten milliseconds on a LAN, 0.8 s when no server is in reach, 1.5 s after a power cut whose dead
-/// connections still stand at another server.
+/// Asks whether another process of this board's name lives; where it was met, if so. Takes some
+/// ten milliseconds on a LAN, 0.8 s when no server is in reach; 1.5 s (an agent: 0.8 s) after a
+/// power cut whose dead connections still stand at another server.
 ///
 /// # Errors
-/// Without the servers' key, or without random numbers, nothing can be asked.
+/// Without its keys, or without random numbers, nothing can be asked.
 pub async fn twin(config: &Config) -> Result<Option<String>, StartError> {
-    if config.me.role != Role::Server {
-        return Ok(None);
-    }
-    let key = config.keys.raft.ok_or(StartError::NoKey { what: "key that servers share" })?;
     let number = || crate::random::try_number().ok_or(StartError::Random);
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let (session, start, name) = (number()?, now.as_millis() as u64, &config.me.name);
-    let asking = Arc::new(Asking {
-        topics: Topics::new(&config.cluster),
-        cluster: config.cluster.clone(),
-        name: name.clone(),
-        keys: config.keys.clone(),
-        session,
-        start,
-        nonce: number()?.to_be_bytes(),
-        sealer: Sealer::new(&Secret(key), Kind::Raft, name, session, start),
-        expecting: AtomicUsize::new(0),
-    });
+    let asking = Asking::new(config, number()?, now.as_millis() as u64, number()?.to_be_bytes())?;
+    Ok(meet(config, asking).await)
+}
+
+/// Looks, whenever an agent that takes part has reason to, for a process of its name that began
+/// before it; ends when one was met.
+pub(crate) async fn look_out(core: Arc<Core>, config: Config) {
+    loop {
+        core.lookout.look.notified().await;
+        let Some(session) = crate::random::try_number() else { continue };
+        let Ok(asking) = Asking::new(&config, session, core.start, core.lookout.nonce) else {
+            return;
+        };
+        let asking = Asking { running: Some(core.session), ..asking };
+        if let Some(place) = meet(&config, asking).await {
+            core.lookout.doubled.send_replace(Some(place));
+            return;
+        }
+    }
+}
+
+async fn meet(config: &Config, asking: Asking) -> Option<String> {
+    let asking = Arc::new(asking);
     let external = config.external.iter().cloned().map(Target::External);
     let embedded = config.brokers.borrow().clone().into_iter().map(Target::Embedded);
     let targets: Vec<Target> =
         if config.external.is_empty() { embedded.collect() } else { external.collect() };
-    let session = probe(config);
+    let session = probe(config, &asking);
     let mut asked = JoinSet::new();
     for target in targets {
         let (asking, session) = (asking.clone(), session.clone());
@@ -130,7 +167,7 @@ pub async fn twin(config: &Config) -> Result<Option<String>, StartError> {
             found.map(|found| found.then(|| target.to_string()))
         });
     }
-    Ok(gather(asked, &asking.expecting).await)
+    gather(asked, &asking.expecting).await
 }
 
 /// The first twin that is met; none once all brokers have told, or those that are in reach.
@@ -157,18 +194,21 @@ async fn gather(
     }
 }
 
-fn probe(config: &Config) -> SessionConfig {
+fn probe(config: &Config, asking: &Asking) -> SessionConfig {
     let client = match config.external.is_empty() {
         true => config.me.common_name(),
         false => format!("{}/{}", config.cluster, config.me.common_name()),
     };
     SessionConfig {
-        client_id: format!("{client}/twin"),
+        client_id: match config.me.role {
+            Role::Server => format!("{client}/twin"),
+            Role::Agent => format!("{client}/twin-{:016x}", asking.session),
+        },
         targets: watch::channel(Vec::new()).1,
         prefer_first: false,
         tls: config.tls.clone(),
         keepalive: Duration::from_secs(5),
-        patience: ANSWER,
+        patience: asking.patience,
         eager: true,
         filters: Vec::new(),
         will: None,
@@ -181,7 +221,7 @@ fn probe(config: &Config) -> SessionConfig {
 async fn ask(asking: &Asking, session: &SessionConfig, target: &Target) -> Option<bool> {
     let met = timeout(MEET, establish(session, target, true, 0)).await;
     let mut link = met.ok()?.ok()?;
-    let topic = asking.topics.raft(&asking.name);
+    let topic = asking.topic.clone();
     let mut filter = Filter::new(topic.clone(), QoS::AtMostOnce);
     filter.nolocal = true;
     let mut subscribe = Subscribe::new(filter, None);
@@ -189,8 +229,8 @@ async fn ask(asking: &Asking, session: &SessionConfig, target: &Target) -> Optio
     let mut bytes = BytesMut::new();
     put(&Packet::Subscribe(subscribe), &mut bytes);
     asking.put_question(&topic, &mut bytes);
-    let mut opener = Opener::new(&asking.cluster, &asking.name, asking.keys.clone());
-    let answered = timeout(ANSWER, async {
+    let opener = Opener::new(&asking.cluster, &asking.name, asking.keys.clone());
+    let answered = timeout(asking.patience, async {
         let mut told = false;
         loop {
             link.writer.write_all(&bytes).await.ok()?;
@@ -212,7 +252,8 @@ async fn ask(asking: &Asking, session: &SessionConfig, target: &Target) -> Optio
                 }
                 Packet::Publish(said) if said.topic == topic => {
                     let now = Instant::now();
-                    let opened = opener.open(Kind::Raft, &topic, &said.payload, false, now);
+                    let opened =
+                        opener.fresh().open(asking.kind, &topic, &said.payload, false, now);
                     if opened.is_ok_and(|(header, plain)| asking.is_twin(&header, &plain)) {
                         return Some(true);
                     }
@@ -230,21 +271,58 @@ async fn ask(asking: &Asking, session: &SessionConfig, target: &Target) -> Optio
 }
 
 impl Asking {
+    fn new(
+        config: &Config,
+        session: u64,
+        start: u64,
+        nonce: [u8; NONCE],
+    ) -> Result<Asking, StartError> {
+        let (name, topics) = (&config.me.name, Topics::new(&config.cluster));
+        let (kind, key, topic, patience) = match config.me.role {
+            Role::Server => (Kind::Raft, config.keys.raft.map(Secret), topics.raft(name), ANSWER),
+            Role::Agent => {
+                (Kind::Beat, config.keys.beat(name, name), topics.twin(name), AGENT_ANSWER)
+            }
+        };
+        let key = key.ok_or(StartError::NoKey { what: "key that its processes share" })?;
+        Ok(Asking {
+            cluster: config.cluster.clone(),
+            name: name.clone(),
+            keys: config.keys.clone(),
+            kind,
+            topic,
+            session,
+            start,
+            running: None,
+            patience,
+            nonce,
+            sealer: Sealer::new(&key, kind, name, session, start),
+            expecting: AtomicUsize::new(0),
+        })
+    }
+
     fn put_question(&self, topic: &str, bytes: &mut BytesMut) {
-        let place = Place { cluster: &self.cluster, topic, receiver: &self.name };
+        let receiver = if self.kind == Kind::Raft { self.name.as_str() } else { "" };
+        let place = Place { cluster: &self.cluster, topic, receiver };
         let payload = self.sealer.seal(&place, 0, &[&Word::Question(self.nonce).write()]);
         let topic = Bytes::copy_from_slice(topic.as_bytes());
         let message = Message { topic, payload, properties: None };
         put_publish(&message, Manner { qos1: true, retain: false }, 2, bytes);
     }
 
-    /// An answer to this question; or a question of another process that began before this one.
+    /// An answer to this question; or a question of another process that began before this one. To
+    /// one that takes part, an answer of a process that began before it.
     fn is_twin(&self, header: &Header, plain: &[u8]) -> bool {
         if header.sender != self.name || header.session == self.session {
             return false;
         }
         match Word::read(plain) {
-            Some(Word::Answer(nonce)) => nonce == self.nonce,
+            Some(Word::Answer(nonce)) if nonce != self.nonce => false,
+            Some(Word::Answer(_)) => match self.running {
+                None => true,
+                Some(own) => header.session != own && header.start < self.start,
+            },
+            Some(Word::Question(_)) if self.running.is_some() => false,
             Some(Word::Question(_)) => (header.start, header.session) < (self.start, self.session),
             None => false,
         }
@@ -258,12 +336,15 @@ mod tests {
     #[test]
     fn an_answer_counts_for_its_question_and_of_two_that_ask_the_first_one_stays() {
         let asking = Asking {
-            topics: Topics::new("c"),
             cluster: "c".into(),
             name: "a".into(),
             keys: Keys::of_server(&[1; 32]),
+            kind: Kind::Raft,
+            topic: Topics::new("c").raft("a"),
             session: 7,
             start: 100,
+            running: None,
+            patience: ANSWER,
             nonce: [3; NONCE],
             sealer: Sealer::new(&Secret([1; 32]), Kind::Raft, "a", 7, 100),
             expecting: AtomicUsize::new(0),

@@ -17,6 +17,18 @@ impl Window {
         Window { newest: 0, seen: [0; WORDS as usize] }
     }
 
+    /// One for which all up to `newest` counts as seen.
+    pub(crate) fn after(newest: u64) -> Window {
+        let mut seen = [u64::MAX; WORDS as usize];
+        seen[(newest / 64 % WORDS) as usize] >>= 63 - newest % 64;
+        Window { newest, seen }
+    }
+
+    /// The newest that was admitted.
+    pub(crate) fn newest(&self) -> u64 {
+        self.newest
+    }
+
     /// Whether `sequence` (from 1) is new; if it is, it is seen from now on.
     pub(crate) fn admit(&mut self, sequence: u64) -> bool {
         let (from, to) = (self.newest / 64, sequence / 64);
@@ -53,6 +65,16 @@ mod tests {
         assert!(window.admit(1_000_000));
         assert!(!window.admit(900) && !window.admit(5));
         assert!(window.admit(u64::MAX));
+    }
+
+    #[test]
+    fn one_that_goes_on_admits_only_what_is_newer() {
+        for newest in [1, 63, 64, 700] {
+            let mut window = Window::after(newest);
+            assert!((1..=newest).all(|old| !window.admit(old)));
+            assert!(window.admit(newest + 2) && window.admit(newest + 1));
+            assert!(!window.admit(newest + 1) && window.newest() == newest + 2);
+        }
     }
 
     #[test]

@@ -38,12 +38,16 @@ pub(crate) fn run(config: Config) -> Result<(), WireError> {
         settings.servers = Some(wire::servers(&tie.news, settings.api.servers.clone(), None));
         let mut agent = tokio::spawn(agent::run(settings, stopped));
         notify::tell("READY=1");
-        let mut again = false;
+        let (mut again, mut copy) = (false, None);
         let ended = tokio::select! {
             ended = &mut agent => Some(ended),
             _ = terminate.recv() => None,
             _ = interrupt.recv() => None,
             () = member.live.clone().tell_refusals() => None,
+            why = tie.doubled(&config) => {
+                copy = Some(why);
+                None
+            }
             () = member.live.servers_moved() => {
                 tracing::info!("the cluster's servers have moved: starting again with them");
                 again = true;
@@ -63,6 +67,9 @@ pub(crate) fn run(config: Config) -> Result<(), WireError> {
         };
         tie.shutdown().await;
         ended.map_err(|e| failed("agent", e))?.map_err(|e| failed("agent", e))?;
+        if let Some(why) = copy {
+            return Err(why);
+        }
         match again {
             true => Err(failed("start again", identity::start_again())),
             false => Ok(()),

@@ -30,7 +30,7 @@ pub(crate) async fn tie(config: &Config, member: &Member) -> Result<Tie, WireErr
     let known = saved.servers.iter().filter_map(|server| bus::broker(&server.name, &server.broker));
     let (brokers, following) = watch::channel(known.collect::<Vec<_>>());
     let mut beside = JoinSet::new();
-    let (bus, incoming) = Bus::start(edge_bus::Config {
+    let settings = edge_bus::Config {
         cluster: saved.cluster.clone(),
         me: Me { name: saved.name.clone(), role: Role::Agent },
         embedded: None,
@@ -38,9 +38,11 @@ pub(crate) async fn tie(config: &Config, member: &Member) -> Result<Tie, WireErr
         external: config.brokers.clone(),
         tls: tls(member.live.client(), &mut beside),
         keys: Keys { raft: None, leader: saved.leader_key, beat: BeatKeys::Own(saved.beat_key) },
-    })
-    .await
-    .map_err(|e| failed("agent", e))?;
+    };
+    if let Some(place) = edge_bus::twin(&settings).await.map_err(|e| failed("agent", e))? {
+        return Err(doubled(config, &place));
+    }
+    let (bus, incoming) = Bus::start(settings).await.map_err(|e| failed("agent", e))?;
     let news = News::new();
     beside.spawn(bus::pump(incoming, None, news.clone()));
     beside.spawn(follow(news.follow(), brokers, member.live.clone()));
@@ -48,7 +50,28 @@ pub(crate) async fn tie(config: &Config, member: &Member) -> Result<Tie, WireErr
     Ok(Tie { bus: Arc::new(bus), news, beside })
 }
 
+/// What somebody is told who started a copy.
+fn doubled(config: &Config, place: &str) -> WireError {
+    let what = format!(
+        "{} belongs to a board that runs elsewhere right now (met at the broker of {place}): this \
+         is a copy of its data, and would run its pods a second time; stop the other one, or join \
+         with an empty data directory and a name of its own",
+        config.data_dir.display()
+    );
+    failed("agent", what)
+}
+
 impl Tie {
+    /// Waits until this board turns out to be a copy that began while the first one was out of
+    /// reach, which gives why it ends.
+    pub(crate) async fn doubled(&self, config: &Config) -> WireError {
+        let mut met = self.bus.doubled();
+        match met.wait_for(Option::is_some).await.map(|place| place.clone()) {
+            Ok(Some(place)) => doubled(config, &place),
+            _ => std::future::pending().await,
+        }
+    }
+
     /// Says good-bye.
     pub(crate) async fn shutdown(mut self) {
         self.bus.close().await;

@@ -80,7 +80,9 @@ impl Access {
     /// other and as leader.
     pub(crate) fn may_publish(&self, who: &Identity, topic: &str) -> bool {
         match self.topics.read(topic) {
-            Some(Topic::Beat(node) | Topic::Gone(node, _)) => node == who.name(),
+            Some(Topic::Beat(node) | Topic::Gone(node, _) | Topic::Twin(node)) => {
+                node == who.name()
+            }
             Some(Topic::Raft(_) | Topic::Leader) => matches!(who, Identity::Server(_)),
             None => false,
         }
@@ -91,12 +93,13 @@ impl Access {
         matches!(who, Identity::Server(_))
     }
 
-    /// Whether `who` may subscribe to `filter`: agents to the leader's hint, servers to all but
-    /// other servers' raft messages.
+    /// Whether `who` may subscribe to `filter`: agents to the leader's hint and their own name,
+    /// servers to all but other servers' raft messages.
     pub(crate) fn may_subscribe(&self, who: &Identity, filter: &str) -> bool {
         match (self.topics.read(filter), who) {
             (Some(Topic::Leader), _) => true,
             (Some(Topic::Raft(server)), Identity::Server(me)) => server == me,
+            (Some(Topic::Twin(node)), Identity::Agent(me)) => node == me,
             (Some(Topic::Beat(_) | Topic::Gone(..)), Identity::Server(_)) => true,
             _ => false,
         }
@@ -122,6 +125,8 @@ mod tests {
             (&agent, topics.gone("a", "s"), true),
             (&agent, topics.gone("b", "s"), false),
             (&agent, topics.raft("s"), false),
+            (&agent, topics.twin("a"), true),
+            (&agent, topics.twin("b"), false),
             (&agent, topics.leader(), false),
             (&server, "edge/other/leader".into(), false),
             (&server, "home/light".into(), false),
@@ -139,6 +144,9 @@ mod tests {
             (&agent, "edge/c/leader", true),
             (&agent, "edge/c/beat/+", false),
             (&agent, "edge/c/raft/a", false),
+            (&agent, "edge/c/twin/a", true),
+            (&agent, "edge/c/twin/b", false),
+            (&agent, "edge/c/twin/+", false),
         ] {
             assert_eq!(access.may_subscribe(who, filter), subscribe, "{who:?} {filter}");
         }
