@@ -91,6 +91,9 @@ pub(crate) const OVERLAY_BYTES_STALL: usize = 2 * OVERLAY_BYTES_HARD;
 /// A linearizable read fails after so many ticks.
 pub(crate) const READ_TICKS: u64 = 20;
 
+/// … and after so many when nobody has led for long: a client asks several times.
+pub(crate) const READ_TICKS_UNLED: u64 = 5;
+
 /// Room in a segment that proposals leave to elections, so that a full disk does not keep a
 /// restarted member from leading.
 pub(crate) const SLACK_BYTES: u64 = 16 * 1024;

@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 /// How long a request waits for a leader before it is refused.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(3);
 /// How long to wait for news of the leader before it is asked again.
 const AGAIN: Duration = Duration::from_millis(50);
 

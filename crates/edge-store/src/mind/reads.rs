@@ -9,7 +9,7 @@ use edge_core::consensus::{Index, Input};
 use super::Mind;
 use crate::error::BarrierError;
 use crate::event::BarrierAnswer;
-use crate::limits::READ_TICKS;
+use crate::limits::{READ_TICKS, READ_TICKS_UNLED};
 
 /// Who waits for a read point.
 #[derive(Default)]
@@ -22,6 +22,8 @@ pub(super) struct Reads {
     /// Answered, once the state has come so far.
     granted: BTreeMap<Index, Vec<Reader>>,
     retry_at: u64,
+    /// Ticks for which nobody has led.
+    unled: u64,
 }
 
 struct Reader {
@@ -38,7 +40,9 @@ impl Reader {
 
 impl Reads {
     pub(super) fn add(&mut self, answer: BarrierAnswer, ticks: u64) {
-        self.waiting.push(Reader { answer, until: ticks + READ_TICKS });
+        // Those that came before have waited for a leader already.
+        let patience = READ_TICKS.saturating_sub(self.unled).max(READ_TICKS_UNLED);
+        self.waiting.push(Reader { answer, until: ticks + patience });
     }
 
     pub(super) fn granted(&mut self, ticket: u64, index: Index, applied: Index) {
@@ -77,6 +81,7 @@ impl Reads {
     }
 
     pub(super) fn tick(&mut self, ticks: u64, led: bool) {
+        self.unled = if led { 0 } else { self.unled.saturating_add(1) };
         let error = if led { BarrierError::Timeout } else { BarrierError::NoLeader };
         let lists = self.granted.values_mut().chain([&mut self.waiting, &mut self.asked]);
         for list in lists {
@@ -157,5 +162,22 @@ mod tests {
         assert!(answered.try_recv().is_err());
         reads.tick(READ_TICKS, false);
         assert_eq!(answered.try_recv(), Ok(Err(BarrierError::NoLeader)));
+    }
+
+    #[test]
+    fn who_comes_when_nobody_has_led_for_long_waits_less() {
+        let mut reads = Reads::default();
+        (1..=READ_TICKS).for_each(|tick| reads.tick(tick, false));
+        let (answer, mut answered) = channel();
+        reads.add(answer, READ_TICKS);
+        reads.tick(READ_TICKS + READ_TICKS_UNLED - 1, false);
+        assert!(answered.try_recv().is_err());
+        reads.tick(READ_TICKS + READ_TICKS_UNLED, false);
+        assert_eq!(answered.try_recv(), Ok(Err(BarrierError::NoLeader)));
+        reads.tick(100, true);
+        let (answer, mut answered) = channel();
+        reads.add(answer, 100);
+        reads.tick(99 + READ_TICKS, true);
+        assert!(answered.try_recv().is_err(), "as long as ever");
     }
 }
