@@ -40,7 +40,8 @@ pub struct Settings {
     /// A board that has a Node and was never heard is silent after this long …
     pub unheard_silent_ms: i64,
     /// … and lost after this long (Kubernetes' `nodeStartupGracePeriod`): boards that got their
-    /// power back together do not start equally fast.
+    /// power back together do not start equally fast. A board that is new under this leader has
+    /// just joined, and is lost as soon as it is silent.
     pub unheard_lost_ms: i64,
     /// A new leader gives every board at least this long to be heard by it.
     pub takeover_ms: i64,
@@ -108,6 +109,8 @@ struct Record {
     heard: Option<Moment>,
     /// Since when it should be heard, if it never was.
     expected_ms: i64,
+    /// It got its Node while this member had led for a while.
+    new: bool,
     gone_ms: Option<i64>,
     gaps: Gaps,
 }
@@ -157,8 +160,10 @@ impl Table {
     /// are no more are forgotten.
     pub fn expect<'a>(&mut self, names: impl Iterator<Item = &'a str>, now_ms: i64) {
         let mut before = std::mem::take(&mut self.nodes);
+        let wait = self.settings.unheard_silent_ms;
+        let new = self.leading_since_ms.is_some_and(|since| now_ms - since > wait);
         for name in names.take(MOST_NODES) {
-            let fresh = || Record { expected_ms: now_ms, ..Record::default() };
+            let fresh = || Record { expected_ms: now_ms, new, ..Record::default() };
             let record = before.remove(name).unwrap_or_else(fresh);
             self.nodes.insert(name.to_owned(), record);
         }
@@ -278,9 +283,10 @@ impl Table {
             }
             (None, None) => {
                 let since = record.expected_ms.max(self.leading_since_ms.unwrap_or(i64::MIN));
+                let lost = if record.new { set.unheard_silent_ms } else { set.unheard_lost_ms };
                 let steps = [
                     (since + set.unheard_silent_ms, Standing::Silent),
-                    (since + set.unheard_lost_ms, Standing::Lost),
+                    (since + lost, Standing::Lost),
                 ];
                 step(now_ms, Standing::Unheard, &steps)
             }

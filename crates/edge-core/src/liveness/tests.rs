@@ -206,6 +206,20 @@ fn a_board_never_heard_is_waited_for() {
 }
 
 #[test]
+fn a_new_board_that_can_not_be_heard_is_not_believed_for_long() {
+    let mut table = Table::new(Settings::default());
+    table.lead(0);
+    table.expect(["n1"].into_iter(), 500);
+    table.expect(["n1", "n2"].into_iter(), 20_000);
+    assert_eq!(table.standing("n2", 29_999), Standing::Unheard);
+    assert_eq!(table.standing("n2", 30_000), Standing::Lost);
+    assert_eq!(table.standing("n1", 30_000), Standing::Silent, "it may be booting still");
+    let late = Beat { node: "n2".into(), ..beat("s", 1) };
+    table.hear("n2", &late.write(), at(31_000)).expect("a good beat");
+    assert_eq!(table.standing("n2", 31_000), Standing::Alive);
+}
+
+#[test]
 fn boards_that_are_no_more_are_forgotten() {
     let mut table = heard(&[0]);
     table.expect(std::iter::empty(), 1000);
