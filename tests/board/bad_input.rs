@@ -1,6 +1,8 @@
 //! What people get wrong: each gets one clear line and a failing exit status, and the board goes
 //! on as if nothing had been asked.
 
+use std::os::unix::fs::PermissionsExt;
+
 use super::command::{run, until};
 use super::machine::{Board, built};
 
@@ -169,5 +171,9 @@ fn a_broker_that_is_not_there_is_named_once_and_shown() {
     assert!(lines[0].contains("WARN") && lines[0].contains("refused"), "{said}");
     assert!(!said.contains("hush"), "{said}");
     drop(server);
+    let kept = data.join("brokers");
+    let mode = std::fs::metadata(&kept).expect("the broker is kept").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "it has a password");
+    assert!(std::fs::read_to_string(&kept).expect("it reads").contains("me:hush@127.0.0.1:1"));
     let _ = std::fs::remove_dir_all(&dir);
 }

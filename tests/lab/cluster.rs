@@ -61,9 +61,8 @@ impl Cluster {
     /// Gives a dark laboratory Mosquitto as its only broker.
     pub(crate) fn on_mosquitto(&self) -> &Broker {
         self.broker.get_or_init(|| {
-            for board in &self.boards {
-                board.with(&["--broker", &Broker::url()]);
-            }
+            // Whoever joins is told.
+            self.boards[0].with(&["--broker", &Broker::url()]);
             Broker::start(&self.person, &self.dir.join("broker"))
         })
     }

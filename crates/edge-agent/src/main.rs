@@ -1,6 +1,7 @@
 //! `edged`: the one file on a board. Reads its arguments, settles the configuration once, and
 //! hands over to the rooms that do the work; nothing is decided here.
 
+mod brokers;
 mod cleanup;
 mod cli;
 mod config;

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 /// A broker outside the cluster, from `--broker URL`.
 #[derive(Clone, PartialEq, Eq)]
@@ -32,6 +32,30 @@ impl ExternalBroker {
         let bare = self.host.contains(':');
         let (open, close) = if bare { ("[", "]") } else { ("", "") };
         format!("{scheme}://{open}{}{close}:{}", self.host, self.port)
+    }
+}
+
+impl ExternalBroker {
+    /// The URL with all of it, password and files too, so that [`parse_broker`] gives the same
+    /// broker wherever the program is started: for a file that is for nobody else to read.
+    pub fn secret_url(&self) -> String {
+        let coded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let shown = self.shown();
+        let (scheme, place) = shown.split_once("://").unwrap_or(("mqtt", &shown));
+        let login = self.user.as_deref().map_or_else(String::new, |user| {
+            let password = self.password.as_deref().map(|word| format!(":{}", coded(word)));
+            format!("{}{}@", coded(user), password.unwrap_or_default())
+        });
+        let (cert, key) = self.identity.as_ref().map(|(cert, key)| (cert, key)).unzip();
+        let files = [("ca", self.ca.as_ref()), ("cert", cert), ("key", key)];
+        let files = files.into_iter().filter_map(|(name, path)| {
+            let path =
+                std::path::absolute(path?).unwrap_or_else(|_| path.cloned().unwrap_or_default());
+            Some(format!("{name}={}", coded(&path.to_string_lossy())))
+        });
+        let files = files.collect::<Vec<_>>().join("&");
+        let mark = if files.is_empty() { "" } else { "?" };
+        format!("{scheme}://{login}{place}{mark}{files}")
     }
 }
 
@@ -188,6 +212,20 @@ mod tests {
         assert_eq!((broker.host.as_str(), broker.port), ("fd00::1", 8883));
         assert_eq!(broker.identity, Some(("a.pem".into(), "a.key".into())));
         assert_eq!(broker.shown(), "mqtts://[fd00::1]:8883");
+    }
+
+    #[test]
+    fn a_secret_url_holds_all_of_it() {
+        for url in [
+            "mqtt://broker.lan",
+            "mqtt://me@[fd00::1]:7",
+            "mqtts://u%40x:p%3A%2Fw,%0A@10.0.0.1:9000/?ca=/etc/ca%26.pem&cert=/a.pem&key=/b%3D",
+        ] {
+            let broker = parse_broker(url).unwrap();
+            let again = broker.secret_url();
+            assert_eq!(parse_broker(&again), Ok(broker), "{again}");
+            assert!(!again.contains(['\n', ',']), "{again}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use edge_bus::ExternalBroker;
 use edge_server::join::{JoinAnswer, Role, ServerInfo};
 use edge_server::pki::{
     CertFacts, ClusterSecrets, from_hex, read_if_present, to_hex, write_atomically,
@@ -54,6 +55,9 @@ pub(crate) struct Saved {
     /// The key of the leader's hints.
     #[serde(skip)]
     pub(crate) leader_key: [u8; 32],
+    /// The user's own brokers as the server told them; kept in a file of their own.
+    #[serde(skip)]
+    brokers: Vec<ExternalBroker>,
     /// What only servers get.
     #[serde(skip)]
     servers_only: Option<ServersOnly>,
@@ -98,6 +102,8 @@ impl Saved {
                 Some(ServersOnly { ca_key: answer.ca_key, secrets })
             }
         };
+        let brokers = answer.brokers.iter().map(|url| edge_bus::parse_broker(url));
+        let brokers = brokers.collect::<Result<_, _>>().map_err(|_| missing("broker"))?;
         Ok(Saved {
             cluster: answer.cluster,
             name: answer.name,
@@ -114,6 +120,7 @@ impl Saved {
             server_cert: answer.server_cert,
             beat_key: key(&answer.beat_key, "key for beats")?,
             leader_key: key(&answer.leader_key, "key for hints")?,
+            brokers,
             servers_only,
         })
     }
@@ -163,6 +170,9 @@ impl Saved {
             put(&pki.join("ca.key"), ca_key, 0o600)?;
             put(&pki.join("board-server.crt"), &self.server_cert, 0o644)?;
             secrets.write(data_dir)?;
+        }
+        if !self.brokers.is_empty() {
+            crate::brokers::keep(data_dir, &self.brokers)?;
         }
         put(&pki.join("ca.crt"), &self.ca, 0o644)?;
         put(&pki.join("beat.key"), &to_hex(&self.beat_key), 0o600)?;

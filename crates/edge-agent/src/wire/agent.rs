@@ -29,13 +29,15 @@ pub(crate) async fn tie(config: &Config, member: &Member) -> Result<Tie, WireErr
     let saved = &member.saved;
     let known = saved.servers.iter().filter_map(|server| bus::broker(&server.name, &server.broker));
     let (brokers, following) = watch::channel(known.collect::<Vec<_>>());
+    let external = crate::brokers::settle(&config.data_dir, &config.brokers, true);
+    let external = external.map_err(WireError::from)?;
     let mut beside = JoinSet::new();
     let settings = edge_bus::Config {
         cluster: saved.cluster.clone(),
         me: Me { name: saved.name.clone(), role: Role::Agent },
         embedded: None,
         brokers: following,
-        external: config.brokers.clone(),
+        external,
         tls: tls(member.live.client(), &mut beside),
         keys: Keys { raft: None, leader: saved.leader_key, beat: BeatKeys::Own(saved.beat_key) },
     };
@@ -118,11 +120,9 @@ async fn follow(
             .iter()
             .filter_map(|place| bus::broker(&place.name, &place.broker))
             .collect();
-        if next.is_empty() {
-            continue;
-        }
         brokers.send_if_modified(|known| {
-            let changed = *known != next;
+            // None at all: the user's own count.
+            let changed = *known != next && !next.is_empty();
             if changed {
                 known.clone_from(&next);
             }

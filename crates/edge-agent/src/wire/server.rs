@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use edge_bus::{Bus, Keys, Me, Role as BusRole, TlsPair};
+use edge_bus::{Bus, ExternalBroker, Keys, Me, Role as BusRole, TlsPair};
 use edge_core::clock::ClusterClock;
 use edge_core::consensus::{MemberInfo, Members};
 use edge_server::join::{Cluster, Role, ServerInfo, Trust};
@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use super::bus::{self, Line, News};
 use super::{WireError, failed};
+use crate::brokers;
 use crate::config::Config;
 use crate::identity;
 use crate::join::{self, Member, Saved};
@@ -42,6 +43,8 @@ pub(crate) async fn start(config: &Config) -> Result<Lead, WireError> {
         true => Some(Arc::new(join::enter(config, Role::Server).await.map_err(WireError::from)?)),
         false => None,
     };
+    let brokers = brokers::settle(&config.data_dir, &config.brokers, joins);
+    let config = &Config { brokers: brokers.map_err(WireError::from)?, ..config.clone() };
     let saved = member.as_ref().map(|member| &member.saved);
     let line = Arc::new(Line::default());
     let linked = Linked {
@@ -55,7 +58,7 @@ pub(crate) async fn start(config: &Config) -> Result<Lead, WireError> {
     let secrets = ClusterSecrets::open(&config.data_dir).map_err(|e| failed("bus", e))?;
     let mut beside = JoinSet::new();
     let known = members(&server, saved);
-    let (brokers, following) = watch::channel(bus::brokers(&known));
+    let (places, following) = watch::channel(bus::brokers(&known));
     let settings = edge_bus::Config {
         cluster: secrets.id.clone(),
         me: Me { name: server.name().to_owned(), role: BusRole::Server },
@@ -74,7 +77,7 @@ pub(crate) async fn start(config: &Config) -> Result<Lead, WireError> {
     let news = News::new();
     beside.spawn(bus::pump(incoming, Some(server.inlet()), news.clone()));
     beside.spawn(bus::herald(bus.clone(), server.inlet(), server.standings()));
-    beside.spawn(follow(brokers, server.standings()));
+    beside.spawn(follow(places, server.standings()));
     beside.spawn(throw_out(bus.clone(), server.trust()));
     if let Some(member) = &member {
         beside.spawn(member.live.clone().keep());
@@ -102,10 +105,12 @@ fn doubled(data_dir: &std::path::Path, place: &str) -> String {
     )
 }
 
-/// How other boards reach this one's broker; nothing when no fixed port is listened on.
+/// How other boards reach this one's broker; nothing when no fixed port is listened on, or none
+/// at all because the brokers are the user's.
 fn broker_address(config: &Config) -> String {
     match config.broker_listen.port() {
         0 => String::new(),
+        _ if !config.brokers.is_empty() => String::new(),
         port => SocketAddr::new(config.node_ip, port).to_string(),
     }
 }
@@ -131,6 +136,7 @@ fn settings(config: &Config, member: Option<&Member>) -> edge_server::Config {
             clock,
             derive: Some(edge_bus::derive),
             broker_port: config.broker_listen.port(),
+            brokers: config.brokers.iter().map(ExternalBroker::secret_url).collect(),
             ..Cluster::default()
         },
     }

@@ -60,7 +60,11 @@ pub(super) async fn join(desk: &Desk, request: JoinRequest) -> Result<JoinAnswer
             id: hash.member_id().to_string(),
             name: request.name.clone(),
             api: request.api.clone(),
-            broker: request.broker.clone(),
+            // Nothing listens there when the cluster has brokers of the user's.
+            broker: match desk.config.cluster.brokers.is_empty() {
+                true => request.broker.clone(),
+                false => String::new(),
+            },
             ..ServerInfo::default()
         };
         desk.membership.add(server).await.map_err(status)?;
@@ -269,6 +273,7 @@ fn answer(
             Role::Agent => Vec::new(),
         },
         servers,
+        brokers: desk.config.cluster.brokers.clone(),
         time_ms: desk.clock.now_ms(),
     })
 }

@@ -59,7 +59,7 @@ impl Desk {
         port: u16,
         trust: watch::Receiver<Arc<Trust>>,
     ) -> Result<Desk, PkiError> {
-        let Cluster { clock, membership, derive, broker_port } = config.cluster.clone();
+        let Cluster { clock, membership, derive, broker_port, brokers } = config.cluster.clone();
         let key = BoardKey::open(&config.data_dir)?;
         let membership = membership.unwrap_or_else(|| {
             let at = |port| SocketAddr::new(config.advertised(), port);
@@ -67,7 +67,10 @@ impl Desk {
                 id: key.hash().member_id().to_string(),
                 name: config.name.clone(),
                 api: format!("https://{}", at(port)),
-                broker: at(broker_port).to_string(),
+                broker: match brokers.is_empty() {
+                    true => at(broker_port).to_string(),
+                    false => String::new(),
+                },
                 voter: true,
                 leader: true,
                 away: false,

@@ -105,6 +105,8 @@ pub struct Cluster {
     pub derive: Option<Derive>,
     /// The port of the embedded broker, as other boards are told of it.
     pub broker_port: u16,
+    /// URLs of the user's own brokers, for boards that join; none when the servers' are used.
+    pub brokers: Vec<String>,
 }
 
 impl Default for Cluster {
@@ -114,6 +116,7 @@ impl Default for Cluster {
             membership: None,
             derive: None,
             broker_port: 8883,
+            brokers: Vec::new(),
         }
     }
 }

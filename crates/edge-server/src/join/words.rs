@@ -91,6 +91,8 @@ pub struct JoinAnswer {
     pub servers: Vec<ServerInfo>,
     /// The cluster's time, in milliseconds since 1970.
     pub time_ms: i64,
+    /// URLs of the user's own brokers, with their passwords; none when the servers' are used.
+    pub brokers: Vec<String>,
     /// What people should be told.
     pub warnings: Vec<String>,
 }

@@ -164,7 +164,7 @@ pub(crate) async fn servers(
             text(server, "name"),
             role.to_owned(),
             text(server, "api"),
-            text(server, "broker"),
+            Some(text(server, "broker")).filter(|at| !at.is_empty()).unwrap_or("<external>".into()),
             id,
         ]);
     }
