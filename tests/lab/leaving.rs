@@ -41,6 +41,24 @@ fn is_turned_away(board: &Board) {
     assert!(last.contains("was removed from the cluster") && last.contains("join again"), "{last}");
 }
 
+/// A former server whose key is revoked, and with it what it made for the person at it.
+#[track_caller]
+fn is_thrown_out(cluster: &Cluster, former: &Board, other: &Board) {
+    let nodes = || {
+        let mut command = former.inside(built("edgectl"));
+        command.arg("--kubeconfig").arg(former.dir.join("data/admin.kubeconfig"));
+        command.args(["--server", &format!("https://{}:6443", other.ip), "get", "nodes"]);
+        run(command)
+    };
+    nodes().ok();
+    cluster.ctl(other, &["node", "revoke", &former.name]).ok();
+    let told = until("its person is not let in", || match nodes() {
+        refused if refused.status != 0 => Ok(refused.stderr),
+        answered => Err(answered.stdout),
+    });
+    assert!(told.contains("Unauthorized"), "{told}");
+}
+
 #[test]
 fn servers_are_removed_and_leave() {
     if !super::can_run() {
@@ -59,6 +77,8 @@ fn servers_are_removed_and_leave() {
     let kept = cluster.ctl(asked, &["server", "transfer", &leader.name]).ok();
     assert_eq!(kept.trim(), format!("server/{} leads already", leader.name));
     let others: Vec<&Board> = cluster.servers().filter(|board| board.name != leader.name).collect();
+    let member = cluster.ctl(others[0], &["node", "revoke", &leader.name]).fails();
+    assert!(member.contains(&format!("`edgectl server remove {}` first", leader.name)), "{member}");
     let removed = cluster.ctl(others[0], &["server", "remove", &leader.name]);
     assert_eq!(removed.status, 0, "{removed:?}");
     assert!(removed.stderr.contains("either of them fails"), "an even number: {removed:?}");
@@ -70,6 +90,7 @@ fn servers_are_removed_and_leave() {
     until_servers(&cluster, others[0], &names);
     assert_eq!(leader.stop(), 0);
     is_turned_away(leader);
+    is_thrown_out(&cluster, leader, others[0]);
     let left = own(others[1], &["server", "leave"]);
     assert_eq!(left.status, 0, "{left:?}");
     assert!(left.stdout.contains("no server of the cluster any more"), "{left:?}");
