@@ -158,5 +158,9 @@ fn without_its_store(server: &Board) {
     assert!(last.contains("edgectl server remove"), "{last}");
     assert!(!store.exists(), "none was begun");
     std::fs::rename(&aside, &store).expect("put back");
+    // As after a start that was cut off between the store and the note of it.
+    let note = server.dir.join("data/pki/store-begun");
+    std::fs::remove_file(&note).expect("it was noted");
     server.spawn();
+    until("it is noted again", || note.exists().then_some(()).ok_or_else(|| server.log()));
 }
