@@ -7,6 +7,9 @@ use crate::error::ChangeError;
 use crate::event::{ChangeAnswer, Done, Work};
 use crate::install::Built;
 
+/// Election timeouts for which it is not said again that fetching a snapshot failed.
+const FETCH_TOLD: u64 = 60;
+
 impl Mind {
     pub(super) fn tick(&mut self) {
         self.ticks += 1;
@@ -53,7 +56,11 @@ impl Mind {
                 return;
             }
             Ok(_) => {}
-            Err(error) => tracing::warn!("store: {error}; it will be fetched again"),
+            Err(error) if self.fetch_told <= self.ticks => {
+                self.fetch_told = self.ticks + FETCH_TOLD * self.patience();
+                tracing::warn!("store: {error}; it will be fetched again");
+            }
+            Err(error) => tracing::debug!("store: {error}; it will be fetched again"),
         }
         self.fetching = false;
         self.input(Input::SnapshotSent { to: fetch.from, ok: false });

@@ -85,6 +85,8 @@ pub(crate) struct Mind {
     want: Want,
     reads: Reads,
     fetching: bool,
+    /// When it may be said again that a fetch failed.
+    fetch_told: u64,
     transfer: Option<(u64, ChangeAnswer)>,
     /// Why nothing may be written any more, and until when the member may hand over.
     broken: Option<(String, u64)>,
@@ -122,6 +124,7 @@ impl Mind {
             want: Want::default(),
             reads: Reads::default(),
             fetching: false,
+            fetch_told: 0,
             transfer: None,
             broken: None,
             closing: None,

@@ -72,7 +72,9 @@ impl Mind {
     /// The log took nothing of a write for want of room. The member begins anew with what is
     /// durable, once there is room; until then it is as if it were away.
     pub(super) fn starve(&mut self, detail: String, start: Box<edge_core::consensus::Start>) {
-        tracing::warn!("store: no room for the log: {detail}");
+        // More than what there was: else it would count as room as soon as this member is back.
+        self.lacks((2 * self.begin.slack).max(self.status.room + 1));
+        self.tell_full(&detail);
         let error = if self.is_lone() { self.full(&detail) } else { ProposeError::Unknown };
         for (_, (_, origin)) in mem::take(&mut self.placed) {
             self.tell(origin, error.clone());
@@ -83,7 +85,6 @@ impl Mind {
         self.writing.clear();
         self.applying.clear();
         self.member = None;
-        self.lacks(2 * self.begin.slack);
         self.absence = Some(Absence::Starved { detail, start });
     }
 

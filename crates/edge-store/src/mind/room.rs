@@ -117,6 +117,13 @@ impl Mind {
         self.refuse_queue(detail);
     }
 
+    /// Says once, until there is room, that this member can't write what others have.
+    pub(super) fn tell_full(&mut self, detail: &str) {
+        if !std::mem::replace(&mut self.want.told, true) {
+            tracing::warn!("store: no room for the log: {detail}; it follows when there is some");
+        }
+    }
+
     fn transferee(&self) -> Option<MemberId> {
         self.member.as_ref().map(Member::standing).and_then(|standing| standing.transferee)
     }
