@@ -168,7 +168,7 @@ async fn serve(
     };
     let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let read = |der: &CertificateDer<'_>| Identity::from_certificate(der, front.desk.now());
-    let Some(identity) = shown.map_or_else(|| Some(Identity::anonymous()), |der| read(der)) else {
+    let Some(identity) = shown.map_or_else(|| Some(Identity::anonymous()), read) else {
         return tracing::debug!("certificate of {address} has no common name");
     };
     if let Some(why) = front.desk.refusal(&identity) {

@@ -2,6 +2,7 @@
 //! says whether the request may have been acted on, because only then must it not be repeated.
 
 use bytes::Bytes;
+use edge_core::consensus::Members;
 use http::{HeaderValue, Request, Response, header::HOST};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -70,6 +71,14 @@ impl Channel {
             Err((Some(_), why)) => Err(CallError::Unsent(why)),
             Err((None, why)) => Err(CallError::Unknown(why)),
         }
+    }
+
+    /// Ends what is kept to servers that are none of these.
+    pub(super) fn keep_only(&self, members: &Members) {
+        let addresses: Vec<&str> =
+            members.all().map(|info| info.api.trim_start_matches("https://")).collect();
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|address, _| addresses.contains(&address.as_str()));
     }
 
     fn take(&self, address: &str) -> Option<SendRequest<Full<Bytes>>> {

@@ -51,6 +51,7 @@ impl Links {
 
     /// Takes in a changed membership.
     pub(crate) fn know(&self, members: Members) {
+        self.channel.keep_only(&members);
         *self.members.lock().unwrap_or_else(PoisonError::into_inner) = members;
     }
 
