@@ -54,6 +54,12 @@ impl Memory {
         self.files().left = Some(after);
     }
 
+    /// Only the process had ended: the kernel has everything that was written, and no disk need
+    /// have it yet.
+    pub(super) fn process_returns(&self) {
+        self.files().left = None;
+    }
+
     /// The power is back. Of what was not synced, some is there and the last of it torn.
     pub(super) fn power_returns(&self, chance: &mut Chance) {
         let mut files = self.files();

@@ -161,12 +161,12 @@ impl Replica {
         Ok(replica)
     }
 
-    /// Loses its power.
-    pub(super) fn crash(self, chance: &mut Chance) -> Disk {
+    /// Loses its power, or only its process.
+    pub(super) fn crash(self, chance: &mut Chance, killed: bool) -> Disk {
         let mut disk = self.disk;
         match self.engine {
             Engine::Bare(_) => disk.crash(chance),
-            Engine::Stored(shell) => disk.kept = Some(shell.crash(chance)),
+            Engine::Stored(shell) => disk.kept = Some(shell.crash(chance, killed)),
         }
         disk
     }
@@ -179,6 +179,15 @@ impl Replica {
     pub(super) fn input(&mut self, input: Input) {
         self.step(input);
         self.settle();
+    }
+
+    /// Takes an input and looks at what comes of it when `settle` is called, or something else
+    /// happens.
+    pub(super) fn take(&mut self, input: Input) {
+        if let Engine::Stored(shell) = &mut self.engine {
+            shell.hurry(true);
+        }
+        self.step(input);
     }
 
     fn step(&mut self, input: Input) {
@@ -208,7 +217,7 @@ impl Replica {
         self.input(Input::Change { ticket, change });
     }
 
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         match &mut self.engine {
             Engine::Bare(member) => {
                 let outcomes: Vec<_> = std::iter::from_fn(|| member.outcome()).collect();
@@ -216,6 +225,7 @@ impl Replica {
                 outcomes.into_iter().for_each(|outcome| self.absorb(outcome));
             }
             Engine::Stored(shell) => {
+                shell.hurry(false);
                 self.standing = shell.standing();
                 self.outbox.extend(shell.outbox());
                 self.fetch = shell.fetch().or(self.fetch);

@@ -8,6 +8,14 @@ use super::world::{Event, Reply, TICK, What, World};
 /// How often followers pass a write on before it is refused.
 const FORWARDS: u8 = 2;
 
+/// How often, in thousandths, a message is taken without a look at what comes of it, and for how
+/// many microseconds at most.
+const HASTE: u64 = 300;
+const HASTE_MOST: u64 = 3000;
+
+/// How many of a thousand crashes, in the same worlds, leave the kernel alive.
+const KILLED: u64 = 600;
+
 impl World {
     /// Starts a server with what its disk holds.
     pub(super) fn start(&mut self, id: MemberId) {
@@ -41,11 +49,12 @@ impl World {
         self.collect(id);
     }
 
-    /// A server loses its power.
+    /// A server loses its power, or is killed.
     pub(super) fn crash(&mut self, id: MemberId) {
+        let killed = self.haste.as_mut().is_some_and(|haste| haste.permille(KILLED));
         let Some(server) = self.servers.get_mut(&id) else { return };
         let Some(run) = server.run.take() else { return };
-        server.disk = Some(run.crash(&mut self.chance));
+        server.disk = Some(run.crash(&mut self.chance, killed));
         self.note(|| format!("crash {id}"));
     }
 
@@ -53,9 +62,10 @@ impl World {
     pub(super) fn serve(&mut self, event: Event) {
         let (id, life) = match &event {
             Event::Deliver { to, .. } => (*to, None),
-            Event::Tick { id, life } | Event::Work { id, life } | Event::Drive { id, life } => {
-                (*id, Some(*life))
-            }
+            Event::Tick { id, life }
+            | Event::Work { id, life }
+            | Event::Drive { id, life }
+            | Event::Settle { id, life } => (*id, Some(*life)),
             Event::Fetched { id, life, .. } => (*id, Some(*life)),
             Event::Request { id, .. } | Event::Beat { id, .. } | Event::Gone { id, .. } => {
                 (*id, None)
@@ -98,10 +108,22 @@ impl World {
             _ => {}
         }
         let commit = self.chance.permille(60);
+        let later = self
+            .haste
+            .as_mut()
+            .and_then(|haste| haste.permille(HASTE).then(|| haste.range(0, HASTE_MOST)));
         let Some(server) = self.servers.get_mut(&id) else { return };
         let Some(run) = server.run.as_mut() else { return };
         match event {
-            Event::Deliver { from, bytes, .. } => run.input(Input::Message { from, bytes }),
+            Event::Deliver { from, bytes, .. } => match later {
+                Some(later) => {
+                    run.take(Input::Message { from, bytes });
+                    let life = server.life;
+                    self.after(later, Event::Settle { id, life });
+                }
+                None => run.input(Input::Message { from, bytes }),
+            },
+            Event::Settle { .. } => run.settle(),
             Event::Gone { member, .. } => run.input(Input::Gone { member }),
             Event::Tick { life, .. } => {
                 run.input(Input::Tick);

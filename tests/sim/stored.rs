@@ -99,8 +99,8 @@ impl Shell {
         Ok(Shell { member, kept, watch: None, writes, reads, installing: false, late })
     }
 
-    /// Loses its power, in the middle of whatever it was doing.
-    pub(super) fn crash(mut self, chance: &mut Chance) -> Kept {
+    /// Loses its power, or only its process, in the middle of whatever it was doing.
+    pub(super) fn crash(mut self, chance: &mut Chance, killed: bool) -> Kept {
         let steps = chance.range(0, 2);
         let after = chance.range(0, 6);
         if !self.installing {
@@ -110,7 +110,11 @@ impl Shell {
             }
         }
         drop(self.member);
-        self.kept.files.power_returns(chance);
+        if killed {
+            self.kept.files.process_returns();
+        } else {
+            self.kept.files.power_returns(chance);
+        }
         self.kept
     }
 
@@ -140,6 +144,11 @@ impl Shell {
             Input::SnapshotSent { to, ok } => self.member.snapshot_sent(to, ok),
             _ => {}
         }
+    }
+
+    /// Whether what comes now is looked at later.
+    pub(super) fn hurry(&mut self, hurried: bool) {
+        self.member.hurry(hurried);
     }
 
     pub(super) fn propose(&mut self, ticket: u64, command: &Command) {

@@ -44,6 +44,11 @@ pub(super) enum Event {
         id: MemberId,
         life: u64,
     },
+    /// A server that took several things at once looks at what comes of them.
+    Settle {
+        id: MemberId,
+        life: u64,
+    },
     /// A write or a read comes to a server. Followers pass on what `forward` says.
     Request {
         id: MemberId,
@@ -136,6 +141,8 @@ pub(super) struct World {
     pub(super) cuts: Cuts,
     pub(super) weather: Weather,
     pub(super) tuning: Tuning,
+    /// Decides which servers take several things at once; in every second world none does.
+    pub(super) haste: Option<Chance>,
     pub(super) clients: Vec<Client>,
     pub(super) watchers: Vec<Watcher>,
     pub(super) boards: Vec<Board>,
@@ -177,6 +184,7 @@ impl World {
             servers: BTreeMap::new(),
             cuts: Cuts::default(),
             tuning,
+            haste: (seed % 2 == 0).then(|| Chance::new(!seed)),
             clients: Vec::new(),
             watchers: Vec::new(),
             boards: Vec::new(),
@@ -297,9 +305,10 @@ impl World {
                     number(part.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)));
                 });
             }
-            Event::Tick { id, life } | Event::Work { id, life } | Event::Drive { id, life } => {
-                number(id << 32 | life);
-            }
+            Event::Tick { id, life }
+            | Event::Work { id, life }
+            | Event::Drive { id, life }
+            | Event::Settle { id, life } => number(id << 32 | life),
             Event::Respond { ticket, .. } | Event::Request { ticket, .. } => number(*ticket),
             _ => {}
         }

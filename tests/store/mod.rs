@@ -5,6 +5,7 @@ mod cluster;
 mod faults;
 mod full;
 mod kill;
+mod kills;
 mod load;
 pub(crate) mod memory;
 mod model;

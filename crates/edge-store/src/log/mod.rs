@@ -173,7 +173,11 @@ impl Log {
                 log.end
             );
             log.erase(log.size - log.end).map_err(OpenError::io("erasing the end of", path))?;
+        } else {
+            // What a killed process had written need not be on the disk, and counts from here on.
+            disk.sync(&log.file).map_err(OpenError::io("syncing", path))?;
         }
+        disk.sync_dir(&log.config.dir).map_err(OpenError::io("syncing", &log.config.dir))?;
         for (_, path) in &behind {
             disk.remove(path).map_err(OpenError::io("removing", path))?;
         }
@@ -369,3 +373,6 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
         || error.kind() == io::ErrorKind::WriteZero
 }
+
+#[cfg(test)]
+mod tests;
