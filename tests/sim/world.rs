@@ -184,7 +184,7 @@ impl World {
             servers: BTreeMap::new(),
             cuts: Cuts::default(),
             tuning,
-            haste: (seed % 2 == 0).then(|| Chance::new(!seed)),
+            haste: (seed.is_multiple_of(2)).then(|| Chance::new(!seed)),
             clients: Vec::new(),
             watchers: Vec::new(),
             boards: Vec::new(),
