@@ -227,9 +227,6 @@ impl Bus {
 
     /// Ends all sessions with a good-bye, so that no will is published, and the embedded broker.
     pub async fn close(&self) {
-        for task in &self.tasks {
-            task.abort();
-        }
         let paths = std::mem::take(&mut *self.core.paths());
         let closing = paths
             .sessions
@@ -238,6 +235,12 @@ impl Bus {
         for closed in closing.collect::<Vec<_>>() {
             let _ = closed.await;
         }
+        // Not before: a session that nobody listens to ends at the next message, and without a
+        // good-bye.
+        for task in &self.tasks {
+            task.abort();
+        }
+        self.core.paths().sessions.clear();
         if let Some(own) = paths.own {
             own.leave();
         }
