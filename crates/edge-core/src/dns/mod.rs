@@ -3,7 +3,7 @@
 //! messages on the wire, and the `resolv.conf` that pods get.
 //!
 //! The wire is ours: a cluster's server reads one question and writes a few kinds of records
-//! (`docs/adr/0020-names.md` says what a library would cost).
+//! (`docs/adr/0018-names.md` says what a library would cost).
 
 mod answer;
 mod name;
