@@ -28,6 +28,10 @@ const TRY: Patience = Patience {
     rounds: 1,
 };
 
+/// Whoever wants a certificate says so before it hangs up, and its hanging up may overtake that: so
+/// often a connection that ended without an answer is made again at once.
+const OVERTAKEN: usize = 4;
+
 /// How one try went wrong.
 enum Trouble {
     /// Another server, or another moment, may do better.
@@ -123,7 +127,16 @@ async fn authority(server: &str, token: &Token) -> Result<String, Trouble> {
         insecure: true,
         ..edge_client::Config::default()
     })?;
-    let pem = client.text(&Call::get("/edged/v1/ca")).await.map_err(|e| trouble(server, &e))?;
+    let call = Call::get("/edged/v1/ca");
+    let mut asked = client.text(&call).await;
+    for _ in 0..OVERTAKEN {
+        match &asked {
+            Err(Error::Status(_) | Error::Connect { .. }) | Ok(_) => break,
+            Err(error) if wants_certificate(error) => break,
+            Err(_) => asked = client.text(&call).await,
+        }
+    }
+    let pem = asked.map_err(|e| trouble(server, &e))?;
     match CertFacts::read(&pem) {
         Some(facts) if facts.authority && facts.pin == token.pin => Ok(pem),
         Some(_) => Err(Trouble::Final(JoinError::WrongCluster { server: server.to_owned() })),
