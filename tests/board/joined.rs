@@ -139,7 +139,9 @@ fn refused(board: &Joiner, good: &str, there: &[&str], url: &str) {
     let bare = ["--name", "joiner", "--join", "foo"];
     let broker = format!("https://{ADDRESS}:8883");
     let broker = ["--name", "joiner", "--join", &broker];
-    let cases: [(&str, &str, &[&str], i32, &str); 8] = [
+    let agent = format!("https://{ADDRESS}:10250");
+    let agent = ["--name", "joiner", "--join", &agent];
+    let cases: [(&str, &str, &[&str], i32, &str); 9] = [
         ("a word for a server", good, &bare, 64, "\"foo\" is not a server such as"),
         ("no token", "", there, 1, "--join needs a token"),
         ("no server", good, &["--name", "joiner"], 1, "has not joined a cluster yet"),
@@ -147,6 +149,7 @@ fn refused(board: &Joiner, good: &str, there: &[&str], url: &str) {
         ("another authority", &flip(good, 10), there, 1, "not the one that the token names"),
         ("another secret", &flip(good, good.len() - 3), there, 1, "has another secret"),
         ("the broker's port", good, &broker, 1, "the API is on 6443: --join https://192.168.77.1"),
+        ("the agent's port", good, &agent, 1, "the API is on 6443: --join https://192.168.77.1"),
         ("a taken name", good, &["--name", "board-1", "--join", url], 1, "is taken by another"),
     ];
     for (what, token, args, status, words) in cases {

@@ -1,8 +1,8 @@
 //! Answers to questions about the cluster's own names, as the DNS specification of Kubernetes
 //! (schema 1.1.0) has them, and CoreDNS' habits where it says nothing.
 
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::names::{Endpoint, Entry, Lead, Port, Service};
 use super::reply::code;

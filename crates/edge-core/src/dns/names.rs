@@ -1,8 +1,8 @@
 //! What Services and their endpoints are called: the few fields of the objects that names are
 //! made of, changed object by object.
 
+use core::net::IpAddr;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use edge_api::{Object, meta};
 use serde_json::Value;

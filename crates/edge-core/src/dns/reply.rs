@@ -1,7 +1,7 @@
 //! Answers as they go out: a few kinds of records, with the suffixes of names written once.
 
+use core::net::{Ipv4Addr, Ipv6Addr};
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::{
     AUTHORITATIVE, CHECKING_DISABLED, CLASS_IN, DNSSEC_OK, HEADER, Name, OPERATION, Query,

@@ -126,12 +126,6 @@ fn say_full(board: &Board, done: &Collected) {
         done.wanted - done.bytes,
         done.kept.len()
     );
-    let about = Subject {
-        kind: "Node",
-        namespace: String::new(),
-        name: board.name.clone(),
-        uid: board.name.clone(),
-        field_path: None,
-    };
+    let about = Subject::node(&board.name, &board.name);
     board.events.say(&about, Warning, "FreeDiskSpaceFailed", text);
 }

@@ -40,6 +40,15 @@ pub(crate) struct Subject {
     pub(crate) field_path: Option<String>,
 }
 
+impl Subject {
+    /// A board itself. Where the Node's uid is not at hand, its name stands for it, as the kubelet
+    /// does.
+    pub(crate) fn node(name: &str, uid: &str) -> Subject {
+        let (name, uid) = (name.to_owned(), uid.to_owned());
+        Subject { kind: "Node", namespace: String::new(), name, uid, field_path: None }
+    }
+}
+
 #[derive(Debug)]
 struct Said {
     subject: Subject,

@@ -169,13 +169,7 @@ fn tell(board: &Board, sentences: &[String]) {
     for sentence in sentences {
         tracing::warn!("pod network: {sentence}");
     }
-    let about = Subject {
-        kind: "Node",
-        namespace: String::new(),
-        name: board.name.clone(),
-        uid: board.name.clone(),
-        field_path: None,
-    };
+    let about = Subject::node(&board.name, &board.name);
     let message = summary(sentences);
     match &message {
         Some(message) => {

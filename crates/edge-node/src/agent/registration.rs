@@ -233,13 +233,7 @@ async fn readdress(board: &Board, identity: &Identity, cidr: &str) -> AgentError
 
 /// Tells that the board has come.
 fn say(board: &Board, identity: &Identity, node: &Object) {
-    let about = Subject {
-        kind: "Node",
-        namespace: String::new(),
-        name: identity.name.clone(),
-        uid: meta::uid(node).to_owned(),
-        field_path: None,
-    };
+    let about = Subject::node(&identity.name, meta::uid(node));
     board.events.say(&about, Normal, "Starting", "Starting kubelet.");
     if let Some(problem) = &identity.memory_problem {
         board.events.say(&about, Warning, "MemoryCgroupMissing", problem.clone());
