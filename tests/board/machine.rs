@@ -18,12 +18,13 @@ pub(crate) fn built(program: &str) -> PathBuf {
     let exe = std::env::current_exe().expect("this test has a path");
     // A test is in target/<profile>/deps, the bench in target/<profile>.
     let dirs = [exe.parent(), exe.parent().and_then(Path::parent)];
-    let named = std::env::var_os("EDGED_BIN_DIR").map(PathBuf::from);
-    let places = named.into_iter().chain(dirs.into_iter().flatten().map(Into::into));
-    places
-        .map(|dir: PathBuf| dir.join(program))
-        .find(|path| path.exists())
-        .unwrap_or_else(|| panic!("{program} is not built: tests/run.sh builds it"))
+    // Whoever names binaries means those, and not others that happen to be there.
+    let places: Vec<PathBuf> = match std::env::var_os("EDGED_BIN_DIR") {
+        Some(named) => vec![named.into()],
+        None => dirs.into_iter().flatten().map(Into::into).collect(),
+    };
+    let found = places.iter().map(|dir| dir.join(program)).find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("{program} is not in {places:?}: tests/run.sh builds it"))
 }
 
 /// A running (or stopped) board.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::board::Board;
 use super::cluster::Cluster;
+use super::pods::{deployment, programs};
 use crate::board::command::{Outcome, run, until};
 use crate::board::machine::built;
 
@@ -104,6 +105,12 @@ fn a_copy_of_an_agent_gives_way_and_the_first_stays_ready() {
     cluster.join(first);
     let names = ["s1", "a1"];
     cluster.wait_ready(server, &names);
+    cluster.load_example();
+    let placed =
+        deployment("web", 1).replace("      containers:", "      nodeName: a1\n      containers:");
+    cluster.ctl(server, &["apply", "-f", &cluster.file("web.yaml", placed)]).ok();
+    cluster.wait_running("web", 1);
+    let own = programs(first);
     let pid = first.pid();
     let since = || {
         let path = "jsonpath={.status.conditions[?(@.type=='Ready')].lastTransitionTime}";
@@ -120,11 +127,14 @@ fn a_copy_of_an_agent_gives_way_and_the_first_stays_ready() {
     spare.pull_cable();
     spare.run(copied_agent(first, spare));
     until("the copy has started", || {
-        spare.log().contains(RUNS).then_some(()).ok_or_else(|| spare.log())
+        let runs = spare.log().contains(RUNS) && !programs(spare).is_empty();
+        runs.then_some(()).ok_or_else(|| spare.log())
     });
     spare.mend_cable();
     until("the copy gives way", || spare.pid().is_none().then_some(()).ok_or_else(|| spare.log()));
     assert!(spare.log().contains("runs elsewhere right now"), "{}", spare.log());
+    assert_eq!(programs(spare), [], "no pod runs twice");
+    assert_eq!(programs(first), own);
     cluster.wait_ready(server, &names);
     assert!(pid.is_some() && first.pid() == pid, "{}", first.log());
     // A real restart is no copy, and hardly waits.

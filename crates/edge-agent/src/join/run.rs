@@ -8,10 +8,11 @@ use tokio::sync::watch;
 use super::{JoinError, Live, Saved, enter};
 use crate::config::Config;
 use crate::wire::{self, WireError, failed};
-use crate::{identity, notify};
+use crate::{cleanup, identity, notify};
 
 /// Runs the agent of a board that joins, or has joined, somebody else's cluster, until SIGTERM or
-/// SIGINT. Pods go on running after that.
+/// SIGINT. Pods go on running after that, unless this board turned out to be a copy of another:
+/// then that one runs them.
 ///
 /// # Errors
 /// Names what was refused or could not be started, and why.
@@ -19,6 +20,26 @@ pub(crate) fn run(config: Config) -> Result<(), WireError> {
     if !nix::unistd::geteuid().is_root() {
         return Err(failed("agent", "running pods needs root: use sudo"));
     }
+    match serve(&config)? {
+        Ending::Stopped => Ok(()),
+        Ending::Copy(why) => {
+            if let Err(error) = cleanup::run(&config, false) {
+                tracing::error!("stop the pods of this copy: {error}: run `edged cleanup`");
+            }
+            Err(why)
+        }
+    }
+}
+
+/// How an agent ended that nothing failed in.
+enum Ending {
+    /// It was told to; its pods run on.
+    Stopped,
+    /// Another board has its identity and its pods.
+    Copy(WireError),
+}
+
+fn serve(config: &Config) -> Result<Ending, WireError> {
     wire::runtime()?.block_on(async {
         let (stop, stopped) = watch::channel(false);
         let mut terminate =
@@ -26,14 +47,14 @@ pub(crate) fn run(config: Config) -> Result<(), WireError> {
         let mut interrupt =
             signal(SignalKind::interrupt()).map_err(|e| failed("listen for SIGINT", e))?;
         let member = tokio::select! {
-            entered = enter(&config, Role::Agent) => {
+            entered = enter(config, Role::Agent) => {
                 entered.map_err(WireError::from)?
             }
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
+            _ = terminate.recv() => return Ok(Ending::Stopped),
+            _ = interrupt.recv() => return Ok(Ending::Stopped),
         };
-        let tie = wire::tie(&config, &member).await?;
-        let mut settings = settings(&config, &member.saved, &member.live);
+        let tie = wire::tie(config, &member).await?;
+        let mut settings = settings(config, &member.saved, &member.live);
         settings.beats = Some(wire::beats(tie.bus.clone(), &tie.news));
         settings.servers = Some(wire::servers(&tie.news, settings.api.servers.clone(), None));
         let mut agent = tokio::spawn(agent::run(settings, stopped));
@@ -44,7 +65,7 @@ pub(crate) fn run(config: Config) -> Result<(), WireError> {
             _ = terminate.recv() => None,
             _ = interrupt.recv() => None,
             () = member.live.clone().tell_refusals() => None,
-            why = tie.doubled(&config) => {
+            why = tie.doubled(config) => {
                 copy = Some(why);
                 None
             }
@@ -68,11 +89,11 @@ pub(crate) fn run(config: Config) -> Result<(), WireError> {
         tie.shutdown().await;
         ended.map_err(|e| failed("agent", e))?.map_err(|e| failed("agent", e))?;
         if let Some(why) = copy {
-            return Err(why);
+            return Ok(Ending::Copy(why));
         }
         match again {
             true => Err(failed("start again", identity::start_again())),
-            false => Ok(()),
+            false => Ok(Ending::Stopped),
         }
     })
 }
