@@ -108,6 +108,87 @@ async fn an_agent_sees_to_its_own_board() {
     lab.end().await;
 }
 
+/// Every board serves Ingresses, so it may read the certificates that they name: of our class, of
+/// that type, and by their names.
+#[tokio::test]
+async fn an_agent_reads_the_certificates_of_ingresses() {
+    let lab = Lab::start().await;
+    let secrets = "/api/v1/namespaces/default/secrets";
+    let tls = json!({"tls.crt": "x", "tls.key": "y"});
+    for (name, kind) in [("cert", "kubernetes.io/tls"), ("foreign", "kubernetes.io/tls")] {
+        let secret = json!({"metadata": {"name": name}, "type": kind, "stringData": tls});
+        lab.create(secrets, &secret).await;
+    }
+    let password = json!({"metadata": {"name": "password"}, "stringData": {"a": "b"}});
+    lab.create(secrets, &password).await;
+    let ingresses = "/apis/networking.k8s.io/v1/namespaces/default/ingresses";
+    let ingress = |name: &str, secrets: &[&str]| {
+        let tls: Vec<_> = secrets.iter().map(|name| json!({"secretName": name})).collect();
+        json!({"metadata": {"name": name}, "spec": {"tls": tls, "defaultBackend":
+            {"service": {"name": "web", "port": {"number": 80}}}}})
+    };
+    let agent = lab.agent("n1");
+    let by = |name: &str| format!("{secrets}?fieldSelector=metadata.name%3D{name}");
+    let typed = |name: &str| format!("{},type%3Dkubernetes.io%2Ftls", by(name));
+    assert_eq!(ask(&agent, "GET", &format!("{secrets}/cert"), &[], "").await.code, 403);
+    lab.create(ingresses, &ingress("ours", &["cert", "password", "to-come"])).await;
+    let mut theirs = ingress("theirs", &["foreign"]);
+    theirs["spec"]["ingressClassName"] = json!("nginx");
+    lab.create(ingresses, &theirs).await;
+    for (path, code) in [
+        ("/apis/networking.k8s.io/v1/ingresses".to_owned(), 200),
+        ("/apis/networking.k8s.io/v1/ingressclasses".to_owned(), 200),
+        (format!("{secrets}/cert"), 200),
+        (typed("cert"), 200),
+        (typed("to-come"), 200),
+        (by("cert"), 403),
+        (format!("{secrets}/foreign"), 403),
+        (typed("foreign"), 403),
+        (format!("{secrets}/password"), 403),
+        (by("password"), 403),
+        (format!("{secrets}?fieldSelector=type%3Dkubernetes.io%2Ftls"), 403),
+        (typed("cert").replace("default", "kube-system"), 403),
+    ] {
+        let answer = ask(&agent, "GET", &path, &[], "").await;
+        assert_eq!(answer.code, code, "{path}: {}", answer.text);
+    }
+    // Another type shows nothing, though it may be asked for by name.
+    let found = ask(&agent, "GET", &typed("password"), &[], "").await;
+    assert_eq!(found.json()["items"], json!([]), "{}", found.text);
+    let write = ingress("mine", &[]).to_string();
+    assert_eq!(ask(&agent, "POST", ingresses, &[], &write).await.code, 403);
+    lab.end().await;
+}
+
+/// The class that a new Ingress gets, and what is refused in Kubernetes' words.
+#[tokio::test]
+async fn an_ingress_gets_the_default_class() {
+    let lab = Lab::start().await;
+    let classes = "/apis/networking.k8s.io/v1/ingressclasses";
+    let ingresses = "/apis/networking.k8s.io/v1/namespaces/default/ingresses";
+    let ingress = |name: &str| {
+        json!({"metadata": {"name": name}, "spec": {"defaultBackend":
+            {"service": {"name": "web", "port": {"number": 80}}}}})
+    };
+    let before = lab.create(ingresses, &ingress("before")).await;
+    assert!(before["spec"]["ingressClassName"].is_null(), "{before}");
+    assert_eq!(before["status"], json!({"loadBalancer": {}}));
+    let class = json!({"metadata": {"name": "edged", "annotations":
+        {"ingressclass.kubernetes.io/is-default-class": "true"}},
+        "spec": {"controller": "edged.io/ingress"}});
+    lab.create(classes, &class).await;
+    let after = lab.create(ingresses, &ingress("after")).await;
+    assert_eq!(after["spec"]["ingressClassName"], "edged");
+    let mut bad = ingress("bad");
+    bad["spec"]["rules"] = json!([{"host": "a.*"}]);
+    let answer = lab.send("POST", ingresses, &bad).await;
+    assert_eq!(answer.code, 422, "{}", answer.text);
+    let words = "Ingress.networking.k8s.io \"bad\" is invalid: spec.rules[0].host: Invalid value: \
+                 \"a.*\": a wildcard DNS-1123 subdomain must start with";
+    assert!(answer.message().starts_with(words), "{}", answer.message());
+    lab.end().await;
+}
+
 #[tokio::test]
 async fn keys_are_private() {
     let lab = Lab::start().await;

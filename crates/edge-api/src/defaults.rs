@@ -7,9 +7,11 @@ use serde_json::{Map, Value, json};
 
 use crate::{Object, meta};
 
+mod ingress;
 mod pod;
 mod service;
 
+pub(crate) use ingress::ingress_class;
 pub use pod::image_tag;
 pub(crate) use pod::{pod, template};
 pub(crate) use service::{endpoint_slice, endpoints, service};

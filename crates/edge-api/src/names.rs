@@ -87,6 +87,33 @@ pub fn dns1123_subdomain(text: &str) -> Vec<String> {
     errors
 }
 
+/// An RFC 1123 subdomain below a wildcard: `*.example.com`.
+pub fn wildcard_subdomain(text: &str) -> Vec<String> {
+    let mut errors = Vec::new();
+    if text.len() > SUBDOMAIN_MAX {
+        errors.push(too_long(SUBDOMAIN_MAX));
+    }
+    if !text.strip_prefix("*.").is_some_and(is_subdomain) {
+        errors.push(pattern(
+            "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS \
+             subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and \
+             end with an alphanumeric character",
+            &format!(r"\*\.{SUBDOMAIN}"),
+            &["*.example.com"],
+        ));
+    }
+    errors
+}
+
+/// What follows the slash of a name such as `acme.io/foo`.
+pub fn http_path(text: &str) -> Vec<String> {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&b);
+    match !text.is_empty() && text.bytes().all(fits) {
+        true => Vec::new(),
+        false => vec![pattern("Invalid path", r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+", &[])],
+    }
+}
+
 /// An RFC 1035 label: the names of Services.
 pub fn dns1035_label(text: &str) -> Vec<String> {
     let mut errors = Vec::new();

@@ -8,10 +8,12 @@ use crate::kinds::Kind;
 use crate::selector::LabelSelector;
 use crate::{Object, meta, time};
 
+mod ingress;
 mod network;
 mod other;
 mod pod;
 
+pub(crate) use ingress::{INGRESS, INGRESS_CLASS};
 pub(crate) use network::{ENDPOINT_SLICE, ENDPOINTS, SERVICE};
 pub(crate) use other::{
     CONFIG_MAP, DEPLOYMENT, EVENT, LEASE, NAMESPACE, NODE, PLAIN, REPLICA_SET, SECRET,

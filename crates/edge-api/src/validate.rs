@@ -12,6 +12,7 @@ mod container;
 mod data;
 mod endpoints;
 mod env;
+mod ingress;
 mod meta;
 mod placement;
 mod pod;
@@ -27,6 +28,7 @@ pub(crate) use cluster::{
 };
 pub(crate) use data::{config_map, secret};
 pub(crate) use endpoints::{endpoint_slice, endpoints};
+pub(crate) use ingress::{ingress, ingress_class, ingress_status};
 pub(crate) use pod::pod;
 pub(crate) use service::service;
 pub(crate) use workload::{deployment, replica_set};

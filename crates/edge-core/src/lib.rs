@@ -7,6 +7,7 @@ pub mod controllers;
 pub mod dns;
 pub mod image_gc;
 pub mod image_source;
+pub mod ingress;
 pub mod liveness;
 pub mod plan;
 pub mod pod;

@@ -4,6 +4,7 @@
 mod containers;
 mod data;
 mod generic;
+mod ingress;
 mod node;
 mod paper;
 mod pod;
@@ -41,6 +42,7 @@ pub(crate) fn page(subject: &Subject, now: Timestamp) -> String {
         "Deployment" => workload::deployment(subject, &mut paper),
         "ReplicaSet" => workload::replica_set(subject, &mut paper),
         "Service" => service::write(subject, &mut paper),
+        "Ingress" => ingress::write(object, &mut paper),
         "ConfigMap" => data::config_map(object, &mut paper),
         "Secret" => data::secret(object, &mut paper),
         "Namespace" => data::namespace(object, &mut paper),

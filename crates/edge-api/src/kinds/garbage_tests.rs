@@ -84,6 +84,13 @@ fn full(kind: &Kind) -> Object {
         "loadBalancer": {"ingress": [{"ip": "10.0.0.1"}]}});
     match kind.kind {
         "Service" => spec["selector"] = json!({"a": "b"}),
+        "Ingress" => {
+            let path = json!({"path": "/a", "pathType": "Prefix",
+                              "backend": {"service": {"name": "s", "port": {"number": 80}}}});
+            spec["rules"] = json!([{"host": "*.a.b", "http": {"paths": [path]}}]);
+            spec["tls"] = json!([{"hosts": ["a.b"], "secretName": "s"}]);
+        }
+        "IngressClass" => spec["parameters"] = json!({"kind": "K", "name": "n"}),
         "Lease" => spec["strategy"] = json!("OldestEmulationVersion"),
         _ => {}
     }

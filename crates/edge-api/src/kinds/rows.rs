@@ -4,6 +4,10 @@ use super::rules::{self, Rules};
 use super::{Kind, Subresource};
 use crate::{defaults, names, strategy, table, validate};
 
+mod network;
+
+pub use network::{INGRESS, INGRESS_CLASS};
+
 const READ_WRITE: &[&str] = &["get", "patch", "update"];
 
 const fn sub(
@@ -329,4 +333,6 @@ pub(super) static ALL: &[&Kind] = &[
     REPLICA_SET,
     LEASE,
     ENDPOINT_SLICE,
+    INGRESS,
+    INGRESS_CLASS,
 ];

@@ -175,6 +175,29 @@ fn workloads_and_nodes() {
 }
 
 #[test]
+fn ingresses_and_their_classes() {
+    let ingress = |hosts: &[&str]| -> Value {
+        let rules: Vec<Value> = hosts.iter().map(|host| json!({"host": host})).collect();
+        json!({"metadata": {"name": "i", "creationTimestamp": NOW}, "spec": {"rules": rules}})
+    };
+    let mut full = ingress(&["a", "", "b", "c", "d"]);
+    full["spec"]["ingressClassName"] = json!("edged");
+    full["spec"]["tls"] = json!([{}]);
+    full["status"] = json!({"loadBalancer": {"ingress": [{"ip": "10.0.0.2"}, {"ip": "10.0.0.1"},
+                                                         {"hostname": "x"}]}});
+    let want = ["i", "edged", "a,b,c + 2 more...", "10.0.0.1,10.0.0.2,x", "80, 443", "0s"];
+    assert_eq!(row(kinds::INGRESS, &full), want);
+    assert_eq!(row(kinds::INGRESS, &ingress(&[])), ["i", "<none>", "*", "", "80", "0s"]);
+    let three = row(kinds::INGRESS, &ingress(&["a", "b", "c"]));
+    assert_eq!(three[2], "a,b,c");
+    let mut class = json!({"metadata": {"name": "c", "creationTimestamp": NOW},
+                           "spec": {"controller": "edged.io/ingress"}});
+    assert_eq!(row(kinds::INGRESS_CLASS, &class), ["c", "edged.io/ingress", "<none>", "0s"]);
+    class["spec"]["parameters"] = json!({"apiGroup": "g.io", "kind": "K", "name": "n"});
+    assert_eq!(row(kinds::INGRESS_CLASS, &class)[2], "K.g.io/n");
+}
+
+#[test]
 fn services_and_endpoints() {
     let service = |spec: Value| {
         json!({"metadata": {"name": "s", "creationTimestamp": NOW},

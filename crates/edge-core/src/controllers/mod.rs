@@ -14,6 +14,7 @@ pub mod service_account;
 pub mod singleton;
 pub mod taint;
 
+use crate::ingress;
 use crate::plan::Plan;
 use crate::view::{Round, View};
 
@@ -37,5 +38,6 @@ pub const ALL: &[Controller] = &[
     Controller { name: replicaset::SOURCE, plan: replicaset::plan },
     Controller { name: "endpointslice-controller", plan: endpoints::plan },
     Controller { name: load_balancer::SOURCE, plan: load_balancer::plan },
+    Controller { name: ingress::SOURCE, plan: ingress::plan },
     Controller { name: "garbage-collector", plan: garbage::plan },
 ];

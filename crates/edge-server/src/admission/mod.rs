@@ -1,6 +1,7 @@
 //! What a request must pass besides its kind's own rules: checks and additions that look at other
 //! objects, such as the namespace something is created in or the addresses that are taken.
 
+mod ingress;
 mod namespace;
 mod node;
 mod pod;
@@ -45,6 +46,8 @@ pub(crate) async fn create(
     } else if kind == kinds::SERVICE {
         admitted._allocating = Some(api.inner.allocation.clone().lock_owned().await);
         admitted.errors = service::allocate(api, object, None)?;
+    } else if kind == kinds::INGRESS {
+        ingress::complete(api, object)?;
     } else if kind == kinds::NAMESPACE {
         admitted.also = namespace::furnish(api, meta::name(object))?;
     } else if kind == kinds::EVENT {

@@ -1,16 +1,21 @@
 //! What a board's agent may do: see to its own Node, run its own pods, read what those pods refer
-//! to, and nothing of anybody else's. A stolen board gives away its own pods' secrets only.
+//! to, and nothing of anybody else's. A stolen board gives away its own pods' secrets only, and
+//! the certificates of Ingresses, which every board serves.
 
 use super::authorize::Ask;
 use crate::api::{Api, Place, peek};
 use edge_api::kinds::{self, Kind};
 use edge_api::selector::FieldSelector;
+use edge_core::ingress;
 use edge_store::ListOptions;
 use serde::Deserialize;
 use serde_json::Value;
 
 /// Where nodes' heartbeats are kept, if an agent keeps any.
 const NODE_LEASES: &str = "kube-node-lease";
+
+/// The type of Secrets that are certificates.
+const TLS: &str = "kubernetes.io/tls";
 
 /// Whether the agent of `board` may do what is asked; if not, why.
 pub(super) fn allows(api: &Api, board: &str, ask: &Ask<'_>) -> Result<(), String> {
@@ -23,7 +28,15 @@ pub(super) fn allows(api: &Api, board: &str, ask: &Ask<'_>) -> Result<(), String
         return nodes(board, ask);
     } else if kind == kinds::SECRET || kind == kinds::CONFIG_MAP || kind == kinds::SERVICE_ACCOUNT {
         return referenced(api, board, ask);
-    } else if [kinds::SERVICE, kinds::ENDPOINT_SLICE, kinds::ENDPOINTS].contains(&kind) {
+    } else if [
+        kinds::SERVICE,
+        kinds::ENDPOINT_SLICE,
+        kinds::ENDPOINTS,
+        kinds::INGRESS,
+        kinds::INGRESS_CLASS,
+    ]
+    .contains(&kind)
+    {
         reads
     } else if kind == kinds::NAMESPACE {
         ask.verb == "get" && target.sub.is_empty()
@@ -100,11 +113,45 @@ fn referenced(api: &Api, board: &str, ask: &Ask<'_>) -> Result<(), String> {
             .and_then(|_| peek::<Value>(&entry.value))
             .is_some_and(|pod| refers(&pod["spec"], target.kind, name))
     });
-    if found {
+    if found || certificate(api, ask, name, selector.exact("type")) {
         Ok(())
     } else {
         Err("no relationship found between this node and this object".to_owned())
     }
+}
+
+/// Whether a Secret is a certificate that an Ingress of ours names: every board serves those. Of
+/// another type it stays closed, whatever an Ingress says: who lists or watches must say the type,
+/// and who gets finds it in what is stored.
+fn certificate(api: &Api, ask: &Ask<'_>, name: &str, selected: Option<&str>) -> bool {
+    let (kind, namespace) = (ask.target.kind, ask.target.namespace.as_str());
+    let typed = match ask.verb {
+        "get" => api
+            .get(Place::new(kinds::SECRET, namespace, name))
+            .is_ok_and(|entry| peek::<Typed>(&entry.value).is_some_and(|s| s.kind == TLS)),
+        _ => selected == Some(TLS),
+    };
+    if kind != kinds::SECRET || !typed {
+        return false;
+    }
+    let all = |kind: &'static Kind, namespace: Option<&str>| {
+        let listing = api.store().list(&kind.key_prefix(namespace), ListOptions::default());
+        let entries = listing.map(|listing| listing.entries).unwrap_or_default();
+        entries.iter().filter_map(|entry| peek::<Value>(&entry.value)).collect::<Vec<_>>()
+    };
+    let ingresses = all(kinds::INGRESS, Some(namespace));
+    let mut naming =
+        ingresses.iter().filter(|i| ingress::secrets(i).any(|named| named == name)).peekable();
+    naming.peek().is_some() && {
+        let classes = ingress::Classes::gather(&all(kinds::INGRESS_CLASS, None));
+        naming.any(|ingress| classes.ours(ingress))
+    }
+}
+
+#[derive(Deserialize)]
+struct Typed {
+    #[serde(rename = "type", default)]
+    kind: String,
 }
 
 #[derive(Deserialize)]

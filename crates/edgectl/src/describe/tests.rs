@@ -14,6 +14,33 @@ fn shown(subject: Subject) -> String {
 }
 
 #[test]
+fn an_ingress() {
+    let service = |port: Object| json!({"service": {"name": "web", "port": port}});
+    let object = json!({
+        "kind": "Ingress", "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {"ingressClassName": "edged", "tls": [{"hosts": ["a.org"], "secretName": "cert"}],
+                 "rules": [{"host": "a.org", "http": {"paths": [
+                    {"path": "/", "pathType": "Prefix", "backend": service(json!({"number": 80}))},
+                    {"path": "/x", "backend": service(json!({"name": "http"}))}]}}]},
+        "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}, {"ip": "192.0.2.2"}]}}
+    });
+    let page = shown(Subject { object, ..Subject::default() });
+    let words: Vec<Vec<&str>> =
+        page.lines().map(|line| line.split_whitespace().collect()).collect();
+    for line in [
+        "Address: 192.0.2.1,192.0.2.2",
+        "Ingress Class: edged",
+        "Default backend: <default>",
+        "cert terminates a.org",
+        "Host Path Backends",
+        "/ web:80",
+        "/x web:http",
+    ] {
+        assert!(words.contains(&line.split(' ').collect()), "{line:?} in\n{page}");
+    }
+}
+
+#[test]
 fn a_pod() {
     let object = json!({
         "kind": "Pod",

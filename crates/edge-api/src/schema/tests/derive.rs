@@ -268,6 +268,8 @@ fn derived() -> Vec<String> {
     trace::<api::core::v1::Service>(notes_mut);
     trace::<api::core::v1::ServiceAccount>(notes_mut);
     trace::<api::discovery::v1::EndpointSlice>(notes_mut);
+    trace::<api::networking::v1::Ingress>(notes_mut);
+    trace::<api::networking::v1::IngressClass>(notes_mut);
     trace::<api::policy::v1::Eviction>(notes_mut);
     notes
         .types
