@@ -73,6 +73,11 @@ impl<T> Porch<T> {
         (Place { porch: self.clone(), number }, out.map(|(_, held)| held))
     }
 
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.state().waiting.len()
+    }
+
     /// How many were pushed out so far.
     pub fn pushed(&self) -> u64 {
         self.state().pushed

@@ -6,6 +6,7 @@ pub mod cleanup;
 pub mod dns;
 pub mod fields;
 pub mod images;
+pub mod ingress;
 pub mod net;
 pub mod probes;
 pub mod runtime;

@@ -52,6 +52,8 @@ pub(crate) struct Board {
     pub(crate) exits: watch::Sender<u64>,
     /// Ports of pods on the board's own address may have changed.
     pub(crate) ports_changed: Notify,
+    /// Services or their endpoints have changed, and all are known.
+    pub(crate) endpoints_changed: Notify,
     /// The Node in the API may be out of date.
     pub(crate) node_changed: Notify,
     /// Why some pods can't be reached from here, when that is so.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use edge_api::kinds::EVENT;
+use edge_api::kinds::{self, EVENT, Kind};
 use edge_api::{Object, time};
 use edge_client::{Client, PatchType, WriteParams};
 use serde_json::json;
@@ -185,7 +185,8 @@ async fn send(
 fn object(said: &Said, node: &str, namespace: &str, name: &str) -> Object {
     let subject = &said.subject;
     let mut involved = json!({
-        "kind": subject.kind, "name": subject.name, "uid": subject.uid, "apiVersion": "v1",
+        "kind": subject.kind, "name": subject.name, "uid": subject.uid,
+        "apiVersion": kinds::by_name(subject.kind).map_or("v1".to_owned(), Kind::api_version),
     });
     if !subject.namespace.is_empty() {
         involved["namespace"] = json!(subject.namespace);

@@ -16,6 +16,7 @@ mod events;
 mod files;
 mod gather;
 mod host_ports;
+mod ingress;
 mod ledger;
 mod names;
 mod node;
@@ -125,6 +126,7 @@ pub async fn run(
     tracing::info!("agent {} listens on {}", config.name, config.listen);
     tasks.spawn(server.run(board.clone()));
     tasks.spawn(services::run(board.clone()));
+    tasks.spawn(ingress::run(board.clone()));
     tasks.spawn(podnet::run(board.clone()));
     if let Some(dns) = names::server(&config, &identity.pod_cidr, &board.net) {
         tasks.spawn(Dns::new(dns, board.names.clone()).run());
@@ -237,6 +239,7 @@ fn assemble(
         routes: Mutex::default(),
         images_changed: Notify::new(),
         ports_changed: Notify::new(),
+        endpoints_changed: Notify::new(),
         pods: Mutex::default(),
         exits: watch::channel(0).0,
         node_changed: Notify::new(),

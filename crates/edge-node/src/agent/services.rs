@@ -50,6 +50,11 @@ fn variable(name: &str) -> String {
 }
 
 impl ServiceTable {
+    /// All Services, and all EndpointSlices.
+    pub(crate) fn all(&self) -> (impl Iterator<Item = &Object>, impl Iterator<Item = &Object>) {
+        (self.services.values(), self.slices.values())
+    }
+
     /// The variables of Services in the pod's namespace, if it wants them, and of the API itself.
     pub(crate) fn environment(&self, namespace: &str, links: bool) -> BTreeMap<String, String> {
         let mut out = BTreeMap::new();
@@ -124,6 +129,7 @@ pub(crate) async fn run(board: Arc<Board>) {
         }
         // What stands in the kernel stays until both lists are known.
         if heard_services && heard_slices {
+            board.endpoints_changed.notify_one();
             let soon = tokio::time::Instant::now() + SETTLE;
             apply_at = Some(apply_at.map_or(soon, |at| at.min(soon)));
         }

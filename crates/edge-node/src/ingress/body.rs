@@ -1,0 +1,226 @@
+//! Bodies on their way through: nothing is kept of them, silence has a limit, and a connection to
+//! an endpoint is free again when its answer has passed.
+
+use std::error::Error;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, Sleep};
+
+use super::endpoint::Lease;
+
+/// Why a body broke off.
+pub(super) type Failure = Box<dyn Error + Send + Sync>;
+
+/// When something last moved.
+#[derive(Debug)]
+pub(super) struct Progress {
+    began: Instant,
+    /// Milliseconds after that.
+    moved: AtomicU64,
+}
+
+impl Progress {
+    /// It moved just now.
+    pub(super) fn new() -> Arc<Progress> {
+        Arc::new(Progress { began: Instant::now(), moved: AtomicU64::new(0) })
+    }
+
+    /// Something moves.
+    pub(super) fn touch(&self) {
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.moved.store(now, Ordering::Relaxed);
+    }
+
+    fn last(&self) -> Instant {
+        self.began + Duration::from_millis(self.moved.load(Ordering::Relaxed))
+    }
+
+    /// Ends when nothing has moved for so long.
+    pub(super) async fn silent(&self, limit: Duration) {
+        loop {
+            let due = self.last() + limit;
+            if due <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(due).await;
+        }
+    }
+}
+
+/// A limit on how long a body may be silent.
+#[derive(Debug)]
+struct Stall {
+    limit: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    armed: bool,
+}
+
+impl Stall {
+    fn new(limit: Duration) -> Stall {
+        Stall { limit, timer: None, armed: false }
+    }
+
+    /// Looks at what a body gave; silence beyond the limit is an error.
+    fn judge<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        frame: Poll<Option<Result<T, hyper::Error>>>,
+    ) -> Poll<Option<Result<T, Failure>>> {
+        if let Poll::Ready(frame) = frame {
+            self.armed = false;
+            return Poll::Ready(frame.map(|frame| frame.map_err(Failure::from)));
+        }
+        let due = Instant::now() + self.limit;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        if !self.armed {
+            timer.as_mut().reset(due);
+            self.armed = true;
+        }
+        match timer.as_mut().poll(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(()) => {
+                let silent = io::Error::new(io::ErrorKind::TimedOut, "a body fell silent");
+                Poll::Ready(Some(Err(silent.into())))
+            }
+        }
+    }
+}
+
+/// A request's body, on its way to an endpoint.
+#[derive(Debug)]
+pub(super) struct RequestBody {
+    inner: Incoming,
+    stall: Stall,
+    progress: Arc<Progress>,
+}
+
+impl RequestBody {
+    /// A body that may be silent for `limit`, and tells `progress` when it moves.
+    pub(super) fn new(inner: Incoming, limit: Duration, progress: Arc<Progress>) -> RequestBody {
+        RequestBody { inner, stall: Stall::new(limit), progress }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        let frame = Pin::new(&mut self.inner).poll_frame(cx);
+        if frame.is_ready() {
+            self.progress.touch();
+        }
+        self.stall.judge(cx, frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// An endpoint's answer, on its way to the client.
+#[derive(Debug)]
+pub(super) struct Streamed {
+    inner: Incoming,
+    stall: Stall,
+    lease: Option<Lease>,
+    _request: OwnedSemaphorePermit,
+}
+
+impl Streamed {
+    fn finished(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.finish();
+        }
+    }
+}
+
+impl Drop for Streamed {
+    fn drop(&mut self) {
+        // Bodies that are empty from the start are never asked for.
+        if self.inner.is_end_stream() {
+            self.finished();
+        }
+    }
+}
+
+/// What a client gets.
+#[derive(Debug)]
+pub(super) enum ReplyBody {
+    /// Our own words.
+    Words(Option<Bytes>),
+    /// An endpoint's.
+    Streamed(Box<Streamed>),
+}
+
+impl ReplyBody {
+    /// Our own words.
+    pub(super) fn words(text: String) -> ReplyBody {
+        ReplyBody::Words(Some(text.into()).filter(|text: &Bytes| !text.is_empty()))
+    }
+
+    /// An endpoint's answer, which may be silent for `limit`.
+    pub(super) fn stream(
+        inner: Incoming,
+        limit: Duration,
+        lease: Lease,
+        request: OwnedSemaphorePermit,
+    ) -> ReplyBody {
+        let stall = Stall::new(limit);
+        let streamed = Streamed { inner, stall, lease: Some(lease), _request: request };
+        ReplyBody::Streamed(Box::new(streamed))
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        match self.get_mut() {
+            ReplyBody::Words(words) => Poll::Ready(words.take().map(|text| Ok(Frame::data(text)))),
+            ReplyBody::Streamed(streamed) => {
+                let frame = Pin::new(&mut streamed.inner).poll_frame(cx);
+                let ended = matches!(frame, Poll::Ready(None));
+                if ended || (frame.is_ready() && streamed.inner.is_end_stream()) {
+                    streamed.finished();
+                }
+                streamed.stall.judge(cx, frame)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            ReplyBody::Words(words) => words.is_none(),
+            ReplyBody::Streamed(streamed) => streamed.inner.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            ReplyBody::Words(None) => SizeHint::with_exact(0),
+            ReplyBody::Words(Some(text)) => SizeHint::with_exact(text.len() as u64),
+            ReplyBody::Streamed(streamed) => streamed.inner.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! One connection of a client, from its first byte: it waits on the porch until it has sent a
+//! whole request, and holds a place inside from then on.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use edge_core::porch::Place;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use super::Shared;
+use super::answer::{Refusal, answer};
+use super::body::ReplyBody;
+use super::headers::Client;
+use super::limits::{
+    CONNECTION_WINDOW, CONNECTIONS, DRAIN, FIRST_BYTE, HANDSHAKE, HEAD, HEAD_BYTES, HEAD_CROWDED,
+    HEAD_LINES, KEEPALIVE, PING, SEND_BUFFER, STREAM_WINDOW, STREAMS,
+};
+use super::patient::Patient;
+
+/// How HTTP/2 begins; no method of HTTP/1 begins so.
+const PRIOR_KNOWLEDGE: &[u8] = b"PRI ";
+
+/// A connection while it is served.
+struct Visit {
+    shared: Arc<Shared>,
+    client: Client,
+    inside: AtomicBool,
+    held: Mutex<Held>,
+}
+
+/// What a connection holds.
+enum Held {
+    Porch { _place: Place<oneshot::Sender<()>> },
+    Inside { _permit: OwnedSemaphorePermit },
+}
+
+/// Serves a connection until it ends, is pushed out, or `stop` turns true.
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let ip = peer.ip().to_canonical();
+    let bits = match ip {
+        std::net::IpAddr::V4(four) => four.to_ipv6_mapped().to_bits(),
+        std::net::IpAddr::V6(six) => six.to_bits(),
+    };
+    let (kick, mut kicked) = oneshot::channel();
+    let (place, _pushed) = shared.porch.enter((!ip.is_loopback()).then_some(bits), kick);
+    let client = Client { ip, tls: tls.is_some() };
+    let held = Mutex::new(Held::Porch { _place: place });
+    let visit = Arc::new(Visit { shared, client, inside: AtomicBool::new(false), held });
+    let _ = stream.set_nodelay(true);
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4);
+    let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+    // Nothing is set up for somebody who says nothing.
+    tokio::select! {
+        spoken = timeout(FIRST_BYTE, stream.readable()) => if !matches!(spoken, Ok(Ok(()))) {
+            return;
+        },
+        _ = &mut kicked => return,
+        _ = stop.wait_for(|stop| *stop) => return,
+    }
+    let Some(acceptor) = tls else {
+        let mut first = [0; PRIOR_KNOWLEDGE.len()];
+        let known = stream.peek(&mut first).await.unwrap_or(0);
+        let http2 = &first[..known] == PRIOR_KNOWLEDGE;
+        return Box::pin(speak(visit, stream, http2, kicked, stop)).await;
+    };
+    let shaken = tokio::select! {
+        shaken = timeout(HANDSHAKE, acceptor.accept(stream)) => shaken,
+        _ = &mut kicked => return,
+        _ = stop.wait_for(|stop| *stop) => return,
+    };
+    match shaken {
+        Ok(Ok(stream)) => {
+            let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            Box::pin(speak(visit, stream, http2, kicked, stop)).await;
+        }
+        Ok(Err(error)) => tracing::trace!("TLS handshake with {peer}: {error}"),
+        Err(_) => tracing::trace!("TLS handshake with {peer} took too long"),
+    }
+}
+
+impl Visit {
+    /// Comes inside with its first request; false when there is no room.
+    fn come_in(&self) -> bool {
+        if self.inside.load(Ordering::Acquire) {
+            return true;
+        }
+        let Ok(permit) = self.shared.connections.clone().try_acquire_owned() else { return false };
+        self.inside.store(true, Ordering::Release);
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let porch = std::mem::replace(&mut *held, Held::Inside { _permit: permit });
+        drop(held);
+        drop(porch);
+        true
+    }
+
+    /// How long a head may take.
+    fn patience(&self) -> Duration {
+        let crowded = self.shared.connections.available_permits() < CONNECTIONS / 2;
+        if crowded { HEAD_CROWDED } else { HEAD }
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Result<Response<ReplyBody>, Infallible> {
+        if !self.come_in() {
+            let words = "too many connections are open";
+            let mut response = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, words).response();
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            return Ok(response);
+        }
+        Ok(answer(&self.shared, self.client, request).await)
+    }
+}
+
+async fn speak<S>(
+    visit: Arc<Visit>,
+    stream: S,
+    http2: bool,
+    kicked: oneshot::Receiver<()>,
+    stop: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let io = TokioIo::new(Patient::new(stream));
+    let service = {
+        let visit = visit.clone();
+        service_fn(move |request| {
+            let visit = visit.clone();
+            async move { visit.answer(request).await }
+        })
+    };
+    if http2 {
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS)
+            .max_header_list_size(u32::try_from(HEAD_BYTES).unwrap_or(u32::MAX))
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buf_size(SEND_BUFFER)
+            .keep_alive_interval(PING);
+        let mut connection = pin!(builder.serve_connection(io, service));
+        if !until(&visit, connection.as_mut(), kicked, stop).await {
+            connection.as_mut().graceful_shutdown();
+            let _ = timeout(DRAIN, connection).await;
+        }
+    } else {
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(visit.patience())
+            .max_buf_size(HEAD_BYTES)
+            .max_headers(HEAD_LINES);
+        let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
+        if !until(&visit, connection.as_mut(), kicked, stop).await {
+            connection.as_mut().graceful_shutdown();
+            let _ = timeout(DRAIN, connection).await;
+        }
+    }
+}
+
+/// Runs a connection; false when the proxy ends before it does.
+async fn until<F>(
+    visit: &Visit,
+    mut connection: std::pin::Pin<&mut F>,
+    mut kicked: oneshot::Receiver<()>,
+    mut stop: watch::Receiver<bool>,
+) -> bool
+where
+    F: Future<Output = hyper::Result<()>>,
+{
+    // An HTTP/2 connection without a request has nothing of its own that ends it.
+    let mut silent = pin!(tokio::time::sleep(visit.patience()));
+    loop {
+        let inside = visit.inside.load(Ordering::Acquire);
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::trace!("connection of {}: {error}", visit.client.ip);
+                }
+                return true;
+            }
+            _ = &mut kicked, if !inside => {
+                if !visit.inside.load(Ordering::Acquire) {
+                    return true;
+                }
+            }
+            () = silent.as_mut(), if !inside => {
+                if !visit.inside.load(Ordering::Acquire) {
+                    return true;
+                }
+            }
+            _ = stop.wait_for(|stop| *stop) => return false,
+        }
+    }
+}

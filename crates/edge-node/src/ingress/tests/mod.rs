@@ -1,0 +1,1 @@
+//! The proxy as clients and endpoints see it.
