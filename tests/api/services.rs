@@ -96,3 +96,42 @@ async fn node_ports_come_with_the_type() {
     .await;
     lab.end().await;
 }
+
+#[tokio::test]
+async fn a_balanced_service_with_a_local_policy_has_a_port_for_health_checks() {
+    let lab = Lab::start().await;
+    let local = |extra: Value| {
+        let mut spec = json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local"});
+        for (key, value) in extra.as_object().unwrap() {
+            spec[key] = value.clone();
+        }
+        spec
+    };
+    let made = lab.create(SERVICES, &service("a", &local(json!({})))).await;
+    let port = made["spec"]["healthCheckNodePort"].as_u64().unwrap();
+    assert!((30000..=32767).contains(&port), "{port}");
+    assert_ne!(made["spec"]["ports"][0]["nodePort"], port);
+    // Nobody else gets it, neither for this nor as a node port.
+    let node_port = json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": port}]});
+    for (body, field) in [
+        (local(json!({"healthCheckNodePort": port})), "spec.healthCheckNodePort"),
+        (node_port, "spec.ports[0].nodePort"),
+    ] {
+        let answer = lab.send("POST", SERVICES, &service("b", &body)).await;
+        assert_eq!(answer.code, 422, "{}", answer.text);
+        let want = format!("{field}: Invalid value: {port}: provided port is already allocated");
+        assert!(answer.message().contains(&want), "{}", answer.text);
+    }
+    let path = format!("{SERVICES}/a");
+    let kept = lab.send("PUT", &path, &service("a", &local(json!({})))).await.json();
+    assert_eq!(kept["spec"]["healthCheckNodePort"], port, "{kept}");
+    let other = service("a", &local(json!({"healthCheckNodePort": 32000})));
+    let answer = lab.send("PUT", &path, &other).await;
+    assert!(answer.message().contains("field is immutable"), "{}", answer.text);
+    let merge = [("content-type", "application/merge-patch+json")];
+    let patch = json!({"spec": {"externalTrafficPolicy": "Cluster"}}).to_string();
+    let freed = lab.ask("PATCH", &path, &merge, &patch).await.json();
+    assert!(freed["spec"]["healthCheckNodePort"].is_null(), "{freed}");
+    lab.create(SERVICES, &service("b", &local(json!({"healthCheckNodePort": port})))).await;
+    lab.end().await;
+}

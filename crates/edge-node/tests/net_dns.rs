@@ -33,7 +33,7 @@ fn takers(address: std::net::Ipv4Addr) -> Tables {
     let front = |address| Front { address, protocol: Protocol::Udp, port: 53 };
     let dns = "10.43.0.10".parse().ok();
     let routes = [(front(None), route(&choice)), (front(dns), route(&Choice::Refuse))];
-    Tables { routes: routes.into(), clashes: Vec::new() }
+    Tables { routes: routes.into(), ..Tables::default() }
 }
 
 #[test]

@@ -147,6 +147,30 @@ fn traffic(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
     one_of(errors, &at.child(field), &spec[field], &POLICIES);
     let field = "internalTrafficPolicy";
     one_of(errors, &at.child(field), &spec[field], &POLICIES);
+    let balanced = text(&spec["type"]) == "LoadBalancer";
+    let port = spec["healthCheckNodePort"].as_i64().unwrap_or(0);
+    if port != 0 && !(balanced && policy == "Local") {
+        let detail = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` \
+                      is 'Local'";
+        errors.invalid(&at.child("healthCheckNodePort"), port, detail);
+    }
+    let ranges = list(&spec["loadBalancerSourceRanges"]);
+    // Kubernetes writes this field with a capital letter in its messages.
+    let at = at.child("LoadBalancerSourceRanges");
+    if !ranges.is_empty() && !balanced {
+        errors.forbidden(&at, "may only be used when `type` is 'LoadBalancer'");
+    }
+    for (index, range) in ranges.iter().enumerate() {
+        let value = text(range).trim();
+        let good = value.split_once('/').is_some_and(|(ip, length)| {
+            let most = if ip.contains(':') { 128 } else { 32 };
+            names::ip(ip).is_empty() && length.parse::<u8>().is_ok_and(|length| length <= most)
+        });
+        if !good {
+            let detail = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+            errors.invalid(&at.index(index), value, detail);
+        }
+    }
 }
 
 fn update(new: &Value, old: &Value, at: &Path<'_>, errors: &mut Errors) {
@@ -155,5 +179,12 @@ fn update(new: &Value, old: &Value, at: &Path<'_>, errors: &mut Errors) {
     if inside(new) && inside(old) && !before.is_empty() && before != after {
         let value = json!([after]);
         errors.invalid(&at.child("clusterIPs").index(0), value, "may not change once set");
+    }
+    let checked = |spec: &Value| {
+        text(&spec["type"]) == "LoadBalancer" && text(&spec["externalTrafficPolicy"]) == "Local"
+    };
+    let port = |spec: &Value| spec["healthCheckNodePort"].as_i64().unwrap_or(0);
+    if checked(new) && checked(old) && port(old) != 0 && port(new) != port(old) {
+        errors.invalid(&at.child("healthCheckNodePort"), port(new), "field is immutable");
     }
 }

@@ -2,7 +2,7 @@
 //! between two such states: what one changed endpoint costs is a few elements, however many
 //! services there are.
 
-use super::{Choice, Front, Route, Tables, Target};
+use super::{Choice, Front, Route, Sources, Tables, Target};
 use core::net::Ipv4Addr;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,6 +54,10 @@ pub struct Elements {
     /// The addresses of this board's pods among the targets: a pod that reaches itself through a
     /// Service needs its own address hidden from it.
     pub hairpins: BTreeSet<Ipv4Addr>,
+    /// Fronts that take some clients only.
+    pub restricted: BTreeMap<Front, Sources>,
+    /// See [`Tables::addresses`].
+    pub addresses: BTreeSet<Ipv4Addr>,
 }
 
 /// What to take out and what to put in. A changed element is in both.
@@ -71,6 +75,14 @@ pub struct Change {
     pub old_hairpins: Vec<Ipv4Addr>,
     /// Hairpins to put in.
     pub new_hairpins: Vec<Ipv4Addr>,
+    /// Restrictions to take out.
+    pub old_restricted: Vec<(Front, Sources)>,
+    /// Restrictions to put in.
+    pub new_restricted: Vec<(Front, Sources)>,
+    /// Services' own addresses to take out.
+    pub old_addresses: Vec<Ipv4Addr>,
+    /// Services' own addresses to put in.
+    pub new_addresses: Vec<Ipv4Addr>,
     /// What each front that differs is afterwards; nothing for one that goes.
     fronts: Vec<(VerdictKey, Option<Spreading>)>,
 }
@@ -89,6 +101,10 @@ impl Change {
             + self.new_targets.len()
             + self.old_hairpins.len()
             + self.new_hairpins.len()
+            + self.old_restricted.len()
+            + self.new_restricted.len()
+            + self.old_addresses.len()
+            + self.new_addresses.len()
     }
 
     /// Notes how a front differs.
@@ -136,15 +152,15 @@ impl Elements {
         let fronts: BTreeMap<_, _> = any.chain(inside).collect();
         let targets = fronts.values().flat_map(|front| &front.targets);
         let hairpins = targets.map(|target| target.address).filter(|ip| own(*ip)).collect();
-        Elements { fronts, hairpins }
+        let (restricted, addresses) = (tables.allowed.clone(), tables.addresses.clone());
+        Elements { fronts, hairpins, restricted, addresses }
     }
 
-    /// Puts together what was read element by element; `None` when a front lacks a target or a
-    /// target its front.
+    /// Puts the fronts together that were read element by element; `None` when a front lacks a
+    /// target or a target its front.
     pub fn assemble(
         verdicts: BTreeMap<VerdictKey, Verdict>,
         mut targets: BTreeMap<TargetKey, Target>,
-        hairpins: BTreeSet<Ipv4Addr>,
     ) -> Option<Elements> {
         let mut fronts = BTreeMap::new();
         for ((source, front), verdict) in verdicts {
@@ -153,7 +169,7 @@ impl Elements {
                 (0..count).map(|number| targets.remove(&(source, front, number))).collect();
             fronts.insert((source, front), Spreading { verdict, targets: own? });
         }
-        targets.is_empty().then_some(Elements { fronts, hairpins })
+        targets.is_empty().then(|| Elements { fronts, ..Elements::default() })
     }
 
     /// What leads from these elements to the wanted ones.
@@ -161,6 +177,10 @@ impl Elements {
         let mut change = Change {
             old_hairpins: self.hairpins.difference(&wanted.hairpins).copied().collect(),
             new_hairpins: wanted.hairpins.difference(&self.hairpins).copied().collect(),
+            old_restricted: lacking(&self.restricted, &wanted.restricted),
+            new_restricted: lacking(&wanted.restricted, &self.restricted),
+            old_addresses: self.addresses.difference(&wanted.addresses).copied().collect(),
+            new_addresses: wanted.addresses.difference(&self.addresses).copied().collect(),
             ..Change::default()
         };
         let (mut have, mut want) = (self.fronts.iter().peekable(), wanted.fronts.iter().peekable());
@@ -192,5 +212,22 @@ impl Elements {
             self.hairpins.remove(hairpin);
         }
         self.hairpins.extend(&change.new_hairpins);
+        for (front, _) in &change.old_restricted {
+            self.restricted.remove(front);
+        }
+        self.restricted.extend(change.new_restricted.iter().cloned());
+        for address in &change.old_addresses {
+            self.addresses.remove(address);
+        }
+        self.addresses.extend(&change.new_addresses);
     }
+}
+
+/// What the one has and the other has not, or has otherwise.
+fn lacking(
+    one: &BTreeMap<Front, Sources>,
+    other: &BTreeMap<Front, Sources>,
+) -> Vec<(Front, Sources)> {
+    let differs = |(front, sources): &(&Front, &Sources)| other.get(front) != Some(sources);
+    one.iter().filter(differs).map(|(front, sources)| (*front, sources.clone())).collect()
 }

@@ -1,16 +1,18 @@
 //! The few fields of Services and EndpointSlices that decide where traffic goes, read from
 //! the raw objects. What makes no sense is passed over: validation has had its say before.
 
-use super::{Protocol, Target};
+use super::{Protocol, Sources, Target};
 use core::net::Ipv4Addr;
 use edge_api::{Object, meta};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Kubernetes' default of `sessionAffinityConfig.clientIP.timeoutSeconds`.
 const AFFINITY_SECONDS: u32 = 10_800;
 /// Slices of a service carry its name under this label.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// Says which board announces a Service's addresses on the LAN; there on Services that have some.
+pub const ANNOUNCED_BY: &str = "edged.dev/announced-by";
 /// Services that somebody else serves carry this label.
 const PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
 
@@ -43,6 +45,13 @@ pub(super) struct Service<'a> {
     pub(super) name: &'a str,
     pub(super) cluster_ips: Vec<Ipv4Addr>,
     pub(super) external_ips: Vec<Ipv4Addr>,
+    /// Addresses of its load balancer.
+    pub(super) ingress: Vec<Ipv4Addr>,
+    /// True when those are addresses of the LAN that belong to no board.
+    pub(super) owns_ingress: bool,
+    /// Whom its load balancer takes; `None` is everybody.
+    pub(super) sources: Option<Sources>,
+    pub(super) health_port: Option<u16>,
     pub(super) ports: Vec<Port<'a>>,
     pub(super) affinity_seconds: Option<u32>,
     pub(super) internal_local: bool,
@@ -69,9 +78,13 @@ impl<'a> Service<'a> {
         cluster_ips.dedup();
         let ingress = items(&object["status"]["loadBalancer"], "ingress")
             .filter(|entry| kind == "LoadBalancer" && text(entry, "ipMode") != "Proxy")
-            .map(|entry| text(entry, "ip"));
+            .filter_map(|entry| text(entry, "ip").parse().ok());
         let listed = items(spec, "externalIPs").filter_map(Value::as_str);
-        let external_ips = listed.chain(ingress).filter_map(|ip| ip.parse().ok()).collect();
+        let external_ips = listed.filter_map(|ip| ip.parse().ok()).collect();
+        let balanced = kind == "LoadBalancer";
+        let ranges = items(spec, "loadBalancerSourceRanges").filter_map(Value::as_str);
+        let external_local = text(spec, "externalTrafficPolicy") == "Local";
+        let health_port = port_number(&spec["healthCheckNodePort"]);
         let outward = matches!(kind, "NodePort" | "LoadBalancer");
         let ports = items(spec, "ports").filter_map(|port| {
             Some(Port {
@@ -90,10 +103,14 @@ impl<'a> Service<'a> {
             name: meta::name(object),
             cluster_ips,
             external_ips,
+            ingress: ingress.collect(),
+            owns_ingress: balanced && meta::annotation(object, ANNOUNCED_BY).is_some(),
+            sources: Sources::read(ranges.filter(|_| balanced)),
+            health_port: health_port.filter(|_| balanced && external_local),
             ports: ports.collect(),
             affinity_seconds: sticky.then(|| timeout.unwrap_or(AFFINITY_SECONDS)),
             internal_local: text(spec, "internalTrafficPolicy") == "Local",
-            external_local: text(spec, "externalTrafficPolicy") == "Local",
+            external_local,
             publish_not_ready: spec["publishNotReadyAddresses"].as_bool() == Some(true),
         })
     }
@@ -140,6 +157,15 @@ impl<'a> Endpoints<'a> {
             }
         }
         endpoints
+    }
+
+    /// How many of a Service's ready endpoints are on this board, each address once.
+    pub(super) fn ready_here(&self, service: &Service<'a>) -> usize {
+        let own = self.by_port.iter().filter(|((namespace, name, ..), _)| {
+            (*namespace, *name) == (service.namespace, service.name)
+        });
+        let ready = own.flat_map(|(_, list)| list).filter(|e| e.local && e.ready);
+        ready.map(|e| e.target.address).collect::<BTreeSet<_>>().len()
     }
 
     /// The endpoints of one service port.

@@ -4,17 +4,22 @@
 //!
 //! IPv4 so far: slices and addresses of the other family are passed over.
 
+#[cfg(test)]
+mod any_cluster;
 mod elements;
 mod lens;
+mod sources;
 #[cfg(test)]
 mod tests;
 
 pub use elements::{Change, Elements, Source, Spreading, TargetKey, Verdict, VerdictKey};
+pub use lens::ANNOUNCED_BY;
+pub use sources::Sources;
 
 use core::net::Ipv4Addr;
 use edge_api::Object;
 use lens::{Endpoint, Endpoints, Port, Service};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// A transport protocol that Services know.
@@ -108,6 +113,17 @@ pub struct Route {
     pub affinity_seconds: Option<u32>,
 }
 
+/// What a Service's `healthCheckNodePort` answers on one board.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// The Service's namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// How many of its ready endpoints are on this board.
+    pub ready: usize,
+}
+
 /// All fronts that one board answers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tables {
@@ -115,6 +131,13 @@ pub struct Tables {
     pub routes: BTreeMap<Front, Route>,
     /// Fronts that two services claim: the front, who has it, and who doesn't get it.
     pub clashes: Vec<(Front, String, String)>,
+    /// Fronts that take some clients only; all others take everybody.
+    pub allowed: BTreeMap<Front, Sources>,
+    /// Addresses of the LAN that belong to Services and to no board: where no front is, nobody
+    /// answers.
+    pub addresses: BTreeSet<Ipv4Addr>,
+    /// Ports on which this board says whether it has endpoints of a Service.
+    pub health: BTreeMap<u16, HealthCheck>,
 }
 
 impl Tables {
@@ -135,6 +158,14 @@ impl Tables {
         for service in &services {
             for port in &service.ports {
                 tables.add(service, port, endpoints.of(service, port));
+            }
+            if service.owns_ingress {
+                tables.addresses.extend(&service.ingress);
+            }
+            if let Some(port) = service.health_port {
+                let (namespace, name) = (service.namespace.to_owned(), service.name.to_owned());
+                let ready = endpoints.ready_here(service);
+                tables.health.entry(port).or_insert(HealthCheck { namespace, name, ready });
             }
         }
         tables
@@ -166,20 +197,31 @@ impl Tables {
             let front = Front { address: Some(*address), protocol, port: port.port };
             self.claim(front, route(&anywhere, external));
         }
+        for address in &service.ingress {
+            let front = Front { address: Some(*address), protocol, port: port.port };
+            if self.claim(front, route(&anywhere, external))
+                && let Some(sources) = &service.sources
+            {
+                self.allowed.insert(front, sources.clone());
+            }
+        }
         if let Some(port) = port.node_port {
             let front = Front { address: None, protocol, port };
             self.claim(front, route(&anywhere, external));
         }
     }
 
-    fn claim(&mut self, front: Front, route: Route) {
+    /// Gives a front to whoever claims it first; says whether this one has it.
+    fn claim(&mut self, front: Front, route: Route) -> bool {
         match self.routes.get(&front) {
             None => {
                 self.routes.insert(front, route);
+                return true;
             }
-            Some(holder) if holder.name == route.name => {}
+            Some(holder) if holder.name == route.name => return true,
             Some(holder) => self.clashes.push((front, holder.name.clone(), route.name)),
         }
+        false
     }
 }
 

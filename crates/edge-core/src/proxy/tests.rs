@@ -4,11 +4,11 @@ use super::*;
 use serde_json::{Value, json};
 use std::slice::from_ref;
 
-fn service(name: &str, spec: Value) -> Object {
+pub(super) fn service(name: &str, spec: Value) -> Object {
     json!({"metadata": {"name": name, "namespace": "default"}, "spec": spec})
 }
 
-fn slice(service: &str, ports: Value, endpoints: Value) -> Object {
+pub(super) fn slice(service: &str, ports: Value, endpoints: Value) -> Object {
     json!({
         "metadata": {
             "name": format!("{service}-x"), "namespace": "default",
@@ -57,7 +57,7 @@ fn spread(targets: &[&str]) -> Choice {
     Choice::Spread(targets.iter().map(target).collect())
 }
 
-fn gather(services: &[Object], slices: &[Object], node: &str) -> Tables {
+pub(super) fn gather(services: &[Object], slices: &[Object], node: &str) -> Tables {
     Tables::gather(services, slices, node)
 }
 
@@ -159,6 +159,37 @@ fn ports_meet_by_name_and_protocol_and_slices_join() {
 }
 
 #[test]
+fn source_ranges_are_for_the_load_balancers_addresses_alone() {
+    let mut object = web(json!({"type": "LoadBalancer", "externalIPs": ["192.0.2.7"],
+        "loadBalancerSourceRanges": ["10.0.0.0/8"]}));
+    object["status"] = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.8"}]}});
+    let tables = gather(from_ref(&object), &[pods()], "a");
+    let fronts: Vec<_> = tables.allowed.keys().collect();
+    assert_eq!(fronts, [&front("192.0.2.8", 80)]);
+    assert!(tables.addresses.is_empty(), "a board's own");
+    object["metadata"]["annotations"] = json!({ANNOUNCED_BY: ""});
+    let announced = gather(from_ref(&object), &[pods()], "a");
+    assert_eq!(announced.addresses.first(), Some(&"192.0.2.8".parse().expect("an address")));
+    object["spec"]["type"] = json!("NodePort");
+    let tables = gather(&[object], &[pods()], "a");
+    assert!(tables.allowed.is_empty() && tables.addresses.is_empty());
+}
+
+#[test]
+fn a_health_check_counts_ready_pods_of_its_board() {
+    let local = json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local",
+        "healthCheckNodePort": 30999});
+    for (node, ready) in [("a", 2), ("b", 1), ("c", 0)] {
+        let tables = gather(&[web(local.clone())], &[pods()], node);
+        let check = HealthCheck { namespace: "default".into(), name: "web".into(), ready };
+        assert_eq!(tables.health, BTreeMap::from([(30999, check)]), "{node}");
+    }
+    let mut cluster = local;
+    cluster["externalTrafficPolicy"] = json!("Cluster");
+    assert!(gather(&[web(cluster)], &[pods()], "a").health.is_empty());
+}
+
+#[test]
 fn headless_external_and_foreign_services_have_no_front() {
     let ports = json!([{"port": 80}]);
     let mut foreign = web(json!({}));
@@ -206,7 +237,7 @@ fn affinity() {
 }
 
 /// Elements on a board whose pods are 10.42.0.0/24.
-fn elements(tables: &Tables) -> Elements {
+pub(super) fn elements(tables: &Tables) -> Elements {
     Elements::new(tables, |ip| ip.octets()[..3] == [10, 42, 0])
 }
 
@@ -242,126 +273,4 @@ fn one_endpoint_more_touches_a_handful_of_elements() {
     let after = elements(&gather(&services, &slices, "a"));
     let change = before.diff(&after);
     assert_eq!(change.len(), 4, "{change:?}");
-}
-
-/// A small pseudo-random source, so that the cases are many and the same each time.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-
-    fn flag(&mut self) -> bool {
-        self.below(2) == 0
-    }
-}
-
-fn random_cluster(chance: &mut Chance) -> (Vec<Object>, Vec<Object>) {
-    let mut services = Vec::new();
-    let mut slices = Vec::new();
-    for i in 0..chance.below(6) {
-        let policy = |yes| if yes { "Local" } else { "Cluster" };
-        services.push(service(
-            &format!("s{i}"),
-            json!({
-                "type": if chance.flag() { "NodePort" } else { "ClusterIP" },
-                "clusterIP": format!("10.43.0.{}", chance.below(5)),
-                "externalIPs": [format!("192.0.2.{}", chance.below(3))],
-                "ports": [{"port": 80 + chance.below(2), "nodePort": 30000 + chance.below(4)}],
-                "internalTrafficPolicy": policy(chance.flag()),
-                "externalTrafficPolicy": policy(chance.flag()),
-                "publishNotReadyAddresses": chance.below(5) == 0,
-                "sessionAffinity": if chance.flag() { "ClientIP" } else { "None" },
-            }),
-        ));
-        let endpoints: Vec<Value> = (0..chance.below(5))
-            .map(|_| {
-                json!({
-                    "addresses": [format!("10.42.0.{}", chance.below(9))],
-                    "nodeName": if chance.flag() { "a" } else { "b" },
-                    "conditions": {"ready": chance.flag(), "serving": chance.flag(),
-                                   "terminating": chance.flag()},
-                })
-            })
-            .collect();
-        let ports = json!([{"port": 8000 + i, "protocol": "TCP"}]);
-        slices.push(slice(&format!("s{i}"), ports, endpoints.into()));
-    }
-    (services, slices)
-}
-
-/// Every target is an endpoint that is ready, is published unready, or still serves while none
-/// is ready.
-fn check_targets(services: &[Object], slices: &[Object], tables: &Tables) {
-    for route in tables.routes.values() {
-        let name = route.name.trim_start_matches("default/").trim_end_matches(':');
-        let index: usize = name[1..].parse().expect("a number");
-        let published = services[index]["spec"]["publishNotReadyAddresses"] == true;
-        let endpoints = slices[index]["endpoints"].as_array().expect("endpoints");
-        for choice in [&route.inside, &route.outside] {
-            let Choice::Spread(targets) = choice else { continue };
-            assert!(!targets.is_empty() && targets.is_sorted());
-            for target in targets {
-                let address = target.address.to_string();
-                let known = endpoints.iter().any(|endpoint| {
-                    let conditions = &endpoint["conditions"];
-                    endpoint["addresses"][0] == address.as_str()
-                        && (conditions["ready"] == true
-                            || published
-                            || (conditions["serving"] == true && conditions["terminating"] == true))
-                });
-                assert!(known, "{target:?} of {} is no ready endpoint", route.name);
-            }
-        }
-    }
-}
-
-/// The change done element by element, as the kernel does it, and read back.
-fn realise(kernel: &Elements, change: &Change) -> Option<Elements> {
-    let mut verdicts: BTreeMap<VerdictKey, Verdict> =
-        kernel.fronts.iter().map(|(key, front)| (*key, front.verdict)).collect();
-    let mut targets = BTreeMap::new();
-    for ((source, front), found) in &kernel.fronts {
-        for (number, target) in (0..).zip(&found.targets) {
-            targets.insert((*source, *front, number), *target);
-        }
-    }
-    let mut hairpins = kernel.hairpins.clone();
-    for (key, verdict) in &change.old_verdicts {
-        assert_eq!(verdicts.remove(key), Some(*verdict));
-    }
-    for (key, target) in &change.old_targets {
-        assert_eq!(targets.remove(key), Some(*target));
-    }
-    assert!(change.old_hairpins.iter().all(|hairpin| hairpins.remove(hairpin)));
-    for (key, verdict) in &change.new_verdicts {
-        assert_eq!(verdicts.insert(*key, *verdict), None, "added over another");
-    }
-    for (key, target) in &change.new_targets {
-        assert_eq!(targets.insert(*key, *target), None, "added over another");
-    }
-    assert!(change.new_hairpins.iter().all(|hairpin| hairpins.insert(*hairpin)));
-    Elements::assemble(verdicts, targets, hairpins)
-}
-
-#[test]
-fn for_any_cluster_targets_are_ready_and_a_realised_change_leaves_nothing_to_do() {
-    let mut chance = Chance(0x9e37_79b9_7f4a_7c15);
-    let mut kernel = Elements::default();
-    for _ in 0..2000 {
-        let (services, slices) = random_cluster(&mut chance);
-        let tables = gather(&services, &slices, "a");
-        check_targets(&services, &slices, &tables);
-        let wanted = elements(&tables);
-        let change = kernel.diff(&wanted);
-        let read = realise(&kernel, &change);
-        kernel.apply(&change);
-        assert_eq!(kernel, wanted);
-        assert_eq!(read, Some(wanted.clone()));
-        assert!(kernel.diff(&wanted).is_empty());
-    }
 }

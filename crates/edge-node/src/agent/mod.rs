@@ -15,6 +15,7 @@ mod error;
 mod events;
 mod files;
 mod gather;
+mod health_checks;
 mod host_ports;
 mod ingress;
 mod ledger;

@@ -12,6 +12,9 @@ use edge_client::{WatchParams, Watcher};
 use edge_core::proxy::{Front, Tables};
 
 use super::board::Board;
+use super::events::Grade::Warning;
+use super::events::Subject;
+use super::health_checks::HealthChecks;
 use super::host_ports;
 
 /// Changes that come within this time of each other are applied together.
@@ -98,7 +101,7 @@ pub(crate) async fn run(board: Arc<Board>) {
     let watch = |kind| Watcher::new(board.client.clone(), kind, "", WatchParams::default());
     let (mut services, mut slices) = (watch(SERVICE), watch(ENDPOINT_SLICE));
     let (mut heard_services, mut heard_slices) = (false, false);
-    let mut told = Vec::new();
+    let mut applied = Applied::default();
     let mut apply_at: Option<tokio::time::Instant> = None;
     loop {
         let due = async {
@@ -122,7 +125,7 @@ pub(crate) async fn run(board: Arc<Board>) {
             }
             () = board.ports_changed.notified() => {}
             () = due => {
-                let again = if apply(&board, &mut told).await { RETRY } else { LOOK };
+                let again = if apply(&board, &mut applied).await { RETRY } else { LOOK };
                 apply_at = Some(tokio::time::Instant::now() + again);
                 continue;
             }
@@ -136,18 +139,41 @@ pub(crate) async fn run(board: Arc<Board>) {
     }
 }
 
+/// What stands of the tables beside the kernel's maps, and what was said of them.
+#[derive(Default)]
+struct Applied {
+    told: Vec<Clash>,
+    checks: HealthChecks,
+}
+
+/// Tells people about a Service.
+fn say(board: &Board, namespace: &str, name: &str, reason: &'static str, message: String) {
+    let key = (namespace.to_owned(), name.to_owned());
+    let table = board.services.read().unwrap_or_else(PoisonError::into_inner);
+    let uid = table.services.get(&key).map_or("", |service| meta::uid(service)).to_owned();
+    drop(table);
+    tracing::warn!("Service {namespace}/{name}: {message}");
+    let (namespace, name) = key;
+    let about = Subject { kind: "Service", namespace, name, uid, field_path: None };
+    board.events.say(&about, Warning, reason, message);
+}
+
 /// Applies the tables; true when that has to be tried again.
-async fn apply(board: &Board, told: &mut Vec<Clash>) -> bool {
+async fn apply(board: &Board, applied: &mut Applied) -> bool {
     let mut tables = {
         let table = board.services.read().unwrap_or_else(PoisonError::into_inner);
         Tables::gather(table.services.values(), table.slices.values(), &board.name)
     };
     host_ports::add(&mut tables, &board.pod_views());
-    for clash in tables.clashes.iter().filter(|clash| !told.contains(clash)) {
+    for clash in tables.clashes.iter().filter(|clash| !applied.told.contains(clash)) {
         let (front, holder, other) = clash;
         tracing::warn!("Service {other} doesn't get {front}: {holder} has it; choose another");
     }
-    told.clone_from(&tables.clashes);
+    applied.told.clone_from(&tables.clashes);
+    for (check, why) in applied.checks.set(&tables.health).await {
+        let why = format!("node {} {why}", board.name);
+        say(board, &check.namespace, &check.name, "FailedToStartServiceHealthcheck", why);
+    }
     match board.net.apply_proxy(&tables).await {
         Ok(()) => false,
         Err(error) => {

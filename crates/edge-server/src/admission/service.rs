@@ -14,6 +14,8 @@ use std::net::Ipv4Addr;
 
 /// The ports that Services may have on every board.
 const PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
+const OUT_OF_RANGE: &str =
+    "provided port is not in the valid range. The range of valid ports is 30000-32767";
 /// Below this, addresses are left to those who ask for one, as Kubernetes leaves them.
 const STATIC_BAND: u32 = 256;
 
@@ -28,6 +30,8 @@ struct TakenSpec {
     cluster_ip: Option<String>,
     #[serde(default)]
     ports: Vec<TakenPort>,
+    #[serde(rename = "healthCheckNodePort")]
+    health: Option<u16>,
 }
 
 #[derive(Deserialize)]
@@ -58,6 +62,7 @@ pub(super) fn allocate(
     }
     address(api, new, &in_use, &mut errors)?;
     ports(api, new, &in_use, &mut errors)?;
+    health(api, new, &in_use, &mut errors)?;
     Ok(errors.into_vec())
 }
 
@@ -71,6 +76,7 @@ fn in_use(api: &Api, but: &Object) -> Result<InUse, Status> {
         let address = service.spec.cluster_ip.and_then(|ip| ip.parse::<Ipv4Addr>().ok());
         in_use.addresses.extend(address);
         let ports = service.spec.ports.iter().filter_map(|port| port.node_port);
+        let ports = ports.chain(service.spec.health);
         in_use.ports.extend(ports.filter(|port| *port > 0));
     }
     Ok(in_use)
@@ -112,8 +118,12 @@ fn inherit(new: &mut Object, old: &Object) {
         leave_behind(new, old, &["externalTrafficPolicy"]);
     }
     if kind_of(new) != "LoadBalancer" {
-        let fields = ["allocateLoadBalancerNodePorts", "healthCheckNodePort", "loadBalancerClass"];
-        leave_behind(new, old, &fields);
+        leave_behind(new, old, &["allocateLoadBalancerNodePorts", "loadBalancerClass"]);
+    }
+    if !is_checked(new) {
+        leave_behind(new, old, &["healthCheckNodePort"]);
+    } else if is_checked(old) && new["spec"]["healthCheckNodePort"].as_u64().unwrap_or(0) == 0 {
+        new["spec"]["healthCheckNodePort"] = old["spec"]["healthCheckNodePort"].clone();
     }
     let old_ports = old["spec"]["ports"].as_array().cloned().unwrap_or_default();
     let Some(ports) = new["spec"]["ports"].as_array_mut() else { return };
@@ -230,11 +240,7 @@ fn ports(
                 }
                 chosen.insert(number);
             }
-            _ => errors.invalid(
-                &at,
-                asked,
-                "provided port is not in the valid range. The range of valid ports is 30000-32767",
-            ),
+            _ => errors.invalid(&at, asked, OUT_OF_RANGE),
         }
     }
     for port in ports {
@@ -243,6 +249,43 @@ fn ports(
             chosen.insert(number);
             port["nodePort"] = json!(number);
         }
+    }
+    Ok(())
+}
+
+/// Whether boards answer for a Service to whoever balances between them.
+fn is_checked(service: &Object) -> bool {
+    let local = service["spec"]["externalTrafficPolicy"] == "Local";
+    kind_of(service) == "LoadBalancer" && local
+}
+
+/// Gives a Service the port on which boards say whether they have its endpoints.
+fn health(
+    api: &Api,
+    service: &mut Object,
+    in_use: &InUse,
+    errors: &mut Errors,
+) -> Result<(), Status> {
+    if !is_checked(service) {
+        return Ok(());
+    }
+    let mut taken = in_use.ports.clone();
+    let own = service["spec"]["ports"].as_array().into_iter().flatten();
+    let own = own.filter_map(|port| u16::try_from(port["nodePort"].as_u64()?).ok());
+    taken.extend(own);
+    let spec = Path::new("spec");
+    let at = spec.child("healthCheckNodePort");
+    let asked = service["spec"]["healthCheckNodePort"].as_u64().unwrap_or(0);
+    match u16::try_from(asked) {
+        Ok(0) => {
+            service["spec"]["healthCheckNodePort"] = json!(free_port(api, &taken)?);
+        }
+        Ok(port) if PORTS.contains(&port) => {
+            if taken.contains(&port) {
+                errors.invalid(&at, asked, "provided port is already allocated");
+            }
+        }
+        _ => errors.invalid(&at, asked, OUT_OF_RANGE),
     }
     Ok(())
 }

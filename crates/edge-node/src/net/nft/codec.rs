@@ -5,7 +5,7 @@ use super::super::netlink::{Attributes, Message};
 use super::layout::{INSIDE, REFUSE, REFUSED, SERVICES};
 use super::spread::{INSIDE_FROM, Spread};
 use super::wire::{DATA_VALUE, LIST_ITEM, Outcome, bytes};
-use edge_core::proxy::{Front, Protocol, Source, Target, TargetKey, Verdict, VerdictKey};
+use edge_core::proxy::{Front, Protocol, Source, Sources, Target, TargetKey, Verdict, VerdictKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
@@ -47,6 +47,8 @@ pub(super) struct Read {
     pub(super) verdicts: BTreeMap<VerdictKey, Verdict>,
     pub(super) targets: BTreeMap<TargetKey, Target>,
     pub(super) hairpins: BTreeSet<Ipv4Addr>,
+    pub(super) restricted: BTreeMap<Front, Sources>,
+    pub(super) addresses: BTreeSet<Ipv4Addr>,
 }
 
 fn front_key(front: &Front) -> Vec<u8> {
@@ -118,6 +120,22 @@ pub(super) fn hairpin(address: &Ipv4Addr) -> Element {
     Element { key: [octets, octets].concat(), value: Value::Nothing }
 }
 
+/// The element that names a front's list of clients.
+pub(super) fn restriction(front: &Front, sources: &Sources) -> Element {
+    let value = Value::Bytes(sources.digest().to_ne_bytes().to_vec());
+    Element { key: front_key(front), value }
+}
+
+/// What leads from a list's number to its chain.
+pub(super) fn guest_list(digest: u64, chain: String) -> Element {
+    Element { key: digest.to_ne_bytes().to_vec(), value: Value::Outcome(Outcome::Goto(chain)) }
+}
+
+/// The element of a Service's own address.
+pub(super) fn address(address: &Ipv4Addr) -> Element {
+    Element { key: address.octets().to_vec(), value: Value::Nothing }
+}
+
 /// The key and the plain bytes of an element that was read.
 pub(super) fn split(item: Attributes<'_>) -> Option<(&[u8], &[u8])> {
     let key = item.within(KEY).find(DATA_VALUE)?;
@@ -164,5 +182,20 @@ pub(super) fn read_target(item: Attributes<'_>, elements: &mut Read) -> Option<(
 pub(super) fn read_hairpin(item: Attributes<'_>, elements: &mut Read) -> Option<()> {
     let (key, _) = split(item)?;
     elements.hairpins.insert(Ipv4Addr::from(<[u8; 4]>::try_from(key.get(..4)?).ok()?));
+    Some(())
+}
+
+/// Adds a front that takes some clients only.
+pub(super) fn read_restriction(item: Attributes<'_>, elements: &mut Read) -> Option<()> {
+    let (key, value) = split(item)?;
+    let digest = u64::from_ne_bytes(value.get(..8)?.try_into().ok()?);
+    elements.restricted.insert(read_front(key)?, Sources::known_as(digest));
+    Some(())
+}
+
+/// Adds a Service's own address.
+pub(super) fn read_address(item: Attributes<'_>, elements: &mut Read) -> Option<()> {
+    let (key, _) = split(item)?;
+    elements.addresses.insert(Ipv4Addr::from(<[u8; 4]>::try_from(key.get(..4)?).ok()?));
     Some(())
 }

@@ -5,6 +5,7 @@
 use super::super::board::{BRIDGE, Ranges};
 use super::super::range::Range;
 use super::wire::{Outcome, Register, Step};
+use std::net::Ipv4Addr;
 
 /// How each front spreads, by address, protocol and port; the address is 0.0.0.0 for a node
 /// port. Not the verdict itself: the kernel checks all verdicts of a map when one changes.
@@ -23,6 +24,12 @@ pub(super) const TARGETS: &str = "targets";
 pub(super) const AFFINITY: &str = "affinity";
 /// Pairs of one address with itself: pods that may meet themselves through a Service.
 pub(super) const HAIRPINS: &str = "hairpins";
+/// The number of the list of those whom a front takes, where it doesn't take everybody.
+pub(super) const RESTRICTED: &str = "restricted";
+/// The chain for each such list.
+pub(super) const SOURCES: &str = "sources";
+/// Addresses of the LAN that belong to Services.
+pub(super) const ADDRESSES: &str = "addresses";
 /// The chain that refuses.
 pub(super) const REFUSE: &str = "refuse";
 /// At most so many clients are remembered.
@@ -139,6 +146,9 @@ pub(super) fn sets() -> Vec<Set> {
             size: Some(AFFINITY_ENTRIES),
         },
         Set { name: HAIRPINS, flags: 0, key: vec![ADDRESS, ADDRESS], data: None, size: None },
+        fronts(RESTRICTED),
+        verdicts(SOURCES),
+        Set { name: ADDRESSES, flags: 0, key: vec![ADDRESS], data: None, size: None },
     ]
 }
 
@@ -154,10 +164,20 @@ pub(super) fn load_front(at: u32, node_port: bool) -> [Step; 3] {
 
 /// Holds when the address that `load` loads is in the range, or when it is not.
 fn within(load: fn(Register) -> Step, range: &Range, inside: bool) -> Vec<Step> {
+    within_bits(load, range.base(), range.mask(), inside)
+}
+
+/// The same, of a range as its first address and its prefix as bits.
+pub(super) fn within_bits(
+    load: fn(Register) -> Step,
+    base: Ipv4Addr,
+    bits: u32,
+    inside: bool,
+) -> Vec<Step> {
     let register = Register(0);
-    let base = range.base().octets().to_vec();
+    let base = base.octets().to_vec();
     let compare = if inside { Step::Is(register, base) } else { Step::IsNot(register, base) };
-    vec![load(register), Step::Mask(register, range.mask().to_be_bytes()), compare]
+    vec![load(register), Step::Mask(register, bits.to_be_bytes()), compare]
 }
 
 fn link_name() -> Vec<u8> {
@@ -226,6 +246,8 @@ pub(super) fn chains(ranges: &Ranges) -> Vec<Chain> {
     };
     let inside =
         Chain { name: "inside".to_owned(), hook: None, rules: ask(INSIDE, SPREADS).into() };
+    let [restricted, _] = ask(RESTRICTED, SOURCES);
+    let restrict = Chain { name: "restrict".to_owned(), hook: None, rules: vec![restricted] };
     let jump = || Step::Finally(Outcome::Jump("inside"));
     let [by_address, by_port] = ask(SERVICES, SPREADS);
     let mut prerouting = hooked("prerouting", "nat", PREROUTING, -100);
@@ -234,11 +256,12 @@ pub(super) fn chains(ranges: &Ranges) -> Vec<Chain> {
     for chain in [&mut prerouting, &mut output] {
         // Nobody's port of the board's addresses, not even 53, takes questions away from it.
         chain.rules.extend(to_dns(ranges, vec![]));
+        chain.rules.push(vec![Step::Finally(Outcome::Jump("restrict"))]);
     }
     prerouting.rules.extend([[from_pod, vec![jump()]].concat(), by_address.clone()]);
     prerouting.rules.push(by_port.clone());
     output.rules.extend([vec![jump()], by_address, by_port]);
-    let mut all = vec![refuse, inside, prerouting, output, postrouting(ranges), guard()];
+    let mut all = vec![refuse, restrict, inside, prerouting, output, postrouting(ranges), guard()];
     let to_services = within(Step::Destination, &ranges.services, true);
     for (name, number) in [("forward", FORWARD), ("local-output", OUTPUT), ("input", INPUT)] {
         let mut chain = hooked(name, "filter", number, 0);
@@ -260,6 +283,8 @@ pub(super) fn chains(ranges: &Ranges) -> Vec<Chain> {
             chain.rules.push(by_port);
         }
         // No service has this address, or it would have been changed by now.
+        let address = [Step::Destination(protocol), Step::In(protocol, ADDRESSES)];
+        chain.rules.push(goto(&address, REFUSE));
         chain.rules.push(goto(&to_services, REFUSE));
         all.push(chain);
     }

@@ -5,6 +5,7 @@
 mod batch;
 mod codec;
 mod conntrack;
+mod guests;
 mod layout;
 mod read;
 mod spread;
@@ -16,7 +17,10 @@ use super::netlink::Socket;
 use batch::Batch;
 use codec::{Element, Value};
 use edge_core::proxy::{Change, Elements, Source};
-use layout::{AFFINITY, ANSWERS, Chain, HAIRPINS, SPREADS, TARGETS};
+use guests::Guests;
+use layout::{
+    ADDRESSES, AFFINITY, ANSWERS, Chain, HAIRPINS, RESTRICTED, SOURCES, SPREADS, TARGETS,
+};
 use nix::errno::Errno;
 use nix::sys::socket::SockProtocol;
 use read::Observed;
@@ -100,7 +104,10 @@ impl Rules {
         }
         let change = observed.elements.diff(wanted);
         let spreads = wanted_spreads(wanted);
+        let guests: BTreeSet<Guests> = wanted.restricted.values().map(Guests::of).collect();
+        invite(&mut batch, wanted, &observed.guests, &guests);
         fill(&mut batch, &change, &observed.spreads, &spreads);
+        dismiss(&mut batch, &observed.guests, &guests);
         let mut now = generation;
         if !batch.is_empty() {
             batch.commit(&mut self.socket)?;
@@ -111,7 +118,7 @@ impl Rules {
             conntrack::forget(&change);
         }
         observed.elements.apply(&change);
-        observed.spreads = spreads;
+        (observed.spreads, observed.guests) = (spreads, guests);
         self.known = Some((now, observed));
         Ok(())
     }
@@ -203,6 +210,27 @@ fn wanted_spreads(wanted: &Elements) -> BTreeSet<Spread> {
     fronts.filter_map(|((source, front), f)| Spread::of(*source, front, &f.verdict)).collect()
 }
 
+/// Makes the chains of lists of clients that are new.
+fn invite(batch: &mut Batch, wanted: &Elements, have: &BTreeSet<Guests>, want: &BTreeSet<Guests>) {
+    for guests in want.difference(have) {
+        let mut lists = wanted.restricted.values();
+        let Some(list) = lists.find(|list| list.digest() == guests.digest) else { continue };
+        let chain = guests.chain(list);
+        batch.add_chain(&chain);
+        batch.add_rules(&chain);
+        batch.add_elements(SOURCES, &[codec::guest_list(guests.digest, guests.to_string())]);
+    }
+}
+
+/// Removes the chains of lists that no front has any more.
+fn dismiss(batch: &mut Batch, have: &BTreeSet<Guests>, want: &BTreeSet<Guests>) {
+    for guests in have.difference(want) {
+        let name = guests.to_string();
+        batch.remove_elements(SOURCES, &[codec::guest_list(guests.digest, name.clone())]);
+        batch.remove_chain(&name);
+    }
+}
+
 /// Puts a change into a transaction: new chains first, what leads to old chains out before them.
 fn fill(batch: &mut Batch, change: &Change, have: &BTreeSet<Spread>, want: &BTreeSet<Spread>) {
     for spread in want.difference(have) {
@@ -224,6 +252,13 @@ fn fill(batch: &mut Batch, change: &Change, have: &BTreeSet<Spread>, want: &BTre
         let targets = targets.iter().map(|(key, target)| codec::target(key, target)).collect();
         maps.insert(TARGETS, targets);
         maps.insert(HAIRPINS, hairpins.iter().map(codec::hairpin).collect());
+        let (restricted, addresses) = match old {
+            true => (&change.old_restricted, &change.old_addresses),
+            false => (&change.new_restricted, &change.new_addresses),
+        };
+        let lists = restricted.iter().map(|(front, list)| codec::restriction(front, list));
+        maps.insert(RESTRICTED, lists.collect());
+        maps.insert(ADDRESSES, addresses.iter().map(codec::address).collect());
         for (map, elements) in maps {
             if old {
                 batch.remove_elements(map, &elements);

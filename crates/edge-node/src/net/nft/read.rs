@@ -5,7 +5,10 @@ use super::super::error::NetError;
 use super::super::netlink::{ACK, Attributes, DUMP, Message, Reply, Socket};
 use super::TABLE;
 use super::codec;
-use super::layout::{ANSWERS, HAIRPINS, INSIDE, REFUSED, SERVICES, SPREADS, TARGETS};
+use super::guests::Guests;
+use super::layout::{
+    ADDRESSES, ANSWERS, HAIRPINS, INSIDE, REFUSED, RESTRICTED, SERVICES, SOURCES, SPREADS, TARGETS,
+};
 use super::spread::Spread;
 use super::wire::{IPV4, LIST_ITEM, header, kind};
 use edge_core::proxy::Elements;
@@ -19,6 +22,8 @@ pub(super) struct Observed {
     pub(super) elements: Elements,
     /// Its chains that pick targets.
     pub(super) spreads: BTreeSet<Spread>,
+    /// Its chains that ask who comes.
+    pub(super) guests: BTreeSet<Guests>,
 }
 
 const HEADER: usize = 4;
@@ -81,14 +86,21 @@ pub(super) fn observe(
     let chains = list(socket, kind::GET_CHAIN, None, "chains")?;
     for chain in &chains {
         observed.spreads.extend(body(chain).text(3).and_then(Spread::parse));
+        observed.guests.extend(body(chain).text(3).and_then(Guests::parse));
     }
     let rules = list(socket, kind::GET_RULE, None, "rules")?.len();
     let wanted: usize = observed.spreads.iter().map(|spread| spread.chain().rules.len()).sum();
-    if chains.len() != fixed_chains + observed.spreads.len() || rules != fixed_rules + wanted {
+    let asking: usize = observed.guests.iter().map(Guests::rules).sum();
+    let made = fixed_chains + observed.spreads.len() + observed.guests.len();
+    if chains.len() != made || rules != fixed_rules + wanted + asking {
         return Ok(None);
     }
     // Somebody may also have emptied the maps that the fixed part brings.
-    for (set, wanted) in [(SPREADS, observed.spreads.len()), (ANSWERS, codec::answers().len())] {
+    for (set, wanted) in [
+        (SPREADS, observed.spreads.len()),
+        (SOURCES, observed.guests.len()),
+        (ANSWERS, codec::answers().len()),
+    ] {
         let mut found = 0;
         let counted = elements(socket, set, |_| {
             found += 1;
@@ -101,10 +113,12 @@ pub(super) fn observe(
         }
     }
     let mut read = codec::Read::default();
-    for set in [SERVICES, INSIDE, REFUSED, TARGETS, HAIRPINS] {
+    for set in [SERVICES, INSIDE, REFUSED, TARGETS, HAIRPINS, RESTRICTED, ADDRESSES] {
         let found = elements(socket, set, |item| match set {
             TARGETS => codec::read_target(item, &mut read),
             HAIRPINS => codec::read_hairpin(item, &mut read),
+            RESTRICTED => codec::read_restriction(item, &mut read),
+            ADDRESSES => codec::read_address(item, &mut read),
             verdicts => codec::read_verdict(verdicts, item, &mut read),
         });
         match found {
@@ -113,10 +127,11 @@ pub(super) fn observe(
             Err(error) => return Err(error),
         }
     }
-    let Some(found) = Elements::assemble(read.verdicts, read.targets, read.hairpins) else {
+    let Some(found) = Elements::assemble(read.verdicts, read.targets) else {
         return Ok(None);
     };
-    observed.elements = found;
+    let codec::Read { hairpins, restricted, addresses, .. } = read;
+    observed.elements = Elements { hairpins, restricted, addresses, ..found };
     Ok(Some(observed))
 }
 

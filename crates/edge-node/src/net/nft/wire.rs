@@ -59,6 +59,8 @@ impl Register {
 pub(super) enum Outcome {
     Accept,
     Drop,
+    /// Goes on behind the jump that led here.
+    Return,
     Jump(&'static str),
     Goto(String),
 }
@@ -69,6 +71,7 @@ impl Outcome {
         let (code, chain) = match self {
             Outcome::Drop => (0i32, None),
             Outcome::Accept => (1, None),
+            Outcome::Return => (-5, None),
             Outcome::Jump(chain) => (-3, Some(*chain)),
             Outcome::Goto(chain) => (-4, Some(chain.as_str())),
         };
