@@ -23,7 +23,8 @@ fn a_cluster_at_rest_writes_nothing() {
     std::thread::sleep(Duration::from_secs(rest));
     for (board, before) in cluster.boards.iter().zip(before) {
         let bytes = speed::written(board) - before;
-        assert_eq!(bytes, 0, "{} wrote {bytes} bytes in {rest} s", board.name);
+        let said = board.log();
+        assert_eq!(bytes, 0, "{} wrote {bytes} bytes in {rest} s; it said:\n{said}", board.name);
     }
 }
 

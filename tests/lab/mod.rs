@@ -30,6 +30,8 @@ pub(crate) mod lost;
 #[cfg(test)]
 mod members;
 #[cfg(test)]
+mod moved;
+#[cfg(test)]
 mod names;
 pub(crate) mod namespace;
 pub(crate) mod nemesis;

@@ -83,6 +83,9 @@ fn at_rest(table: &mut Table, cluster: &Cluster, effort: &Effort) {
     let length = begin.elapsed().as_secs_f64();
     for (board, (bytes, cpu)) in cluster.boards.iter().zip(before) {
         let written = speed::written(board) - bytes;
+        if written > 0 {
+            println!("{} wrote at rest; what it said:\n{}", board.name, board.log());
+        }
         let what = format!("written by {} in {} s at rest", board.name, effort.rest_s);
         table.one(&what, "bytes", written as f64, Some(0.0));
         let used = (speed::cpu(board) - cpu) / length * 100.0;

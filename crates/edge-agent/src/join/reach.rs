@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 use super::Live;
 
 /// How often it is looked whether any server is where it was.
-const LOOK: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_secs(10);
 /// How long one may take to take a connection.
 const CONNECT: Duration = Duration::from_secs(3);
 /// Looks in vain before the LAN is asked: a restart is no move.
