@@ -65,6 +65,7 @@ pub(crate) enum Command {
     Set(commands::set::Set),
     Logs(commands::logs::Logs),
     Exec(commands::exec::Exec),
+    PortForward(commands::port_forward::PortForward),
     Wait(commands::wait::Wait),
     /// Set or remove labels
     Label(commands::labels::Labels),
@@ -76,6 +77,7 @@ pub(crate) enum Command {
     Drain(commands::drain::Drain),
     Taint(commands::taint::Taint),
     Image(commands::image::Image),
+    Net(commands::net::Net),
     Node(commands::boards::Node),
     Server(commands::boards::Server),
     /// Show where the cluster is

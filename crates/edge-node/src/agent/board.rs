@@ -1,6 +1,6 @@
 //! What all workers of the agent share: the board's parts, and where things are on its disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -58,6 +58,8 @@ pub(crate) struct Board {
     pub(crate) node_changed: Notify,
     /// Why some pods can't be reached from here, when that is so.
     pub(crate) network_problem: Mutex<Option<String>>,
+    /// Networks without a pod that checks of the cluster's paths use right now, by uid.
+    pub(crate) checks: Mutex<BTreeSet<String>>,
 }
 
 impl Board {
@@ -91,6 +93,11 @@ impl Board {
         *self.network_problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
     }
 
+    /// Networks without a pod that checks use right now.
+    pub(crate) fn checks(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.checks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn pods(&self) -> MutexGuard<'_, BTreeMap<String, PodView>> {
         self.pods.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -103,6 +110,11 @@ impl Board {
             made(a).cmp(&made(b))
         });
         views
+    }
+
+    /// A pod that runs here.
+    pub(crate) fn pod_view(&self, uid: &str) -> Option<PodView> {
+        self.pods().get(uid).cloned()
     }
 
     /// How many pods run here.

@@ -35,7 +35,8 @@ pub(crate) async fn sweep(board: Arc<Board>) {
             tracing::warn!("remove container {}: {error}", record.id);
         }
     }
-    for uid in board.net.list_pods().into_iter().filter(|uid| !wanted(uid.as_str())) {
+    let used = |uid: &str| wanted(uid) || board.checks().contains(uid);
+    for uid in board.net.list_pods().into_iter().filter(|uid| !used(uid.as_str())) {
         if let Err(error) = board.net.remove_pod(&uid).await {
             tracing::warn!("remove the network of pod {uid}: {error}");
         }

@@ -245,6 +245,7 @@ fn assemble(
         exits: watch::channel(0).0,
         node_changed: Notify::new(),
         network_problem: Mutex::default(),
+        checks: Mutex::default(),
     };
     identity.memory_problem = memory_problem;
     Ok((Arc::new(board), pods::Feeds { exits, changed, shutdown }))

@@ -7,7 +7,9 @@
 mod board;
 mod error;
 mod events;
+mod inside;
 mod link;
+mod look;
 mod netlink;
 mod nft;
 mod pods;
@@ -19,6 +21,8 @@ mod sysctl;
 
 pub use error::NetError;
 pub use events::LinkEvents;
+pub(crate) use inside::within;
+pub(crate) use look::Look;
 
 use crate::seams::PodNetwork;
 use board::Board;
@@ -143,6 +147,11 @@ impl Net {
     /// right is set right first.
     pub async fn obstacles(&self) -> Result<Vec<String>, NetError> {
         self.change("obstacles", "look at the board's own rules", Board::obstacles).await
+    }
+
+    /// What there is on this board that explains where packets go and end. Changes nothing.
+    pub(crate) async fn look(&self) -> Result<Look, NetError> {
+        self.change("look", "look at the board's network", Board::look).await
     }
 
     /// Removes everything of ours from the board: pods, bridge, rules, files. Nothing else.

@@ -2,9 +2,11 @@
 //! figures; and for other boards, which may read images here.
 
 mod blobs;
+mod check;
 mod error;
 mod exec;
 mod find;
+mod forward;
 mod images;
 mod logs;
 mod peer;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::peer::Caller;
 use super::query::Query;
 use super::reply::{self, Reply, refuse};
-use super::{blobs, exec, images, logs, stats};
+use super::{blobs, check, exec, forward, images, logs, stats};
 use crate::agent::Board;
 
 /// Answers a request.
@@ -39,9 +39,9 @@ pub(super) async fn answer(
         ["attach", namespace, pod, container] => {
             exec::attach(board, (namespace, pod, container), &query, request)
         }
-        ["portForward", ..] => Err(Status::bad_request(
-            "port-forward is not supported by this agent yet; use a Service with a NodePort",
-        )),
+        ["portForward", namespace, pod] | ["portForward", namespace, pod, _] => {
+            forward::serve(board, namespace, pod, &query, request)
+        }
         ["images"] if read => Ok(images::list(board)),
         ["images", "manifest"] if read => blobs::manifest(&board.images, &query),
         ["images", "blob", digest] if read => blobs::blob(&board.images, digest, request.headers()),
@@ -54,6 +54,7 @@ pub(super) async fn answer(
         }
         ["images", "follow"] if request.method() == Method::POST => images::follow(board, &query),
         ["images", "push", id] if request.method() == Method::GET => images::push(board, id).await,
+        ["netCheck", what] => check::serve(board, what, request).await,
         ["stats", "summary"] if read => Ok(stats::summary(board)),
         _ => Err(Status::no_such_path()),
     };
@@ -93,7 +94,9 @@ mod tests {
 
     #[test]
     fn only_masters_load_and_only_boards_beside_them_read_pushes() {
-        for path in ["/images/load", "/images/follow", "/images/pull", "/images/missing"] {
+        for path in
+            ["/images/load", "/images/follow", "/images/pull", "/images/missing", "/netCheck/probe"]
+        {
             assert!(allows(Caller::Master, &Method::POST, path), "{path}");
             for caller in [Caller::Board, Caller::Stranger] {
                 assert!(!allows(caller, &Method::POST, path), "{path}");

@@ -29,12 +29,12 @@ const RESIZE: u8 = 4;
 const CLOSED: u8 = 255;
 
 const CONTINUATION: u8 = 0;
-const BINARY: u8 = 2;
-const CLOSE: u8 = 8;
+pub(super) const BINARY: u8 = 2;
+pub(super) const CLOSE: u8 = 8;
 const PING: u8 = 9;
-const PONG: u8 = 10;
+pub(super) const PONG: u8 = 10;
 /// Close code for an orderly end.
-const NORMAL: u16 = 1000;
+pub(super) const NORMAL: u16 = 1000;
 
 /// True for a request that asks for a WebSocket.
 pub(super) fn asked(headers: &HeaderMap) -> bool {
@@ -47,8 +47,16 @@ fn base64(bytes: &[u8]) -> String {
     ::base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
-/// The answer that agrees, or why we don't.
+/// The answer that agrees to a remote command, or why we don't.
 pub(super) fn handshake(headers: &HeaderMap) -> Result<Reply, String> {
+    agree(headers, &PROTOCOLS).map(|(reply, _)| reply)
+}
+
+/// The answer that agrees to the first of these protocols that is offered, or why we don't.
+pub(super) fn agree(
+    headers: &HeaderMap,
+    protocols: &[&'static str],
+) -> Result<(Reply, &'static str), String> {
     let text = |name| headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
     let key = text(SEC_WEBSOCKET_KEY).ok_or("Sec-WebSocket-Key is missing")?;
     let offered = headers.get_all(SEC_WEBSOCKET_PROTOCOL);
@@ -58,9 +66,9 @@ pub(super) fn handshake(headers: &HeaderMap) -> Result<Reply, String> {
         .flat_map(|list| list.split(','))
         .map(str::trim)
         .collect();
-    let chosen = PROTOCOLS.iter().find(|known| offered.contains(known));
+    let chosen = protocols.iter().copied().find(|known| offered.contains(known));
     let chosen = chosen.ok_or_else(|| {
-        format!("none of the offered protocols is known; use {}", PROTOCOLS.join(" or "))
+        format!("none of the offered protocols is known; use {}", protocols.join(" or "))
     })?;
     let algorithm = &ring::digest::SHA1_FOR_LEGACY_USE_ONLY;
     let digest = ring::digest::digest(algorithm, format!("{key}{ACCEPT_GUID}").as_bytes());
@@ -73,7 +81,7 @@ pub(super) fn handshake(headers: &HeaderMap) -> Result<Reply, String> {
     let accept = HeaderValue::from_str(&base64(digest.as_ref()));
     out.insert(SEC_WEBSOCKET_ACCEPT, accept.map_err(|e| e.to_string())?);
     out.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(chosen));
-    Ok(reply)
+    Ok((reply, chosen))
 }
 
 /// One frame of a client.
@@ -109,14 +117,17 @@ fn take_frame(buffer: &mut BytesMut) -> Result<Option<Frame>, &'static str> {
     mask.copy_from_slice(&buffer[header - 4..header]);
     buffer.advance(header);
     let mut payload = buffer.split_to(length);
-    for (byte, key) in payload.iter_mut().zip(mask.iter().cycle()) {
-        *byte ^= key;
+    for piece in payload.chunks_mut(mask.len()) {
+        for (byte, key) in piece.iter_mut().zip(mask) {
+            *byte ^= key;
+        }
     }
     let payload = payload.freeze();
     Ok(Some(Frame { last: first & 0x80 != 0, opcode: first & 0x0f, payload }))
 }
 
-fn frame(opcode: u8, prefix: &[u8], data: &[u8]) -> Vec<u8> {
+/// A whole frame of ours.
+pub(super) fn frame(opcode: u8, prefix: &[u8], data: &[u8]) -> Vec<u8> {
     let length = prefix.len() + data.len();
     let mut out = Vec::with_capacity(length + 10);
     out.push(0x80 | opcode);
@@ -147,47 +158,75 @@ fn meaning(message: &Bytes) -> Option<FromClient> {
     }
 }
 
+/// Reads whole messages of a client.
+pub(super) struct Messages<R> {
+    read: R,
+    buffer: BytesMut,
+    whole: BytesMut,
+    pongs: mpsc::Sender<Bytes>,
+}
+
+impl<R: AsyncRead + Unpin> Messages<R> {
+    /// Pings to be answered go to `pongs`, as far as there is room.
+    pub(super) fn new(read: R, pongs: mpsc::Sender<Bytes>) -> Messages<R> {
+        Messages { read, buffer: BytesMut::new(), whole: BytesMut::new(), pongs }
+    }
+
+    /// The next message; `None` once the client has said goodbye, in whatever way.
+    pub(super) async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            let next = match take_frame(&mut self.buffer) {
+                Ok(next) => next,
+                Err(error) => {
+                    tracing::debug!("WebSocket: {error}");
+                    return None;
+                }
+            };
+            let Some(next) = next else {
+                match self.read.read_buf(&mut self.buffer).await {
+                    Ok(1..) => continue,
+                    _ => return None,
+                }
+            };
+            match next.opcode {
+                CLOSE => return None,
+                PING => drop(self.pongs.try_send(next.payload)),
+                PONG => {}
+                opcode => {
+                    if opcode != CONTINUATION {
+                        self.whole.clear();
+                    }
+                    if self.whole.len() + next.payload.len() > MESSAGE {
+                        return None;
+                    }
+                    if next.last && self.whole.is_empty() {
+                        return Some(next.payload);
+                    }
+                    self.whole.extend_from_slice(&next.payload);
+                    if next.last {
+                        return Some(self.whole.split().freeze());
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Carries streams over an upgraded connection until either side ends.
 pub(super) async fn carry(
     connection: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     told: mpsc::Sender<FromClient>,
     mut tell: mpsc::Receiver<ToClient>,
 ) {
-    let (mut read, mut write) = tokio::io::split(connection);
+    let (read, mut write) = tokio::io::split(connection);
     let (pongs, mut pong) = mpsc::channel::<Bytes>(1);
     let reader = tokio::spawn(async move {
-        let mut buffer = BytesMut::new();
-        let mut whole = BytesMut::new();
-        loop {
-            let next = match take_frame(&mut buffer) {
-                Ok(next) => next,
-                Err(error) => return tracing::debug!("WebSocket: {error}"),
-            };
-            let Some(next) = next else {
-                match read.read_buf(&mut buffer).await {
-                    Ok(1..) => continue,
-                    _ => return,
-                }
-            };
-            match next.opcode {
-                CLOSE => return,
-                PING => drop(pongs.try_send(next.payload)),
-                PONG => {}
-                opcode => {
-                    if opcode != CONTINUATION {
-                        whole.clear();
-                    }
-                    if whole.len() + next.payload.len() > MESSAGE {
-                        return;
-                    }
-                    whole.extend_from_slice(&next.payload);
-                    if next.last
-                        && let Some(news) = meaning(&whole.split().freeze())
-                        && told.send(news).await.is_err()
-                    {
-                        return;
-                    }
-                }
+        let mut messages = Messages::new(read, pongs);
+        while let Some(message) = messages.next().await {
+            if let Some(news) = meaning(&message)
+                && told.send(news).await.is_err()
+            {
+                return;
             }
         }
     });

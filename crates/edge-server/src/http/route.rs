@@ -118,7 +118,10 @@ pub(crate) fn has_subresource(kind: &Kind, sub: &str) -> bool {
 pub(crate) fn verb(method: &Method, target: &Target, query: &Query) -> Option<&'static str> {
     let watching = query.flag("watch").unwrap_or(false);
     let connects = matches!(target.sub.as_str(), "exec" | "attach" | "portforward" | "proxy");
+    // Into a pod leads one permission, whichever way the client comes (WebSockets begin with GET).
+    let enters = matches!(target.sub.as_str(), "exec" | "attach" | "portforward");
     Some(match (method.as_str(), target.name.is_empty()) {
+        ("GET", false) if enters => "create",
         ("GET" | "HEAD", true) if watching => "watch",
         ("GET" | "HEAD", true) => "list",
         ("GET" | "HEAD", false) => "get",
@@ -189,6 +192,10 @@ mod tests {
         assert_eq!(verb_of("GET", &format!("{pods}/b"), ""), Some("get"));
         assert_eq!(verb_of("POST", &format!("{pods}/b"), ""), None);
         assert_eq!(verb_of("POST", &format!("{pods}/b/exec"), ""), Some("create"));
+        for method in ["GET", "POST"] {
+            let verb = verb_of(method, &format!("{pods}/b/portforward"), "");
+            assert_eq!(verb, Some("create"));
+        }
         assert_eq!(verb_of("DELETE", &format!("{pods}/b/status"), ""), None);
         assert_eq!(verb_of("DELETE", "/api/v1/nodes/n/proxy/x", ""), Some("delete"));
     }

@@ -77,6 +77,17 @@ impl Rules {
             .collect())
     }
 
+    /// Chains of others that drop what comes through the board, or some of it.
+    pub(super) fn droppers(&mut self) -> Result<Vec<String>, NetError> {
+        let mut found = read::forward_droppers(&mut self.socket)?;
+        for chain in read::dropping_rules(&mut self.socket)? {
+            if !found.contains(&chain) {
+                found.push(chain);
+            }
+        }
+        Ok(found)
+    }
+
     /// Makes the kernel's maps say what is wanted, with the fewest elements changed.
     pub(super) fn apply(&mut self, wanted: &Elements) -> Result<(), NetError> {
         let mut attempt = 1;

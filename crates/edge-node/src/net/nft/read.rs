@@ -29,6 +29,8 @@ pub(super) struct Observed {
 const HEADER: usize = 4;
 const HOOK_FORWARD: u32 = 2;
 const FAMILY_INET: u8 = 1;
+/// Chains that are named at most.
+const CHAINS: usize = 8;
 
 fn body(reply: &Reply) -> Attributes<'_> {
     Attributes(reply.body.get(HEADER..).unwrap_or(&[]))
@@ -169,4 +171,33 @@ pub(super) fn forward_droppers(socket: &mut Socket) -> Result<Vec<String>, NetEr
         }
     }
     Ok(found)
+}
+
+/// Other tables' chains with a rule that drops or rejects; of many, some.
+pub(super) fn dropping_rules(socket: &mut Socket) -> Result<Vec<String>, NetError> {
+    let request = Message::new(kind::GET_RULE, DUMP, &header(0, 0));
+    let replies = socket.dump(request).map_err(NetError::refused("list", "rules"))?;
+    let mut found = Vec::new();
+    for reply in &replies {
+        let rule = body(reply);
+        let family = reply.body.first().copied().unwrap_or(0);
+        let (Some(table), Some(chain)) = (rule.text(1), rule.text(2)) else { continue };
+        let concerns = matches!(family, IPV4 | FAMILY_INET) && !table.starts_with(TABLE);
+        let mut expressions = rule.within(4).map(|(_, item)| Attributes(item));
+        let name = format!("{table}/{chain}");
+        if concerns && expressions.any(drops) && !found.contains(&name) && found.len() < CHAINS {
+            found.push(name);
+        }
+    }
+    Ok(found)
+}
+
+/// True for an expression that ends a packet.
+fn drops(expression: Attributes<'_>) -> bool {
+    match expression.text(1) {
+        Some("reject") => true,
+        // The verdict of the data: 0 drops.
+        Some("immediate") => expression.within(2).within(2).within(2).be32(1) == Some(0),
+        _ => false,
+    }
 }

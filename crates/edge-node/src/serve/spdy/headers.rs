@@ -1,6 +1,5 @@
 //! Header blocks of SPDY/3: names and values, compressed in one zlib stream per direction with a
-//! preset dictionary. Inward we inflate with a window that holds the dictionary already; outward we
-//! send stored blocks, which every inflater takes, without a dictionary.
+//! preset dictionary. We inflate with a window that holds the dictionary already.
 
 use std::collections::BTreeMap;
 
@@ -12,35 +11,41 @@ use super::dictionary::{LENGTH, dictionary};
 
 /// How far back deflate reaches.
 const WINDOW: usize = 32 << 10;
-/// Bytes before the deflate data: the zlib header and the dictionary's checksum.
-const ZLIB_HEADER: usize = 6;
+/// Bytes of the zlib header, and of the dictionary's checksum that may follow it.
+const ZLIB_HEADER: usize = 2;
+const CHECKSUM: usize = 4;
+/// A bit of the header's second byte: the checksum follows.
+const HAS_CHECKSUM: u8 = 0x20;
 /// The largest header block that we take.
 const BLOCK: usize = 64 << 10;
 
 /// Reads header blocks.
-pub(super) struct Inflater {
+pub(in crate::serve) struct Inflater {
     state: Box<DecompressorOxide>,
     window: Vec<u8>,
     at: usize,
-    /// Bytes of the zlib header still to be passed over.
-    skip: usize,
+    /// True once the zlib header has been passed over.
+    begun: bool,
 }
 
 impl Inflater {
-    pub(super) fn new() -> Inflater {
+    pub(in crate::serve) fn new() -> Inflater {
         let mut window = vec![0; WINDOW];
         window[..LENGTH].copy_from_slice(&dictionary());
-        Inflater { state: Box::default(), window, at: LENGTH, skip: ZLIB_HEADER }
+        Inflater { state: Box::default(), window, at: LENGTH, begun: false }
     }
 
     /// The headers of one block.
-    pub(super) fn read(
+    pub(in crate::serve) fn read(
         &mut self,
         mut bytes: &[u8],
     ) -> Result<BTreeMap<String, String>, &'static str> {
-        let skipped = self.skip.min(bytes.len());
-        bytes = &bytes[skipped..];
-        self.skip -= skipped;
+        if !self.begun {
+            let has_checksum = bytes.get(1).is_some_and(|flags| flags & HAS_CHECKSUM != 0);
+            let skipped = ZLIB_HEADER + if has_checksum { CHECKSUM } else { 0 };
+            bytes = bytes.get(skipped..).ok_or("a header block is cut short")?;
+            self.begun = true;
+        }
         let mut out = Vec::new();
         loop {
             let flags = TINFL_FLAG_HAS_MORE_INPUT;
@@ -80,15 +85,6 @@ fn pairs(mut bytes: &[u8]) -> Option<BTreeMap<String, String>> {
     Some(out)
 }
 
-/// A block without headers; the first of a connection begins the zlib stream.
-pub(super) fn empty_block(first: bool) -> Vec<u8> {
-    let mut out = if first { vec![0x78, 0x01] } else { Vec::new() };
-    // A stored block with the count, zero; then an empty one, at which inflaters hand over.
-    out.extend_from_slice(&[0x00, 0x04, 0x00, 0xfb, 0xff, 0, 0, 0, 0]);
-    out.extend_from_slice(&[0x00, 0x00, 0x00, 0xff, 0xff]);
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,9 +108,20 @@ mod tests {
     }
 
     #[test]
+    fn blocks_without_a_dictionary() {
+        use edge_client::spdy::block;
+        let mut inflater = Inflater::new();
+        for first in [true, false] {
+            let read = inflater.read(&block(first, &[("port", "80"), ("a", "")])).unwrap();
+            assert_eq!((read["port"].as_str(), read["a"].as_str()), ("80", ""));
+        }
+    }
+
+    #[test]
     fn our_blocks_are_zlib() {
+        use edge_client::spdy::block;
         use std::io::Read;
-        let bytes = [empty_block(true), empty_block(false)].concat();
+        let bytes = [block(true, &[]), block(false, &[])].concat();
         let mut out = [0xff; 8];
         flate2::read::ZlibDecoder::new(&bytes[..]).read_exact(&mut out).unwrap();
         assert_eq!(out, [0; 8]);

@@ -7,7 +7,10 @@ mod headers;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
+use edge_client::spdy::{
+    Frame, GOAWAY, PING, RST_STREAM, SYN_REPLY, SYN_STREAM, block, control, data, take_frame,
+};
 use http::header::{CONNECTION, HeaderName, HeaderValue, UPGRADE};
 use http::{HeaderMap, StatusCode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -16,23 +19,13 @@ use tokio::sync::mpsc;
 use super::exec::Asked;
 use super::reply::{self, Reply};
 use super::session::{FromClient, ToClient};
-use headers::{Inflater, empty_block};
+pub(super) use headers::Inflater;
 
 const PROTOCOL: &str = "SPDY/3.1";
 const VERSION_HEADER: HeaderName = HeaderName::from_static("x-stream-protocol-version");
 /// The version of the remote command protocol that we speak.
 const V4: &str = "v4.channel.k8s.io";
 
-const SYN_STREAM: u16 = 1;
-const SYN_REPLY: u16 = 2;
-const RST_STREAM: u16 = 3;
-const PING: u16 = 6;
-const GOAWAY: u16 = 7;
-const FIN: u8 = 1;
-/// `0x8003`: a control frame of version 3.
-const CONTROL: u16 = 0x8003;
-/// The largest frame that we take or send.
-const FRAME: usize = 1 << 20;
 /// A client has this long to open its streams …
 const STREAMS: Duration = Duration::from_secs(30);
 /// … and this long to hang up when all is said.
@@ -44,13 +37,20 @@ pub(super) fn asked(headers: &HeaderMap) -> bool {
     upgrade.eq_ignore_ascii_case(PROTOCOL)
 }
 
-/// The answer that agrees, or why we don't.
+/// The answer that agrees to a remote command, or why we don't.
 pub(super) fn handshake(headers: &HeaderMap) -> Result<Reply, String> {
+    agree(headers, V4)
+}
+
+/// The answer that agrees to this stream protocol, or why we don't.
+pub(super) fn agree(headers: &HeaderMap, protocol: &'static str) -> Result<Reply, String> {
     let offered = headers.get_all(VERSION_HEADER);
     let mut offered =
         offered.iter().filter_map(|v| v.to_str().ok()).flat_map(|list| list.split(','));
-    if !offered.any(|version| version.trim() == V4) {
-        return Err(format!("unable to upgrade: of the stream protocols only {V4} is supported"));
+    if !offered.any(|version| version.trim() == protocol) {
+        return Err(format!(
+            "unable to upgrade: of the stream protocols only {protocol} is supported"
+        ));
     }
     let mut reply = reply::text(101, "");
     *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -58,55 +58,8 @@ pub(super) fn handshake(headers: &HeaderMap) -> Result<Reply, String> {
     out.clear();
     out.insert(UPGRADE, HeaderValue::from_static(PROTOCOL));
     out.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    out.insert(VERSION_HEADER, HeaderValue::from_static(V4));
+    out.insert(VERSION_HEADER, HeaderValue::from_static(protocol));
     Ok(reply)
-}
-
-/// One frame.
-#[derive(Debug, PartialEq, Eq)]
-enum Frame {
-    Control { kind: u16, payload: Bytes },
-    Data { stream: u32, fin: bool, payload: Bytes },
-}
-
-/// Takes a whole frame off the front of `buffer`; `None` when it is not all there.
-fn take_frame(buffer: &mut BytesMut) -> Result<Option<Frame>, &'static str> {
-    let Some(head) = buffer.first_chunk::<8>().copied() else { return Ok(None) };
-    let length = usize::from(head[5]) << 16 | usize::from(head[6]) << 8 | usize::from(head[7]);
-    if length > FRAME {
-        return Err("a frame is too large");
-    }
-    if buffer.len() < 8 + length {
-        return Ok(None);
-    }
-    buffer.advance(8);
-    let payload = buffer.split_to(length).freeze();
-    let first = u16::from_be_bytes([head[0], head[1]]);
-    if first & 0x8000 == 0 {
-        let stream = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
-        return Ok(Some(Frame::Data { stream, fin: head[4] & FIN != 0, payload }));
-    }
-    if first != CONTROL {
-        return Err("a frame is not of SPDY/3");
-    }
-    let kind = u16::from_be_bytes([head[2], head[3]]);
-    Ok(Some(Frame::Control { kind, payload }))
-}
-
-fn header(first: [u8; 4], flags: u8, length: usize) -> [u8; 8] {
-    let length = u32::try_from(length).unwrap_or(0).to_be_bytes();
-    [first[0], first[1], first[2], first[3], flags, length[1], length[2], length[3]]
-}
-
-fn control(kind: u16, payload: &[u8]) -> Vec<u8> {
-    let (version, kind) = (CONTROL.to_be_bytes(), kind.to_be_bytes());
-    let head = header([version[0], version[1], kind[0], kind[1]], 0, payload.len());
-    [&head[..], payload].concat()
-}
-
-fn data(stream: u32, fin: bool, payload: &[u8]) -> Vec<u8> {
-    let head = header(stream.to_be_bytes(), u8::from(fin) * FIN, payload.len());
-    [&head[..], payload].concat()
 }
 
 /// What the reading half tells the writing half.
@@ -148,7 +101,7 @@ impl Reading {
 
     async fn take(&mut self, frame: Frame) -> Result<(), End> {
         match frame {
-            Frame::Control { kind: SYN_STREAM, payload } => {
+            Frame::Control { kind: SYN_STREAM, payload, .. } => {
                 let id = payload.first_chunk::<4>().ok_or(Some("a stream has no number"))?;
                 let id = u32::from_be_bytes(*id) & 0x7fff_ffff;
                 let block = payload.get(10..).ok_or(Some("a stream has no headers"))?;
@@ -157,11 +110,11 @@ impl Reading {
                 self.streams.insert(id, kind.clone());
                 self.news.send(News::Opened(kind, id)).await.map_err(|_| None)
             }
-            Frame::Control { kind: PING, payload } => {
+            Frame::Control { kind: PING, payload, .. } => {
                 let _ = self.news.try_send(News::Pong(payload));
                 Ok(())
             }
-            Frame::Control { kind: RST_STREAM, payload } => {
+            Frame::Control { kind: RST_STREAM, payload, .. } => {
                 let id = payload.first_chunk::<4>().map(|id| u32::from_be_bytes(*id));
                 self.closed(id.unwrap_or(0)).await
             }
@@ -216,7 +169,7 @@ impl<W: AsyncWrite + Unpin> Writing<W> {
     async fn news(&mut self, news: News) -> std::io::Result<()> {
         match news {
             News::Opened(kind, id) => {
-                let block = empty_block(!self.replied);
+                let block = block(!self.replied, &[]);
                 self.replied = true;
                 self.opened.insert(kind, id);
                 let payload = [&id.to_be_bytes()[..], &block].concat();

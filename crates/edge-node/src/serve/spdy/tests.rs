@@ -19,17 +19,6 @@ const ERROR: &str = "78f9e3c6a7c202a62346703a2b294a4dcc851625aca9a08006000000fff
 const STDOUT: &str = "c22a054ccc29f9a52500000000ffff";
 
 #[test]
-fn frames_come_whole_or_not_at_all() {
-    let bytes = data(5, true, b"hello");
-    for cut in 0..bytes.len() {
-        assert_eq!(take_frame(&mut BytesMut::from(&bytes[..cut])), Ok(None));
-    }
-    let want = Frame::Data { stream: 5, fin: true, payload: Bytes::from_static(b"hello") };
-    assert_eq!(take_frame(&mut BytesMut::from(&bytes[..])), Ok(Some(want)));
-    assert!(take_frame(&mut BytesMut::from(&[0x80, 2, 0, 1, 0, 0, 0, 0][..])).is_err());
-}
-
-#[test]
 fn version_four_is_spoken() {
     let mut headers = HeaderMap::new();
     headers.insert(UPGRADE, HeaderValue::from_static("SPDY/3.1"));
