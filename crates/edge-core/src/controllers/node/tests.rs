@@ -226,3 +226,14 @@ fn excluded_boards_and_other_zones_do_not_count() {
     settle(&mut second);
     assert!(taints(&second, "n1").contains(&"unreachable:NoExecute".to_owned()));
 }
+
+#[test]
+fn servers_that_run_no_pods_do_not_count() {
+    let mut nodes: Vec<Object> = (1..=5).map(|n| node(&format!("n{n}"), "True")).collect();
+    for server in &mut nodes[2..] {
+        server["status"] = json!({});
+    }
+    let mut view = view(&nodes, &["n1", "n3", "n4", "n5"]);
+    settle(&mut view);
+    assert!(taints(&view, "n1").contains(&"unreachable:NoExecute".to_owned()));
+}

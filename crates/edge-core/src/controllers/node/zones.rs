@@ -2,10 +2,11 @@
 //! boards seem to be lost, it is more likely that we can't see them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use edge_api::{Object, kinds, meta};
 
-use super::ready;
+use super::{condition, ready};
 use crate::liveness::Standing;
 use crate::view::View;
 
@@ -34,12 +35,19 @@ pub(super) fn zone(node: &Object) -> String {
     format!("{region}/{}", label("topology.kubernetes.io/zone"))
 }
 
+/// Whether a board's agent ever spoke: a server that runs no pods has a Node and no agent, and its
+/// silence says nothing of our link.
+fn came(node: &Object) -> bool {
+    condition(node, "Ready").is_some_and(|c| c["reason"] != "NodeStatusNeverUpdated")
+}
+
 /// How the zones stand. A board whose process is known to have crashed (its will was heard) is
 /// not held against our own link: our link is how we heard.
 pub(super) fn disruption(view: &View) -> Disruption {
     let mut zones: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     let (mut others, mut heard) = (0, false);
-    for node in view.list(kinds::NODE).filter(|node| meta::label(node, EXCLUDED).is_none()) {
+    let counts = |node: &&Arc<Object>| came(node) && meta::label(node, EXCLUDED).is_none();
+    for node in view.list(kinds::NODE).filter(counts) {
         let name = meta::name(node);
         let known = view.liveness.get(name);
         let lost = known.is_some_and(|l| l.standing == Standing::Lost) || !ready(node);
