@@ -2,9 +2,11 @@
 //! keys are for their owner's eyes.
 
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use edge_client::Client;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Lab, MAPS, PODS, ask, config_map, pod};
 
@@ -30,6 +32,19 @@ async fn strangers_see_only_that_it_lives() {
     }
     let token = [("authorization", "Bearer x")];
     assert_eq!(ask(&nobody, "GET", PODS, &token, "").await.code, 401);
+    lab.end().await;
+}
+
+#[tokio::test]
+async fn strangers_are_refused_before_they_say_more() {
+    let lab = Lab::start().await;
+    let mut stranger = super::limits::stranger(&lab).await;
+    let head = format!("POST {MAPS} HTTP/1.1\r\nHost: x\r\nContent-Length: 3000000\r\n\r\n{{");
+    stranger.write_all(head.as_bytes()).await.unwrap();
+    let mut said = [0; 12];
+    let read = stranger.read_exact(&mut said);
+    tokio::time::timeout(Duration::from_secs(5), read).await.expect("an answer").unwrap();
+    assert_eq!(&said, b"HTTP/1.1 403");
     lab.end().await;
 }
 

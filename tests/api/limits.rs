@@ -13,13 +13,23 @@ use tokio_rustls::client::TlsStream;
 
 use super::{Lab, MAPS, config_map};
 
+/// A connection of the administrator's.
 async fn raw(lab: &Lab) -> TlsStream<TcpStream> {
+    connect(lab, true).await
+}
+
+/// A connection of somebody who shows no certificate.
+pub(super) async fn stranger(lab: &Lab) -> TlsStream<TcpStream> {
+    connect(lab, false).await
+}
+
+async fn connect(lab: &Lab, known: bool) -> TlsStream<TcpStream> {
     let path = lab.dir.join("admin.kubeconfig");
     let admin = edge_client::Config::from_kubeconfig(&path, None).unwrap();
     let tls = client_config(&ClientTls {
         ca_pem: admin.ca_pem.as_deref(),
-        cert_pem: admin.client_cert_pem.as_deref(),
-        key_pem: admin.client_key_pem.as_deref(),
+        cert_pem: admin.client_cert_pem.as_deref().filter(|_| known),
+        key_pem: admin.client_key_pem.as_deref().filter(|_| known),
         insecure: false,
         ..ClientTls::default()
     });

@@ -110,6 +110,10 @@ impl Front {
             }
             (self.api.clone(), request.map(|_| Bytes::new()))
         } else {
+            // Whoever showed nothing may do nothing: its body is not even read.
+            if peer.identity.in_group("system:unauthenticated") {
+                auth::authorize(&self.api, &peer.identity, &ask)?;
+            }
             match self.lead(&peer, request).await? {
                 (Turn::Here(term), request) => (self.api.at(term), request),
                 (Turn::Answered(reply), _) => return Ok(reply),
