@@ -69,13 +69,15 @@ impl fmt::Display for PkiError {
             PkiError::Io { operation, path, source } => {
                 write!(f, "{operation} {}: {source}", path.display())
             }
-            PkiError::Damaged { path, reason } => write!(
-                f,
-                "{} is damaged ({reason}): restore it from a backup, or remove the directory {} \
-                 to make a new authority, after which every client needs new credentials",
-                path.display(),
-                path.parent().unwrap_or(path).display(),
-            ),
+            PkiError::Damaged { path, reason } => {
+                let or = match path.file_name().and_then(|name| name.to_str()) {
+                    Some("ca.crt") => "or remove it, and it is made again from ca.key",
+                    Some("board.key") => "or empty the data directory and join again",
+                    _ => "or copy it from another server of the cluster",
+                };
+                let path = path.display();
+                write!(f, "{path} is damaged ({reason}): restore it from a backup, {or}")
+            }
             PkiError::Issue { subject, reason } => {
                 write!(f, "issue a certificate for {subject}: {reason}")
             }
@@ -137,7 +139,7 @@ impl Authority {
             (Some(cert), Some(key)) => {
                 load_authority(dir, (&cert_path, &key_path), cert, &key, &name, board()?)
             }
-            (None, None) | (None, Some(_)) => make_authority(dir, &cert_path, &key_path, board()?),
+            (None, key) => make_authority(dir, &cert_path, &key_path, key, board()?),
             (Some(_), None) => Err(PkiError::Damaged {
                 path: key_path,
                 reason: "the authority's key is missing".to_owned(),
@@ -336,15 +338,22 @@ fn load_authority(
     Ok(Authority { dir, issuer: Issuer::new(params, key), ca_pem, ca_der, board, floor })
 }
 
+/// A key whose certificate is missing, because a first start was cut off or the file was lost, gets
+/// another: boards know the authority by its key, so nobody notices.
 fn make_authority(
     dir: PathBuf,
     cert_path: &Path,
     key_path: &Path,
+    kept: Option<String>,
     board: KeyHash,
 ) -> Result<Authority, PkiError> {
     let fail = |e: rcgen::Error| PkiError::issue("the cluster's authority", e);
-    let key = KeyPair::generate().map_err(fail)?;
-    let key_pem = key.serialize_pem();
+    let key = match &kept {
+        Some(pem) => KeyPair::from_pem(pem)
+            .map_err(|e| PkiError::Damaged { path: key_path.into(), reason: e.to_string() })?,
+        None => KeyPair::generate().map_err(fail)?,
+    };
+    let key_pem = kept.unwrap_or_else(|| key.serialize_pem());
     let params = authority_params(&authority_name(&key_pem));
     let cert = params.self_signed(&key).map_err(fail)?;
     let (ca_pem, ca_der) = (cert.pem(), cert.der().to_vec());

@@ -87,6 +87,26 @@ fn damage_is_named_and_nothing_is_overwritten() {
 }
 
 #[test]
+fn a_lost_certificate_is_made_again_from_its_key() {
+    let dir = Dir::new("lost");
+    let first = Authority::open(&dir.0).unwrap();
+    let leaf = first.kept_leaf("admin", "a", None, &BTreeSet::new()).unwrap();
+    let (cert, key) = (dir.0.join("pki/ca.crt"), dir.0.join("pki/ca.key"));
+    let kept = std::fs::read(&key).unwrap();
+    std::fs::remove_file(&cert).unwrap();
+    let again = Authority::open(&dir.0).unwrap();
+    assert_eq!(std::fs::read(&key).unwrap(), kept, "the key is as it was");
+    let pin = |pem: &str| super::CertFacts::read(pem).unwrap().pin;
+    assert_eq!(pin(again.ca_pem()), pin(first.ca_pem()), "tokens still name it");
+    let same = again.kept_leaf("admin", "a", None, &BTreeSet::new()).unwrap();
+    assert_eq!(same.cert_pem, leaf.cert_pem, "what it issued still counts");
+    std::fs::remove_file(&cert).unwrap();
+    std::fs::write(&key, "torn").unwrap();
+    let why = Authority::open(&dir.0).err().expect("refused").to_string();
+    assert!(why.contains("ca.key is damaged"), "{why}");
+}
+
+#[test]
 fn agents_get_names_and_addresses() {
     let dir = Dir::new("agent");
     let authority = Authority::open(&dir.0).unwrap();
