@@ -103,6 +103,22 @@ pub(crate) fn has_a_place(config: &Config) -> Result<(), JoinError> {
     ))
 }
 
+/// Whether a server that is to found a cluster, or to go on with its own, has no other's keys.
+///
+/// # Errors
+/// When its joining was cut off: it would be a second cluster with the keys of the first.
+pub(crate) fn is_its_own(config: &Config) -> Result<(), JoinError> {
+    let dir = &config.data_dir;
+    if dir.join("store").exists() || !saved::begun(dir) {
+        return Ok(());
+    }
+    Err(JoinError::Told(format!(
+        "{} holds the keys of a cluster, and its joining was cut off: give --join and the token \
+         again, or empty the directory",
+        dir.display()
+    )))
+}
+
 /// Whether a board that has joined is what it is started as.
 fn check(config: &Config, role: Role, saved: &Saved) -> Result<(), JoinError> {
     let dir = config.data_dir.display();
@@ -134,7 +150,8 @@ fn check(config: &Config, role: Role, saved: &Saved) -> Result<(), JoinError> {
 
 /// Whether a board that has not joined has a directory of its own to join with.
 fn fresh(config: &Config, role: Role) -> Result<(), JoinError> {
-    let leads = config.data_dir.join("pki/ca.key").exists();
+    // Keys without a state are what a join leaves that was cut off.
+    let leads = config.data_dir.join("store").exists();
     if leads && role == Role::Agent {
         return Err(JoinError::Told(format!(
             "{} is the data directory of a server: start it with `edged server`, or choose another \

@@ -16,6 +16,14 @@ use super::JoinError;
 /// Where it is kept, in the data directory.
 pub(super) const FILE: &str = "cluster.json";
 
+/// What a join writes first, in `pki`; who founds a cluster has none.
+const FIRST: &str = "beat.key";
+
+/// Whether a join has begun to write here.
+pub(super) fn begun(data_dir: &Path) -> bool {
+    data_dir.join("pki").join(FIRST).exists()
+}
+
 /// What a board keeps of its cluster.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -153,19 +161,20 @@ impl Saved {
         };
         saved.ca = need("ca.crt")?;
         saved.node_cert = need("node.crt")?;
-        (saved.beat_key, saved.leader_key) = (key("beat.key")?, key("leader.key")?);
+        (saved.beat_key, saved.leader_key) = (key(FIRST)?, key("leader.key")?);
         if saved.role == Role::Server.as_str() {
             saved.server_cert = need("board-server.crt")?;
         }
         Ok(Some(saved))
     }
 
-    /// Writes all of it, `cluster.json` last.
+    /// Writes all of it, [`FIRST`] first and `cluster.json` last.
     ///
     /// # Errors
     /// Names the file that cannot be written.
     pub(super) fn write(&self, data_dir: &Path) -> Result<(), JoinError> {
         let pki = data_dir.join("pki");
+        put(&pki.join(FIRST), &to_hex(&self.beat_key), 0o600)?;
         if let Some(ServersOnly { ca_key, secrets }) = &self.servers_only {
             put(&pki.join("ca.key"), ca_key, 0o600)?;
             put(&pki.join("board-server.crt"), &self.server_cert, 0o644)?;
@@ -175,7 +184,6 @@ impl Saved {
             crate::brokers::keep(data_dir, &self.brokers)?;
         }
         put(&pki.join("ca.crt"), &self.ca, 0o644)?;
-        put(&pki.join("beat.key"), &to_hex(&self.beat_key), 0o600)?;
         put(&pki.join("leader.key"), &to_hex(&self.leader_key), 0o600)?;
         self.write_certificate(data_dir)
     }

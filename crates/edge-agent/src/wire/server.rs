@@ -37,6 +37,7 @@ pub(crate) struct Lead {
 pub(crate) async fn start(config: &Config) -> Result<Lead, WireError> {
     let joins = !config.join.is_empty() || join::joined(&config.data_dir);
     if !joins {
+        join::is_its_own(config).map_err(WireError::from)?;
         identity::remember(&config.data_dir, &config.name).map_err(|e| failed("server", e))?;
     }
     let member = match joins {
