@@ -161,6 +161,8 @@ async fn tokens_that_are_wrong_are_refused_in_words() {
 async fn names_belong_to_keys() {
     let lab = Lab::start().await;
     let (first, second) = (Applicant::new(&lab, "1"), Applicant::new(&lab, "2"));
+    let servers = first.join(&lab, &fresh(&lab).await, lab.server.name(), "agent").await;
+    refused(&servers, 409, "is a server's: give this board another with --name");
     let answer = joined(&first.join(&lab, &fresh(&lab).await, "b", "agent").await);
     let token = fresh(&lab).await;
     let taken = second.join(&lab, &token, "b", "agent").await;

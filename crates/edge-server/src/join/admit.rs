@@ -128,6 +128,12 @@ fn usable(token: &Remembered, key: &KeyHash, now_ms: i64) -> Result<(), Status> 
 
 /// The Node of this name, if there is one that the key may have.
 fn name_is_free(desk: &Desk, name: &str, key: &KeyHash) -> Result<Option<Object>, Status> {
+    // A server without an agent has its name and no Node.
+    let id = key.member_id().to_string();
+    if desk.membership.list().iter().any(|server| server.name == name && server.id != id) {
+        let why = format!("the name {name:?} is a server's: give this board another with --name");
+        return Err(Status::new(Reason::Conflict, why));
+    }
     let node = match desk.api.object(Place::new(kinds::NODE, "", name)) {
         Ok(node) => node,
         Err(status) if status.is_not_found() => return Ok(None),
