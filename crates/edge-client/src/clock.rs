@@ -31,6 +31,24 @@ impl TimeProvider for Time {
     }
 }
 
+/// 2026-01-01: whoever runs this program lives after that, in seconds since 1970.
+const EARLIEST: u64 = 1_767_225_600;
+
+/// The system's clock, for those who know of none that is better. A board that has not been told
+/// the time yet wakes in 1970, where no certificate would be valid.
+#[derive(Debug)]
+pub(crate) struct System;
+
+impl TimeProvider for System {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(set(UnixTime::now()))
+    }
+}
+
+fn set(now: UnixTime) -> UnixTime {
+    now.max(UnixTime::since_unix_epoch(Duration::from_secs(EARLIEST)))
+}
+
 /// Judges servers' certificates by a [`Clock`]. While that is unsure, a certificate is in time if
 /// there is any moment from the certain one on at which it is.
 #[derive(Debug)]
@@ -103,5 +121,18 @@ impl ServerCertVerifier for Timely {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.inner.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_never_set_is_at_the_earliest() {
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        assert_eq!(set(at(100)), at(EARLIEST));
+        assert_eq!(set(at(EARLIEST + 7)), at(EARLIEST + 7));
+        assert!(System.current_time() >= Some(at(EARLIEST)));
     }
 }

@@ -1,6 +1,6 @@
 //! TLS for both ends, from PEM, on one crypto provider (ring) for the whole tree.
 
-use crate::clock::{Clock, Time, Timely};
+use crate::clock::{Clock, System, Time, Timely};
 use crate::config::ConfigError;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -82,9 +82,10 @@ pub fn client_config(options: &ClientTls<'_>) -> Result<ClientConfig, ConfigErro
             .map_err(|error| fault("use the client certificate", error))?,
         _ => builder.with_no_client_auth(),
     };
-    if let Some(clock) = &options.clock {
-        config.time_provider = Arc::new(Time(clock.clone()));
-    }
+    config.time_provider = match &options.clock {
+        Some(clock) => Arc::new(Time(clock.clone())),
+        None => Arc::new(System),
+    };
     config.resumption = Resumption::in_memory_sessions(SESSIONS);
     Ok(config)
 }
@@ -113,12 +114,14 @@ pub fn server_config(
             verifier.map_err(|error| fault("set up client certificates", error))?,
         ),
     };
-    builder
+    let mut config = builder
         .with_single_cert(
             certificates("read the serving certificate", cert_pem)?,
             private_key("read the serving key", key_pem)?,
         )
-        .map_err(|error| fault("use the serving certificate", error))
+        .map_err(|error| fault("use the serving certificate", error))?;
+    config.time_provider = Arc::new(System);
+    Ok(config)
 }
 
 /// [`server_config`] that judges clients' certificates by this clock.

@@ -173,7 +173,7 @@ impl Server {
             api: api.clone(),
             servers: channel,
             courier,
-            agents: Agents::new(&authority, own.gate(), config.agent_port, stopping.clone())?,
+            agents: Agents::new(&authority, &config, own.gate(), stopping.clone())?,
             discovery: discovery::Documents::new(&config, address.port()),
             desk,
             images: Images::new(api.clone(), config.agent_port),

@@ -56,6 +56,7 @@ pub(crate) fn serving(
 pub(crate) fn calling(
     ca_der: &[u8],
     leaf: &Leaf,
+    clock: &ClusterClock,
     gate: &Gate,
 ) -> Result<Arc<ClientConfig>, PkiError> {
     let provider = Arc::new(ring::default_provider());
@@ -74,6 +75,7 @@ pub(crate) fn calling(
         .with_custom_certificate_verifier(gate.called(verifier))
         .with_client_auth_cert(vec![cert], key)
         .map_err(|e| fail("calling agents", e))?;
+    config.time_provider = Arc::new(Time(clock.clone()));
     // A resumed session is not looked at again, and the key may count no more.
     config.resumption = Resumption::disabled();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -96,9 +98,8 @@ pub(crate) fn between_servers(
     gate: &Gate,
 ) -> Result<(Arc<ClientConfig>, Arc<BusTls>), PkiError> {
     const WHAT: &str = "speaking with other servers";
-    let mut http = Arc::unwrap_or_clone(calling(ca_der, leaf, gate)?);
-    http.time_provider = Arc::new(Time(clock.clone()));
-    let mut client = http.clone();
+    let http = calling(ca_der, leaf, clock, gate)?;
+    let mut client = ClientConfig::clone(&http);
     client.alpn_protocols.clear();
     let provider = Arc::new(ring::default_provider());
     let verifier = WebPkiClientVerifier::builder_with_provider(roots(ca_der)?, provider.clone())
@@ -118,7 +119,7 @@ pub(crate) fn between_servers(
     server.send_tls13_tickets = 0;
     server.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     let bus = BusTls { client: Arc::new(client), server: Arc::new(server) };
-    Ok((Arc::new(http), Arc::new(bus)))
+    Ok((http, Arc::new(bus)))
 }
 
 /// Checks whose a client's certificate is, and leaves its time to others.

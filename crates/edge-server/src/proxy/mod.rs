@@ -5,6 +5,7 @@ mod locate;
 mod tunnel;
 
 use crate::api::Api;
+use crate::config::Config;
 use crate::http::{Query, Reply, ReplyBody, Target};
 use crate::join::Gate;
 use crate::pki::{Authority, PkiError};
@@ -45,16 +46,16 @@ impl Agents {
     /// Calls agents with a certificate that the authority keeps for this server.
     pub(crate) fn new(
         authority: &Authority,
+        config: &Config,
         gate: &Gate,
-        default_port: u16,
         stop: watch::Receiver<bool>,
     ) -> Result<Agents, PkiError> {
         let user = "kube-apiserver-kubelet-client";
         let leaf =
             authority.kept_leaf("agent-client", user, Some("system:masters"), &BTreeSet::new())?;
         Ok(Agents {
-            tls: tls::calling(authority.ca_der(), &leaf, gate)?,
-            default_port,
+            tls: tls::calling(authority.ca_der(), &leaf, &config.cluster.clock, gate)?,
+            default_port: config.agent_port,
             tunnels: Arc::new(Semaphore::new(TUNNELS)),
             stop,
         })
