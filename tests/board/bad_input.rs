@@ -132,6 +132,45 @@ fn settings_that_are_wrong_end_with_64_and_their_name() {
     let _ = std::fs::remove_dir_all(&dir);
 }
 
+#[test]
+fn a_recovery_of_nothing_leaves_nothing() {
+    let dir = std::env::temp_dir().join(format!("edt-recover-{}", std::process::id()));
+    let mut command = std::process::Command::new(built("edged"));
+    command.args(["recover", "--force", "--node-ip", "127.0.0.1", "--name", "x", "--data-dir"]);
+    command.arg(&dir);
+    let why = run(command).fails();
+    assert!(why.contains("store is not there: name the server's --data-dir"), "{why}");
+    assert!(!dir.exists(), "nothing was begun");
+}
+
+#[test]
+fn a_join_that_was_cut_off_founds_nothing_and_is_no_cluster() {
+    let dir = std::env::temp_dir().join(format!("edt-cut-{}", std::process::id()));
+    std::fs::create_dir_all(dir.join("pki")).expect("a directory");
+    for name in ["beat.key", "ca.key"] {
+        std::fs::write(dir.join("pki").join(name), "another cluster's").expect("written");
+    }
+    let start = |more: &[&str]| {
+        let mut command = std::process::Command::new(built("edged"));
+        command.args(["server", "--no-agent", "--node-ip", "127.0.0.1", "--name", "x"]);
+        command.args(["--listen", "127.0.0.1:0", "--broker-listen", "127.0.0.1:0"]);
+        command.arg("--data-dir").arg(&dir).args(more);
+        command
+    };
+    let alone = run(start(&[])).fails();
+    assert!(alone.contains("its joining was cut off: give --join and the token"), "{alone}");
+    assert!(!dir.join("store").exists(), "nothing was founded");
+    // With both it asks again.
+    let there = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    there.set_nonblocking(true).expect("a socket");
+    let url = format!("https://{}", there.local_addr().expect("an address"));
+    let token = format!("edged1.{}.0123abcd.{}", "p".repeat(43), "s".repeat(22));
+    let asking = Ending(start(&["--join", &url, "--token", &token]).spawn().expect("it starts"));
+    until("it asks", || there.accept().map(|_| ()).map_err(|error| error.to_string()));
+    drop(asking);
+    let _ = std::fs::remove_dir_all(&dir);
+}
+
 /// Ends a program when the test does, however that ends.
 struct Ending(std::process::Child);
 
@@ -140,6 +179,34 @@ impl Drop for Ending {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+#[test]
+fn a_token_lives_by_the_clusters_clock_and_not_by_the_boards() {
+    let dir = std::env::temp_dir().join(format!("edt-token-{}", std::process::id()));
+    let five_years = 5 * 365 * 86_400_000;
+    let mut server = std::process::Command::new(built("edged"));
+    server.args(["server", "--no-agent", "--name", "x", "--node-ip", "127.0.0.1"]);
+    server.args(["--listen", "127.0.0.1:0", "--broker-listen", "127.0.0.1:0"]);
+    server.env(edge_server::clock::SKEW, five_years.to_string());
+    server.arg("--data-dir").arg(&dir).stderr(std::process::Stdio::null());
+    let server = Ending(server.spawn().expect("edged starts"));
+    until("the cluster is there", || match dir.join("admin.kubeconfig").exists() {
+        true => Ok(()),
+        false => Err("no kubeconfig".to_owned()),
+    });
+    let mut create = std::process::Command::new(built("edged"));
+    create.args(["token", "create", "--ttl", "1h", "--data-dir"]).arg(&dir);
+    let made = run(create);
+    let told = made
+        .stderr
+        .split_whitespace()
+        .find_map(|word| edge_api::time::parse(word.trim_end_matches(':')));
+    let until = told.unwrap_or_else(|| panic!("no time in {made:?}"));
+    let hours = (until - edge_server::clock::read().wall_ms - five_years) / 3_600_000;
+    assert!((0..=1).contains(&hours), "it may be used for one hour of the cluster's: {made:?}");
+    drop(server);
+    let _ = std::fs::remove_dir_all(&dir);
 }
 
 #[test]

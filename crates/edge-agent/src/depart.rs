@@ -103,6 +103,11 @@ pub(crate) fn recover(config: &Config, force: bool) -> Result<(), WireError> {
                 .to_owned(),
         ));
     }
+    let store = config.data_dir.join("store");
+    if !store.exists() {
+        let what = format!("{} is not there", store.display());
+        return Err(failed("recover", format!("{what}: name the server's --data-dir")));
+    }
     let key = BoardKey::open(&config.data_dir).map_err(|e| failed("recover", e))?;
     let port = config.broker_listen.port();
     let me = MemberInfo {
@@ -111,11 +116,6 @@ pub(crate) fn recover(config: &Config, force: bool) -> Result<(), WireError> {
         api: format!("https://{}", SocketAddr::new(config.node_ip, config.listen.port())),
         broker: SocketAddr::new(config.node_ip, port).to_string(),
     };
-    let store = config.data_dir.join("store");
-    if !store.exists() {
-        let what = format!("{} is not there", store.display());
-        return Err(failed("recover", format!("{what}: name the server's --data-dir")));
-    }
     let report = edge_store::recover_force(&store, me).map_err(|e| failed("recover", e))?;
     println!("{report}");
     Ok(())

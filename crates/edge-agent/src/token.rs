@@ -1,12 +1,12 @@
 //! `edged token`: makes, lists and deletes the tokens that boards join with. It is an ordinary
 //! client of the API, with the administrator's kubeconfig of this board.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use edge_api::{kinds, time};
-use edge_client::{Client, DeleteParams, ListParams, WriteParams};
-use edge_server::join::{Remembered, Role, TOKEN_NAMESPACE, TOKEN_PREFIX, Token};
+use edge_client::{Call, Client, DeleteParams, ListParams, WriteParams};
+use edge_server::join::{Remembered, Role, TOKEN_NAMESPACE, TOKEN_PREFIX, TimeAnswer, Token};
 use edge_server::pki::CertFacts;
 
 use crate::config::{Config, Settings};
@@ -116,16 +116,22 @@ fn administrator(config: &Config) -> Result<(Client, String), WireError> {
     Ok((client, facts.pin))
 }
 
-fn now_ms() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+/// The cluster's time, in milliseconds since 1970: tokens are judged by it, and this board's own
+/// clock may be years off.
+async fn now_ms(client: &Client) -> Result<i64, WireError> {
+    let asked = client.call(&Call::get("/edged/v1/time")).await;
+    let answer = asked.map_err(|e| failed("token: ask for the time", e))?;
+    let time: TimeAnswer =
+        serde_json::from_value(answer.object).map_err(|e| failed("token: ask for the time", e))?;
+    Ok(time.time_ms)
 }
 
 async fn create(args: &Create, client: &Client, pin: &str) -> Result<(), WireError> {
-    sweep(client).await?;
+    let now = now_ms(client).await?;
+    sweep(client, now).await?;
     let role = if args.server { Role::Server } else { Role::Agent };
     let token = Token::create(pin).map_err(|e| failed("token create: draw random bytes", e))?;
-    let expires = now_ms() + i64::try_from(args.ttl.as_millis()).unwrap_or(i64::MAX / 2);
+    let expires = now + i64::try_from(args.ttl.as_millis()).unwrap_or(i64::MAX / 2);
     client
         .create(
             kinds::SECRET,
@@ -154,8 +160,7 @@ async fn all(client: &Client) -> Result<Vec<Remembered>, WireError> {
 }
 
 /// Removes tokens that have ended: nothing else does, since nothing is written because time passed.
-async fn sweep(client: &Client) -> Result<(), WireError> {
-    let now = now_ms();
+async fn sweep(client: &Client, now: i64) -> Result<(), WireError> {
     for token in all(client).await?.into_iter().filter(|token| token.expires_ms <= now) {
         delete(&token.id, client).await.or_else(|e| match e.to_string().contains("not found") {
             true => Ok(()),
@@ -166,7 +171,7 @@ async fn sweep(client: &Client) -> Result<(), WireError> {
 }
 
 async fn list(client: &Client) -> Result<(), WireError> {
-    let now = now_ms();
+    let now = now_ms(client).await?;
     println!("{:<10}{:<8}{:<22}USED BY", "ID", "ROLE", "UNTIL");
     for token in all(client).await?.into_iter().filter(|token| token.expires_ms > now) {
         let until = time::format(token.expires_ms);

@@ -58,12 +58,8 @@ pub(super) async fn join(
         for (server, found) in
             servers.iter().map(|s| (s, false)).chain(found.iter().map(|s| (s, true)))
         {
-            match attempt(server, token, request).await {
+            match attempt(server, token, request, found).await {
                 Ok(answer) => return Ok(answer),
-                // The LAN may have servers of other clusters, too.
-                Err(Trouble::Final(error @ JoinError::WrongCluster { .. })) if found => {
-                    last = error.to_string();
-                }
                 Err(Trouble::Final(error)) => return Err(error),
                 Err(Trouble::Passing(reason)) => last = reason,
             }
@@ -100,8 +96,14 @@ async fn attempt(
     server: &str,
     token: &Token,
     request: &JoinRequest,
+    found: bool,
 ) -> Result<JoinAnswer, Trouble> {
-    let ca = authority(server, token).await?;
+    let ca = match authority(server, token).await {
+        // On the LAN anybody may answer, for another cluster or for none: who was not named by a
+        // person ends nothing.
+        Err(Trouble::Final(error)) if found => return Err(Trouble::Passing(error.to_string())),
+        asked => asked?,
+    };
     let clock = ClusterClock::new(0, edge_server::clock::read);
     let client = client(edge_client::Config {
         servers: vec![server.to_owned()],
