@@ -72,6 +72,16 @@ fn servers_are_removed_and_leave() {
         let servers = cluster.ctl(asked, &["get", "servers"]).ok();
         (!servers.contains("learner")).then_some(()).ok_or(servers)
     });
+    // One that is emptied for work on it hands its lead over first.
+    let first = until("somebody leads", || cluster.leader().ok_or_else(String::new));
+    let drained = cluster.ctl(asked, &["drain", &first.name]).ok();
+    let handed = format!("server/{} handed the lead over", first.name);
+    assert!(drained.contains(&handed), "{drained}");
+    until("another leads", || match cluster.leader() {
+        Some(leader) if leader.name != first.name => Ok(()),
+        _ => Err(first.name.clone()),
+    });
+    cluster.ctl(asked, &["uncordon", &first.name]).ok();
     // The leader hands its lead over first; whoever removes it notices a pause at most.
     let leader = until("somebody leads", || cluster.leader().ok_or_else(String::new));
     let kept = cluster.ctl(asked, &["server", "transfer", &leader.name]).ok();

@@ -93,6 +93,24 @@ async fn leads(name: &str, session: &mut Session) -> Result<bool, Fault> {
     Ok(servers.any(|server| server["name"] == name && server["leader"] == true))
 }
 
+/// A server that is about to be taken down hands the lead over first, if there is another.
+pub(crate) async fn hand_over(name: &str, session: &mut Session) -> Result<(), Fault> {
+    // An API server that is not edged's knows of no lead.
+    if !leads(name, session).await.unwrap_or(false) {
+        return Ok(());
+    }
+    let call = Call::new(Method::POST, "/edged/v1/servers/transfer").json(&json!({ "to": "" }));
+    match session.client()?.call(&call).await {
+        Ok(_) => session.io.line(format!("server/{name} handed the lead over")),
+        // It is the only one.
+        Err(error) if error.code() == 409 => Ok(()),
+        Err(error) => {
+            session.io.say(format!("Warning: server/{name} keeps the lead: {error}"));
+            Ok(())
+        }
+    }
+}
+
 /// Takes a server out. One that leads hands that over first, which takes a moment.
 async fn remove(name: &str, session: &mut Session) -> Result<Object, Fault> {
     let call = Call::new(Method::DELETE, format!("/edged/v1/servers/{name}"));

@@ -153,6 +153,9 @@ pub(crate) async fn drain(args: Drain, session: &mut Session) -> Result<(), Faul
     let mut faults = Vec::new();
     for node in &nodes {
         let name = meta::name(node);
+        if args.boards.dry_run == DryRun::None {
+            super::boards::hand_over(name, session).await?;
+        }
         match empty(&args, name, timeout, session).await {
             Ok(()) => {
                 pending.retain(|known| *known != name);
