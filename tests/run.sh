@@ -4,9 +4,17 @@
 # machine can't run says so.
 #   tests/run.sh              everything that CI runs
 #   tests/run.sh tidy         one room, by the start of its tests' names
+#   tests/run.sh guests       what takes kernels of their own: whole machines, minutes, not in CI
 set -euo pipefail
 cd "$(dirname "$0")/.."
-tests/setup.sh test
+if [ "${1:-}" = guests ]; then
+  tests/setup.sh guests
+  export EDGED_GUESTS=1
+  shift
+  set -- guest "$@"
+else
+  tests/setup.sh test
+fi
 cargo build --workspace --bins
 if [ $# -gt 0 ]; then
   exec cargo test -p edge-tests --test all -- "$@"

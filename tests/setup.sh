@@ -2,6 +2,7 @@
 # Installs what a fresh Debian machine lacks, and only that, by package name:
 #   tests/setup.sh build   what it takes to build
 #   tests/setup.sh test    that, and the real programs that the tests compare with
+#   tests/setup.sh guests  that, and what machines with a kernel of their own take
 set -euo pipefail
 
 root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
@@ -15,6 +16,11 @@ command -v cc >/dev/null || missing+=(libc6-dev)
 if ! command -v cargo >/dev/null; then
   # Debian's current toolchain; the distribution's plain rustc is years older.
   missing+=(rustc-web cargo-web)
+fi
+if [ "${1:-build}" = guests ]; then
+  need qemu-system-x86_64 qemu-system-x86
+  need ip iproute2
+  [ -x /bin/busybox ] && ! ldd /bin/busybox >/dev/null 2>&1 || missing+=(busybox-static)
 fi
 if [ "${1:-build}" = test ]; then
   need kubectl kubernetes-client

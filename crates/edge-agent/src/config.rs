@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 use tracing::level_filters::LevelFilter;
 
 use crate::identity;
@@ -56,6 +57,12 @@ pub(crate) struct Settings {
     /// Addresses of Services [default: 10.43.0.0/16]
     #[arg(long, env = "EDGED_SERVICE_CIDR", value_name = "CIDR")]
     pub service_cidr: Option<String>,
+    /// Encrypt all that this board's pods and those of other boards say to each other
+    #[arg(long, env = "EDGED_ENCRYPT_PODS", value_parser = BoolishValueParser::new())]
+    pub encrypt_pods: bool,
+    /// The UDP port of tunnels between boards [default: 51820]
+    #[arg(long, env = "EDGED_WIREGUARD_PORT", value_name = "PORT")]
+    pub wireguard_port: Option<String>,
     /// The cluster's DNS domain [default: cluster.local]
     #[arg(long, env = "EDGED_CLUSTER_DOMAIN", value_name = "DOMAIN")]
     pub cluster_domain: Option<String>,
@@ -106,6 +113,10 @@ pub(crate) struct Config {
     pub cluster_cidr: String,
     pub service_cidr: String,
     pub cluster_domain: String,
+    /// Whether what pods say to those of other boards is to be encrypted.
+    pub encrypt_pods: bool,
+    /// The UDP port of tunnels.
+    pub wireguard_port: u16,
     pub cgroup_parent: String,
     pub resolv_conf: PathBuf,
     pub registries: file::Registries,
@@ -201,6 +212,11 @@ impl Config {
                 pick(&settings.service_cidr, file.service_cidr, "10.43.0.0/16"),
             )?,
             cluster_domain: pick(&settings.cluster_domain, file.cluster_domain, "cluster.local"),
+            encrypt_pods: settings.encrypt_pods || file.encrypt_pods,
+            wireguard_port: port(
+                "wireguard-port",
+                &pick(&settings.wireguard_port, file.wireguard_port, "51820"),
+            )?,
             cgroup_parent: cgroup(pick(&settings.cgroup_parent, file.cgroup_parent, "/edged"))?,
             resolv_conf: (settings.resolv_conf.clone().or(file.resolv_conf))
                 .unwrap_or_else(|| "/etc/resolv.conf".into()),
@@ -278,6 +294,11 @@ fn address(key: &str, text: &str) -> Result<SocketAddr, ConfigError> {
     text.parse().map_err(|_| bad(key, text, "an address and port such as 0.0.0.0:6443"))
 }
 
+fn port(key: &str, text: &str) -> Result<u16, ConfigError> {
+    let port = text.parse().ok().filter(|port| *port > 0);
+    port.ok_or_else(|| bad(key, text, "a port from 1 to 65535"))
+}
+
 fn cidr(key: &str, text: String) -> Result<String, ConfigError> {
     let good = text.split_once('/').is_some_and(|(address, bits)| {
         address.parse::<std::net::Ipv4Addr>().is_ok()
@@ -336,6 +357,7 @@ mod tests {
             (|s| s.listen = Some("6443".into()), "listen: \"6443\""),
             (|s| s.node_ip = Some("here".into()), "node-ip: \"here\""),
             (|s| s.cluster_cidr = Some("10.42.0.0".into()), "cluster-cidr: \"10.42.0.0\""),
+            (|s| s.wireguard_port = Some("0".into()), "wireguard-port: \"0\""),
             (|s| s.log = Some("loud".into()), "log: \"loud\""),
             (|s| s.name = Some("Not_A_Name".into()), "name: \"Not_A_Name\""),
             (|s| s.join = vec!["https://a/b".into()], "join: \"https://a/b\""),

@@ -188,6 +188,8 @@ fn agent_config(config: &Config, lead: &Lead) -> Result<AgentConfig, WireError> 
         cluster_cidr: of(&config.cluster_cidr, |saved| &saved.cluster_cidr),
         service_cidr: of(&config.service_cidr, |saved| &saved.service_cidr),
         cluster_domain: of(&config.cluster_domain, |saved| &saved.cluster_domain),
+        encrypt_pods: config.encrypt_pods,
+        wireguard_port: config.wireguard_port,
         api,
         serving,
         labels: std::collections::BTreeMap::new(),

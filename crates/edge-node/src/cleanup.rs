@@ -93,6 +93,8 @@ async fn network(config: &CleanupConfig) -> Result<(), NetError> {
         cluster_cidr: config.cluster_cidr.clone(),
         service_cidr: config.service_cidr.clone(),
         node_ip: config.node_ip,
+        encrypt_pods: false,
+        wireguard_port: 0,
     })?;
     for uid in net.list_pods() {
         net.remove_pod(&uid).await?;

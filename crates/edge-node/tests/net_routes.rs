@@ -3,6 +3,7 @@
 
 mod lab;
 
+use edge_core::podnet::tunnel::{Announced, Announcement};
 use edge_core::podnet::{Peer, Range};
 use edge_node::net::Net;
 use lab::Lab;
@@ -10,7 +11,8 @@ use std::time::Duration;
 
 fn peer(name: &str, pods: &str, address: &str) -> Peer {
     let pods = Range::parse(pods).expect("a range");
-    Peer { name: name.to_owned(), pods, address: address.parse().ok() }
+    let says = Announcement::default();
+    Peer { name: name.to_owned(), pods, address: address.parse().ok(), says }
 }
 
 /// All routes into the cluster's pods but the board's own.
@@ -23,8 +25,8 @@ fn routes() -> Vec<String> {
 }
 
 async fn sync(net: &Net, peers: &[Peer]) -> Vec<String> {
-    let unreached = net.sync_routes("here", peers.to_vec()).await.expect("routes");
-    unreached.iter().map(ToString::to_string).collect()
+    let synced = net.sync_routes("here", peers.to_vec()).await.expect("routes");
+    synced.unreached.iter().map(ToString::to_string).collect()
 }
 
 const B: &str = "10.42.1.0/24 via 192.0.2.2 dev lan0 proto 237";
@@ -87,6 +89,49 @@ fn a_board_elsewhere_gets_no_wrong_route() {
         assert_eq!(words(far()).await, "", "a neighbour with an address of another network");
         assert_eq!(routes(), ["10.42.5.0/24 via 198.51.100.9 dev lan0 proto 237"]);
         net.cleanup().await.expect("cleanup");
+    });
+}
+
+/// Whether what goes to pods of nobody is stopped on the board.
+fn shut() -> bool {
+    let shown = std::process::Command::new("ip").args(["-N", "-4", "route", "show"]).output();
+    let shown = String::from_utf8_lossy(&shown.expect("ip").stdout).into_owned();
+    shown.lines().any(|line| line.starts_with("7 10.42.0.0/16") && line.contains("proto 237"))
+}
+
+#[test]
+fn what_is_to_be_encrypted_has_no_plain_way_at_any_time() {
+    Lab::run("route-secret", async |lab| {
+        let asks = || {
+            let config = edge_node::net::NetConfig { encrypt_pods: true, ..lab.config() };
+            Net::open(config).expect("the network opens")
+        };
+        // A neighbour that says nothing of tunnels: an older edged, or a kernel that has none.
+        let peers = [peer("b", "10.42.1.0/24", "192.0.2.2")];
+        let net = lab.open();
+        assert!(sync(&net, &peers).await.is_empty() && !shut());
+        assert_eq!(routes(), [B]);
+        drop(net);
+        let net = asks();
+        assert!(shut(), "before anything is known of other boards");
+        let told = sync(&net, &peers).await;
+        assert!(told[0].contains("set to encrypt-pods, which takes a tunnel"), "{told:?}");
+        assert!(routes().is_empty() && shut(), "the plain one has gone");
+        let said = net.sync_routes("here", peers.to_vec()).await.expect("routes").announcement;
+        assert!(said.encrypts && said.wireguard != Announced::Nothing, "{said:?}");
+        drop(net);
+        assert!(shut(), "while edged is away");
+
+        let net = lab.open();
+        assert!(sync(&net, &peers).await.is_empty() && !shut());
+        assert_eq!(routes(), [B], "nobody asks any more");
+        let mut secret = peers.clone();
+        secret[0].says.encrypts = true;
+        let told = sync(&net, &secret).await;
+        assert!(told[0].contains("that board is set to encrypt-pods"), "{told:?}");
+        assert!(routes().is_empty() && shut());
+        net.cleanup().await.expect("cleanup");
+        assert!(!shut());
     });
 }
 

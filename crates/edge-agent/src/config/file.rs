@@ -21,6 +21,8 @@ pub(crate) struct File {
     pub cluster_cidr: Option<String>,
     pub service_cidr: Option<String>,
     pub cluster_domain: Option<String>,
+    pub encrypt_pods: bool,
+    pub wireguard_port: Option<String>,
     pub cgroup_parent: Option<String>,
     pub resolv_conf: Option<PathBuf>,
     pub log: Option<String>,

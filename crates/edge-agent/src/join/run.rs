@@ -112,6 +112,8 @@ fn settings(config: &Config, saved: &Saved, live: &Live) -> AgentConfig {
         cluster_cidr: saved.cluster_cidr.clone(),
         service_cidr: saved.service_cidr.clone(),
         cluster_domain: saved.cluster_domain.clone(),
+        encrypt_pods: config.encrypt_pods,
+        wireguard_port: config.wireguard_port,
         api: live.api(),
         serving: live.server(),
         labels: std::collections::BTreeMap::new(),

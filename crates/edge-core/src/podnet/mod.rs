@@ -2,19 +2,23 @@
 //! Nodes, the kernel's way to each board, and the routes that stand go in; what to set and what
 //! to remove comes out, and in words why a board has no route.
 //!
-//! So far a board must be a neighbour on the same network. One that is not gets no route, since
-//! a router would not know where pods are: a tunnel will be one more [`Way`].
+//! Neighbours on one network get a plain route. A board behind a router gets none, since a router
+//! would not know where pods are: its pods are reached through a tunnel, and so are everybody's
+//! when one of the two boards asks for encryption.
 
 mod range;
 #[cfg(test)]
 mod tests;
+pub mod tunnel;
+mod why;
 
 pub use range::Range;
+pub use why::{Cause, Unreached, Why};
 
-use core::net::Ipv4Addr;
+use core::net::{Ipv4Addr, SocketAddrV4};
 use edge_api::{Object, meta};
 use std::collections::BTreeMap;
-use std::fmt;
+use tunnel::{Announced, Announcement, Tunnel, TunnelPeer};
 
 /// What is to be known of a board: where it is, and which pods are behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +29,8 @@ pub struct Peer {
     pub pods: Range,
     /// Its IPv4 address; `None` when it says addresses and none of them is one.
     pub address: Option<Ipv4Addr>,
+    /// What it says of tunnels.
+    pub says: Announcement,
 }
 
 impl Peer {
@@ -39,7 +45,8 @@ impl Peer {
             .peekable();
         internal.peek()?;
         let address = internal.find_map(|address| address.parse().ok());
-        Some(Peer { name: meta::name(node).to_owned(), pods, address })
+        let says = Announcement::read(node);
+        Some(Peer { name: meta::name(node).to_owned(), pods, address, says })
     }
 }
 
@@ -56,15 +63,29 @@ pub enum Way {
     Nowhere,
 }
 
+/// Where a route leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Via {
+    /// To a board that is a neighbour.
+    Board {
+        /// Its address.
+        gateway: Ipv4Addr,
+        /// The index of the link that it is a neighbour on.
+        link: u32,
+    },
+    /// Through this board's tunnel link, by its index.
+    Tunnel(u32),
+    /// To nobody: whoever sends there is told so.
+    Nobody,
+}
+
 /// A route to another board's pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
     /// The pods.
     pub pods: Range,
-    /// Their board.
-    pub gateway: Ipv4Addr,
-    /// The index of the link that it is a neighbour on.
-    pub link: u32,
+    /// The way to them.
+    pub via: Via,
 }
 
 /// A route of the kernel's main table, of those that come first for their range.
@@ -76,6 +97,8 @@ pub struct Seen {
     pub gateway: Option<Ipv4Addr>,
     /// By which link; `None` when by none, or by several.
     pub link: Option<u32>,
+    /// True when it leads to nobody, and says so to whoever sends there.
+    pub dead: bool,
     /// True when it carries our mark.
     pub ours: bool,
 }
@@ -89,68 +112,10 @@ pub struct Own {
     pub pods: Range,
     /// All boards' pods.
     pub cluster: Range,
-}
-
-/// Why a board has no route.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Why {
-    /// It has no IPv4 address.
-    NoAddress,
-    /// Its pods' addresses are none of the cluster's.
-    Foreign,
-    /// This board, or another one, has some of its pods' addresses.
-    Overlap(String),
-    /// Its own address is one of the cluster's pods'.
-    AddressAmongPods(Ipv4Addr),
-    /// Its address is on another network.
-    Apart(Ipv4Addr),
-    /// Its address is this board's.
-    OwnAddress(Ipv4Addr),
-    /// No link of this board leads to it.
-    Nowhere(Ipv4Addr),
-    /// There is a route to its pods that somebody else has made.
-    Taken,
-}
-
-/// A board whose pods can't be reached from here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unreached {
-    /// The board.
-    pub board: String,
-    /// Its pods.
-    pub pods: Range,
-    /// Why.
-    pub why: Why,
-}
-
-impl fmt::Display for Unreached {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Unreached { board, pods, why } = self;
-        write!(out, "pods of board {board} ({pods}) can't be reached from here: ")?;
-        match why {
-            Why::NoAddress => out.write_str("it has no IPv4 address (InternalIP)"),
-            Why::Foreign => out.write_str("their addresses are outside this board's cluster-cidr"),
-            Why::Overlap(other) => write!(out, "board {other} has some of these addresses"),
-            Why::AddressAmongPods(ip) => write!(
-                out,
-                "its own address {ip} is one of cluster-cidr; give the board another one"
-            ),
-            Why::Apart(ip) => write!(
-                out,
-                "its address {ip} is on another network than this board's, and pods are only \
-                 routed within one network so far"
-            ),
-            Why::OwnAddress(ip) => {
-                write!(out, "this board has its address {ip}; restart edged there")
-            }
-            Why::Nowhere(ip) => {
-                write!(out, "no link of this board leads to its address {ip}; check the cable")
-            }
-            Why::Taken => {
-                write!(out, "somebody else has made a route to {pods}; remove it")
-            }
-        }
-    }
+    /// Whether it wants all traffic of its pods with other boards encrypted.
+    pub encrypts: bool,
+    /// Its own end of tunnels.
+    pub tunnel: Tunnel,
 }
 
 /// What to do about routes.
@@ -161,6 +126,8 @@ pub struct Plan {
     /// Those to make, or to put in place of one of ours to the same pods, at once: nothing is
     /// ever removed first that is wanted after.
     pub set: Vec<Route>,
+    /// The boards at the other ends of this board's tunnel.
+    pub peers: Vec<TunnelPeer>,
     /// Boards that get none.
     pub unreached: Vec<Unreached>,
 }
@@ -172,32 +139,39 @@ impl Plan {
     }
 }
 
-/// Plans the routes of a board. `peers` are all boards, with the kernel's way to each; the
-/// board itself may be among them.
+/// Plans the routes of a board, and its tunnel's other ends. `peers` are all boards, with the
+/// kernel's way to each; the board itself may be among them.
 pub fn plan(own: &Own, peers: &[(Peer, Way)], seen: &[Seen]) -> Plan {
     let mut plan = Plan::default();
-    let mut peers: Vec<&(Peer, Way)> = peers.iter().filter(|(p, _)| p.name != own.name).collect();
-    peers.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
     let mut wanted: BTreeMap<Range, Route> = BTreeMap::new();
-    let mut claimed: Vec<(Range, &str)> = vec![(own.pods, &own.name)];
-    for (peer, way) in peers {
-        let unreached = |why| Unreached { board: peer.name.clone(), pods: peer.pods, why };
-        let route = match judge(own, peer, *way, &claimed) {
-            Ok(route) => route,
-            Err(why) => {
-                plan.unreached.push(unreached(why));
-                continue;
+    let mut secret = own.encrypts;
+    for (peer, way, judged) in judged(own, peers) {
+        let routed = judged.and_then(|address| {
+            secret |= peer.says.encrypts;
+            let cause = cause(own, peer, way, address, seen);
+            let via = choose(own, way, address, cause)?;
+            let route = Route { pods: peer.pods, via };
+            let theirs = seen.iter().find(|seen| !seen.ours && seen.range == peer.pods);
+            if theirs.is_some_and(|theirs| !theirs.is(&route)) {
+                return Err(Why::Taken);
             }
-        };
-        claimed.push((peer.pods, &peer.name));
-        let theirs = seen.iter().find(|seen| !seen.ours && seen.range == peer.pods);
-        match theirs {
-            Some(theirs) if !theirs.is(&route) => plan.unreached.push(unreached(Why::Taken)),
-            Some(_) => {}
-            None => {
+            if let Some(cause) = cause {
+                plan.peers.push(other_end(own, (peer, way, address), cause, &plan.peers)?);
+            }
+            if theirs.is_none() {
                 wanted.insert(peer.pods, route);
             }
+            // What goes through a tunnel has its route also while the board is out of reach.
+            if way == Way::Nowhere { Err(Why::Nowhere(address)) } else { Ok(()) }
+        });
+        if let Err(why) = routed {
+            plan.unreached.push(Unreached { board: peer.name.clone(), pods: peer.pods, why });
         }
+    }
+    // What is secret must not follow the board's default route for want of a better one.
+    let taken = seen.iter().any(|seen| !seen.ours && seen.range == own.cluster);
+    if secret && !taken && own.cluster != own.pods {
+        wanted.insert(own.cluster, Route { pods: own.cluster, via: Via::Nobody });
     }
     let ours = || seen.iter().filter(|seen| seen.ours);
     plan.remove = ours().filter(|seen| !wanted.contains_key(&seen.range)).copied().collect();
@@ -205,16 +179,48 @@ pub fn plan(own: &Own, peers: &[(Peer, Way)], seen: &[Seen]) -> Plan {
     plan
 }
 
+/// Whether this board needs its end of a tunnel.
+pub fn needs_tunnel(own: &Own, peers: &[(Peer, Way)], seen: &[Seen]) -> bool {
+    own.encrypts
+        || judged(own, peers).iter().any(|(peer, way, judged)| match judged {
+            Ok(address) => cause(own, peer, *way, *address, seen).is_some(),
+            Err(_) => false,
+        })
+}
+
 impl Seen {
     fn is(&self, route: &Route) -> bool {
-        let (gateway, link) = (Some(route.gateway), Some(route.link));
-        self.range == route.pods && self.gateway == gateway && self.link == link
+        let same = match route.via {
+            Via::Board { gateway, link } => {
+                !self.dead && self.gateway == Some(gateway) && self.link == Some(link)
+            }
+            Via::Tunnel(link) => !self.dead && self.gateway.is_none() && self.link == Some(link),
+            Via::Nobody => self.dead,
+        };
+        same && self.range == route.pods
     }
 }
 
-/// The route to a board's pods, or why there is none. What a Node says is not believed beyond
-/// the cluster's own range: it must not lead the board's other traffic anywhere.
-fn judge(own: &Own, peer: &Peer, way: Way, claimed: &[(Range, &str)]) -> Result<Route, Why> {
+type Judged<'a> = (&'a Peer, Way, Result<Ipv4Addr, Why>);
+
+/// All other boards by name, each with its address, or with what is wrong about it.
+fn judged<'a>(own: &'a Own, peers: &'a [(Peer, Way)]) -> Vec<Judged<'a>> {
+    let mut peers: Vec<&(Peer, Way)> = peers.iter().filter(|(p, _)| p.name != own.name).collect();
+    peers.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+    let mut claimed: Vec<(Range, &str)> = vec![(own.pods, &own.name)];
+    let judge = |(peer, way): &'a (Peer, Way)| {
+        let judged = judge(own, peer, *way, &claimed);
+        if judged.is_ok() {
+            claimed.push((peer.pods, &peer.name));
+        }
+        (peer, *way, judged)
+    };
+    peers.into_iter().map(judge).collect()
+}
+
+/// A board's address, or why there can't be a route to its pods. What a Node says is not believed
+/// beyond the cluster's own range: it must not lead the board's other traffic anywhere.
+fn judge(own: &Own, peer: &Peer, way: Way, claimed: &[(Range, &str)]) -> Result<Ipv4Addr, Why> {
     if !own.cluster.covers(&peer.pods) {
         return Err(Why::Foreign);
     }
@@ -225,10 +231,65 @@ fn judge(own: &Own, peer: &Peer, way: Way, claimed: &[(Range, &str)]) -> Result<
     if own.cluster.contains(address) {
         return Err(Why::AddressAmongPods(address));
     }
-    match way {
-        Way::Neighbour(link) => Ok(Route { pods: peer.pods, gateway: address, link }),
-        Way::Routed => Err(Why::Apart(address)),
-        Way::Own => Err(Why::OwnAddress(address)),
-        Way::Nowhere => Err(Why::Nowhere(address)),
+    if way == Way::Own { Err(Why::OwnAddress(address)) } else { Ok(address) }
+}
+
+/// Why a board's pods are to be reached through a tunnel, if they are. While a link is down nobody
+/// knows whether a board is behind a router: what stood goes on.
+fn cause(own: &Own, peer: &Peer, way: Way, address: Ipv4Addr, seen: &[Seen]) -> Option<Cause> {
+    let stands = |link| {
+        let route = Route { pods: peer.pods, via: Via::Tunnel(link) };
+        seen.iter().any(|seen| seen.ours && seen.is(&route))
+    };
+    if own.encrypts {
+        return Some(Cause::Asked);
     }
+    if peer.says.encrypts {
+        return Some(Cause::AskedThere);
+    }
+    let away = match way {
+        Way::Routed => true,
+        Way::Nowhere => own.tunnel.link().is_some_and(stands),
+        Way::Neighbour(_) | Way::Own => false,
+    };
+    away.then_some(Cause::Apart(address))
+}
+
+/// The way to a board's pods.
+fn choose(own: &Own, way: Way, address: Ipv4Addr, cause: Option<Cause>) -> Result<Via, Why> {
+    match (cause, own.tunnel, way) {
+        (Some(_), Tunnel::Up { link, .. }, _) => Ok(Via::Tunnel(link)),
+        (Some(cause), Tunnel::Lacking, _) => Err(Why::NoTunnelHere(cause)),
+        (Some(cause), Tunnel::Down, _) => Err(Why::TunnelDown(cause)),
+        (None, _, Way::Neighbour(link)) => Ok(Via::Board { gateway: address, link }),
+        (None, _, _) => Err(Why::Nowhere(address)),
+    }
+}
+
+/// A board as the other end of a tunnel.
+fn other_end(
+    own: &Own,
+    (peer, way, address): (&Peer, Way, Ipv4Addr),
+    cause: Cause,
+    others: &[TunnelPeer],
+) -> Result<TunnelPeer, Why> {
+    let (key, port) = match peer.says.wireguard {
+        Announced::Key { key, port } => (key, port),
+        Announced::Lacking => return Err(Why::NoTunnelThere(cause)),
+        Announced::Nothing => return Err(Why::NoKey(cause)),
+    };
+    // One key is one end: a board that shows another one's would take its traffic.
+    if own.tunnel.key() == Some(key) {
+        return Err(Why::SameKey(own.name.clone()));
+    }
+    if let Some(other) = others.iter().find(|other| other.key == key) {
+        return Err(Why::SameKey(other.board.clone()));
+    }
+    Ok(TunnelPeer {
+        board: peer.name.clone(),
+        key,
+        endpoint: SocketAddrV4::new(address, port),
+        pods: peer.pods,
+        keepalive: tunnel::keepalive(way),
+    })
 }

@@ -12,15 +12,31 @@ fn ip(last: u8) -> Ipv4Addr {
 }
 
 fn own() -> Own {
-    Own { name: "a".into(), pods: range("10.42.0.0/24"), cluster: range("10.42.0.0/16") }
+    Own {
+        name: "a".into(),
+        pods: range("10.42.0.0/24"),
+        cluster: range("10.42.0.0/16"),
+        encrypts: false,
+        tunnel: Tunnel::Down,
+    }
 }
 
 fn peer(name: &str, pods: &str, last: u8) -> Peer {
-    Peer { name: name.into(), pods: range(pods), address: Some(ip(last)) }
+    let says = Announcement::default();
+    Peer { name: name.into(), pods: range(pods), address: Some(ip(last)), says }
 }
 
 fn ours(pods: &str, last: u8, link: u32) -> Seen {
-    Seen { range: range(pods), gateway: Some(ip(last)), link: Some(link), ours: true }
+    let gateway = Some(ip(last));
+    Seen { range: range(pods), gateway, link: Some(link), dead: false, ours: true }
+}
+
+fn shown(route: &Route) -> String {
+    match route.via {
+        Via::Board { gateway, link } => format!("{} via {gateway} dev {link}", route.pods),
+        Via::Tunnel(link) => format!("{} dev {link}", route.pods),
+        Via::Nobody => format!("unreachable {}", route.pods),
+    }
 }
 
 const NEAR: Way = Way::Neighbour(7);
@@ -30,8 +46,13 @@ fn realise(seen: &mut Vec<Seen>, plan: &Plan) {
     seen.retain(|known| !plan.remove.contains(known));
     for route in &plan.set {
         seen.retain(|known| !(known.ours && known.range == route.pods));
-        let (gateway, link) = (Some(route.gateway), Some(route.link));
-        seen.push(Seen { range: route.pods, gateway, link, ours: true });
+        let (gateway, link) = match route.via {
+            Via::Board { gateway, link } => (Some(gateway), Some(link)),
+            Via::Tunnel(link) => (None, Some(link)),
+            Via::Nobody => (None, None),
+        };
+        let dead = route.via == Via::Nobody;
+        seen.push(Seen { range: route.pods, gateway, link, dead, ours: true });
     }
 }
 
@@ -67,12 +88,10 @@ fn every_other_board_gets_a_route_and_a_realised_plan_is_empty() {
         (peer("a", "10.42.0.0/24", 1), Way::Own),
         (peer("b", "10.42.1.0/24", 2), NEAR),
     ];
-    let foreign =
-        Seen { range: range("0.0.0.0/0"), gateway: Some(ip(9)), link: Some(7), ours: false };
+    let foreign = Seen { range: range("0.0.0.0/0"), ours: false, ..ours("10.42.9.0/24", 9, 7) };
     let mut seen = vec![foreign];
     let first = plan(&own(), &peers, &seen);
-    let text: Vec<String> =
-        first.set.iter().map(|r| format!("{} via {} dev {}", r.pods, r.gateway, r.link)).collect();
+    let text: Vec<String> = first.set.iter().map(shown).collect();
     let expected = ["10.42.1.0/24 via 192.0.2.2 dev 7", "10.42.2.0/24 via 192.0.2.3 dev 7"];
     assert_eq!(text, expected);
     assert!(first.remove.is_empty() && first.unreached.is_empty());
@@ -122,7 +141,8 @@ fn no_route_is_better_than_a_wrong_one() {
     }
     let peers = [(peer("c", "10.42.1.0/24", 3), NEAR), (peer("b", "10.42.1.0/24", 2), NEAR)];
     let plan = plan(&own(), &peers, &[]);
-    assert_eq!(plan.set.first().map(|r| r.gateway), Some(ip(2)), "the first by name");
+    let via = Via::Board { gateway: ip(2), link: 7 };
+    assert_eq!(plan.set.first().map(|r| r.via), Some(via), "the first by name");
     assert_eq!(plan.unreached.first().map(|u| &u.why), Some(&Why::Overlap("b".into())));
 }
 

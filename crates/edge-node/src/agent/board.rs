@@ -9,6 +9,7 @@ use edge_api::{Object, meta};
 use edge_client::Client;
 use edge_core::dns::ClusterDns;
 use edge_core::pod::Desired;
+use edge_core::podnet::tunnel::Announcement;
 use tokio::sync::{Notify, watch};
 
 use super::events::{Events, Subject};
@@ -60,6 +61,8 @@ pub(crate) struct Board {
     pub(crate) network_problem: Mutex<Option<String>>,
     /// Networks without a pod that checks of the cluster's paths use right now, by uid.
     pub(crate) checks: Mutex<BTreeSet<String>>,
+    /// What the Node has to say of tunnels; `None` until that is known.
+    pub(crate) announcement: Mutex<Option<Announcement>>,
 }
 
 impl Board {
@@ -86,6 +89,19 @@ impl Board {
     /// Why some pods can't be reached from here.
     pub(crate) fn network_problem(&self) -> Option<String> {
         self.network_problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the Node has to say of tunnels; `None` until that is known.
+    pub(crate) fn announcement(&self) -> Option<Announcement> {
+        *self.announcement.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the Node say this of tunnels, if it does not already.
+    pub(crate) fn announce(&self, announcement: Announcement) {
+        let mut known = self.announcement.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.replace(announcement) != Some(announcement) {
+            self.node_changed.notify_one();
+        }
     }
 
     /// Notes why some pods can't be reached from here, or that all can.

@@ -88,6 +88,10 @@ pub struct AgentConfig {
     pub cluster_cidr: String,
     /// The range of Services' addresses.
     pub service_cidr: String,
+    /// Whether what its pods and those of other boards say to each other is to be encrypted.
+    pub encrypt_pods: bool,
+    /// The UDP port of its end of tunnels to other boards.
+    pub wireguard_port: u16,
     /// `cluster.local`
     pub cluster_domain: String,
     /// How to reach the API.
@@ -211,6 +215,8 @@ fn assemble(
         cluster_cidr: config.cluster_cidr.clone(),
         service_cidr: config.service_cidr.clone(),
         node_ip: config.node_ip,
+        encrypt_pods: config.encrypt_pods,
+        wireguard_port: config.wireguard_port,
     })
     .map_err(AgentError::Net)?;
     let memory_problem = runtime.facts().memory_problem.map(str::to_owned);
@@ -246,6 +252,7 @@ fn assemble(
         node_changed: Notify::new(),
         network_problem: Mutex::default(),
         checks: Mutex::default(),
+        announcement: Mutex::default(),
     };
     identity.memory_problem = memory_problem;
     Ok((Arc::new(board), pods::Feeds { exits, changed, shutdown }))

@@ -1,5 +1,6 @@
 //! The way to other boards' pods: follows the Nodes and the board's own links, and keeps the
-//! routes that they ask for. Of each Node only its name, its address and its pods' are kept.
+//! routes and tunnels that they ask for. Of each Node only its name, its address, its pods' and
+//! what it says of tunnels are kept.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -102,7 +103,7 @@ struct Keeper {
     looked: Option<Instant>,
 }
 
-/// Keeps the routes for as long as the agent runs.
+/// Keeps routes and tunnels for as long as the agent runs.
 pub(crate) async fn run(board: Arc<Board>) {
     let mut nodes = Watcher::new(board.client.clone(), NODE, "", WatchParams::default());
     let mut links = board.net.link_events().map_err(|error| tracing::warn!("{error}")).ok();
@@ -141,7 +142,10 @@ impl Keeper {
         let mut found = Vec::new();
         let mut again = LOOK;
         match board.net.sync_routes(&board.name, peers).await {
-            Ok(unreached) => found.extend(unreached.iter().map(ToString::to_string)),
+            Ok(synced) => {
+                found.extend(synced.unreached.iter().map(ToString::to_string));
+                board.announce(synced.announcement);
+            }
             Err(error) => {
                 found.push(error.to_string());
                 again = AGAIN;

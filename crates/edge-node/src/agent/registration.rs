@@ -154,7 +154,8 @@ async fn keep_up(board: &Board, identity: &Identity, known: &mut Known) -> Resul
     refresh(board, identity, known).await
 }
 
-/// An earlier Node of this board keeps what others gave it; our labels are made right.
+/// An earlier Node of this board keeps what others gave it; our labels are made right, and what it
+/// says of tunnels.
 async fn adopt(board: &Board, identity: &Identity, node: &Object) -> Result<Option<Object>, Error> {
     let wanted = labels(identity);
     let has = &node["metadata"]["labels"];
@@ -169,6 +170,13 @@ async fn adopt(board: &Board, identity: &Identity, node: &Object) -> Result<Opti
     }
     if addresses::of(node).is_none() && !identity.pod_cidr.is_empty() {
         patch["spec"] = json!({ "podCIDR": identity.pod_cidr });
+    }
+    let has = &node["metadata"]["annotations"];
+    let said = board.announcement().map(|announcement| announcement.annotations());
+    for (key, wanted) in said.into_iter().flatten() {
+        if has[key].as_str() != wanted.as_deref() {
+            patch["metadata"]["annotations"][key] = json!(wanted);
+        }
     }
     if patch == json!({}) {
         return Ok(None);

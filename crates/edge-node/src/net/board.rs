@@ -7,20 +7,23 @@ use super::link::{Link, Links, Route, mac_of};
 use super::nft::Rules;
 use super::range::{Pool, Range};
 use super::record::{PAIR_PREFIX, Record, Records, pair_name};
+use super::wireguard::{Settings, TUNNEL};
 use super::{sandbox, sysctl};
+use edge_core::podnet::tunnel::mtu as fitting;
 use edge_core::proxy::{Elements, Tables};
 use nix::fcntl::{Flock, FlockArg};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Our bridge.
 pub(super) const BRIDGE: &str = "edge0";
 const LOCK: &str = "net.lock";
 /// How the alias of our bridge begins; the run directory follows.
-const ALIAS: &str = "edged ";
+pub(super) const ALIAS: &str = "edged ";
 const DEFAULT_MTU: u32 = 1500;
 /// Without these no pod reaches anybody.
 pub(super) const FORWARDING: [(&str, &str); 2] =
@@ -77,7 +80,13 @@ impl Ranges {
 #[derive(Debug)]
 pub(super) struct Board {
     pub(super) ranges: Ranges,
-    pub(super) mtu: u32,
+    /// The largest packet of the board's own link, in bytes.
+    pub(super) link_mtu: AtomicU32,
+    /// The largest packet of its pods.
+    pub(super) mtu: AtomicU32,
+    pub(super) node_ip: IpAddr,
+    pub(super) tunnel: Settings,
+    pub(super) data_dir: PathBuf,
     pub(super) links: Mutex<Links>,
     pub(super) records: Records,
     pub(super) pool: Mutex<Pool>,
@@ -86,7 +95,7 @@ pub(super) struct Board {
     pub(super) rules: Mutex<Option<Rules>>,
     /// The board's own network namespace.
     pub(super) namespace: File,
-    run_dir: PathBuf,
+    pub(super) run_dir: PathBuf,
     warnings: Vec<String>,
     _lock: Flock<File>,
 }
@@ -105,10 +114,20 @@ impl Board {
         let own = Path::new("/proc/thread-self/ns/net");
         let namespace = File::open(own).map_err(NetError::file("open", own))?;
         let mut links = Links::open()?;
-        let mtu = board_mtu(&mut links, config.node_ip)?;
+        let mtu = own_link_mtu(&mut links, config.node_ip)?.unwrap_or(DEFAULT_MTU);
+        let tunnels = config.encrypt_pods || links.find(TUNNEL)?.is_some();
+        let pods_mtu = if tunnels { fitting(mtu, config.node_ip.is_ipv4()) } else { mtu };
         let mut board = Board {
             ranges,
-            mtu,
+            link_mtu: AtomicU32::new(mtu),
+            mtu: AtomicU32::new(pods_mtu),
+            node_ip: config.node_ip,
+            tunnel: Settings {
+                encrypts: config.encrypt_pods,
+                port: config.wireguard_port,
+                told: Mutex::default(),
+            },
+            data_dir: config.data_dir.clone(),
             links: Mutex::new(links),
             pool: Mutex::new(Pool::new(ranges.pods, records.last_address())),
             records,
@@ -128,6 +147,7 @@ impl Board {
             ("net/ipv4/conf/edge0/send_redirects", "0"),
             ("net/ipv6/conf/edge0/disable_ipv6", "1"),
         ]));
+        board.shut_plain_ways()?;
         board.take_over(bridge)?;
         board.open_rules();
         for warning in &board.warnings {
@@ -193,7 +213,11 @@ impl Board {
             }
             self.check_owner(&found)?;
         } else {
-            links.add_bridge(BRIDGE, mac_of(self.ranges.pods.gateway()), self.mtu)?;
+            links.add_bridge(
+                BRIDGE,
+                mac_of(self.ranges.pods.gateway()),
+                self.mtu.load(Ordering::Relaxed),
+            )?;
         }
         let bridge = links.find(BRIDGE)?.ok_or_else(|| NetError::Kernel {
             operation: "find the bridge",
@@ -293,6 +317,7 @@ impl Board {
         }
         lock(&self.links).remove(BRIDGE)?;
         self.remove_routes()?;
+        self.remove_tunnel(&mut lock(&self.links))?;
         if let Some(rules) = lock(&self.rules).as_mut() {
             rules.remove()?;
         }
@@ -313,15 +338,14 @@ fn take_lock(run_dir: &Path) -> Result<Option<Flock<File>>, NetError> {
     }
 }
 
-/// The largest packet that the board's own link takes: a pod's must not be larger.
-fn board_mtu(links: &mut Links, node_ip: IpAddr) -> Result<u32, NetError> {
+/// The largest packet that the board's own link takes: a pod's must not be larger. `None` while the
+/// board has no such link.
+pub(super) fn own_link_mtu(links: &mut Links, node_ip: IpAddr) -> Result<Option<u32>, NetError> {
     let own = links.addresses()?.into_iter().find(|(_, ip, _)| IpAddr::V4(*ip) == node_ip);
     let index = match own {
         Some((index, _, _)) => Some(index),
         None => links.default_route_link()?,
     };
-    let all = links.list()?;
-    let found = all.into_iter().find(|link| Some(link.index) == index);
-    let mtu = found.filter(|link| link.name != "lo").map_or(DEFAULT_MTU, |link| link.mtu);
-    Ok(mtu.clamp(576, 65535))
+    let found = links.list()?.into_iter().find(|link| Some(link.index) == index);
+    Ok(found.filter(|link| link.name != "lo").map(|link| link.mtu.clamp(576, 65535)))
 }

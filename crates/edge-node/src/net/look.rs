@@ -6,6 +6,7 @@ use super::error::NetError;
 use super::link::{Links, TABLE_MAIN, UNICAST};
 use super::netlink::{Attributes, DUMP, Message};
 use std::net::Ipv4Addr;
+use std::sync::atomic::Ordering;
 
 const GETROUTE: u16 = 26;
 const INET: u8 = 2;
@@ -18,7 +19,7 @@ const ROUTES: usize = 256;
 /// What was found.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Look {
-    /// The largest packet of the board's link, and so of its pods.
+    /// The largest packet of the board's pods: that of its link, or of its tunnel.
     pub(crate) mtu: u32,
     /// Whether the kernel passes packets on; unknown when it does not say.
     pub(crate) forwarding: Option<bool>,
@@ -37,7 +38,7 @@ impl Board {
         };
         let forwarding = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").ok();
         Ok(Look {
-            mtu: self.mtu,
+            mtu: self.mtu.load(Ordering::Relaxed),
             forwarding: forwarding.map(|text| text.trim() == "1"),
             routes: routes(&mut Links::open()?)?,
             droppers,

@@ -18,15 +18,17 @@ mod record;
 mod routes;
 mod sandbox;
 mod sysctl;
+mod wireguard;
 
 pub use error::NetError;
 pub use events::LinkEvents;
 pub(crate) use inside::within;
 pub(crate) use look::Look;
+pub use routes::Synced;
 
 use crate::seams::PodNetwork;
 use board::Board;
-use edge_core::podnet::{Peer, Unreached};
+use edge_core::podnet::Peer;
 use edge_core::proxy::Tables;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -41,7 +43,7 @@ const TURNS: usize = 16;
 pub struct NetConfig {
     /// What dies with the board's uptime: pinned namespaces and the pods' records.
     pub run_dir: PathBuf,
-    /// What outlives it. Nothing of the network does, yet.
+    /// What outlives it: the private key for tunnels, in its `pki`.
     pub data_dir: PathBuf,
     /// This board's range of pod addresses, part of `cluster_cidr`.
     pub pod_cidr: String,
@@ -51,6 +53,10 @@ pub struct NetConfig {
     pub service_cidr: String,
     /// This board's address on the LAN.
     pub node_ip: IpAddr,
+    /// Whether what its pods and those of other boards say to each other is to be encrypted.
+    pub encrypt_pods: bool,
+    /// The UDP port of its end of tunnels to other boards.
+    pub wireguard_port: u16,
 }
 
 /// The network of this board's pods. A cheap handle; clones are the same network.
@@ -124,13 +130,10 @@ impl Net {
         self.board.generation()
     }
 
-    /// Makes the routes to other boards' pods those that are wanted, with the fewest changes, and
-    /// says which boards get none. `name` is this board's own Node; it may be among the peers.
-    pub async fn sync_routes(
-        &self,
-        name: &str,
-        peers: Vec<Peer>,
-    ) -> Result<Vec<Unreached>, NetError> {
+    /// Makes the routes and tunnels to other boards' pods those that are wanted, with the fewest
+    /// changes, and says which boards get none. `name` is this board's own Node; it may be among
+    /// the peers.
+    pub async fn sync_routes(&self, name: &str, peers: Vec<Peer>) -> Result<Synced, NetError> {
         let name = name.to_owned();
         self.change("routes", "set the routes to other boards' pods", move |board| {
             board.sync_routes(&name, peers)

@@ -37,7 +37,7 @@ const SEND_SLACK: usize = 64 * 1024;
 /// One or more netlink messages, back to back, as one datagram.
 #[derive(Debug, Default)]
 pub(super) struct Message {
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
     start: usize,
     count: u32,
 }

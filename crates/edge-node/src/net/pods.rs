@@ -12,6 +12,7 @@ use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 impl Board {
     /// See [`super::Net::create_pod`]. The calling thread must end afterwards: it is left in
@@ -79,13 +80,27 @@ impl Board {
             name: &name,
             alias: uid,
             bridge,
-            mtu: self.mtu,
+            mtu: self.mtu.load(Ordering::Relaxed),
             pod_namespace: namespace.as_fd(),
             pod_mac: mac_of(ip),
         })?;
         links.add_neighbour(bridge, ip, mac_of(ip))?;
         drop(links);
         sandbox::address(&mut inside, ip, self.ranges.pods.gateway())
+    }
+
+    /// Sets the packet size of a pod's own interface. The calling thread goes there and back.
+    pub(super) fn fit_inside(&self, uid: &str, mtu: u32) -> Result<(), NetError> {
+        let Some(PodNetwork { namespaces, .. }) = self.find(uid) else { return Ok(()) };
+        let Some(path) = namespaces.net else { return Ok(()) };
+        let inside = File::open(&path).map_err(NetError::file("open", &path))?;
+        setns(&inside, CloneFlags::CLONE_NEWNET)
+            .map_err(NetError::kernel("enter the network of pod", uid))?;
+        let fitted = Links::open().and_then(|mut links| match links.find("eth0")? {
+            Some(eth0) => links.set_mtu(eth0.index, mtu),
+            None => Ok(()),
+        });
+        self.leave_pod().and(fitted)
     }
 
     fn network(&self, uid: &str, record: &Record) -> PodNetwork {

@@ -6,7 +6,9 @@ use super::error::NetError;
 use super::link::{Link, Links, TABLE_MAIN, UNICAST};
 use super::netlink::{ACK, Attributes, CREATE, DUMP, Message, REPLACE, Reply};
 use super::sysctl;
-use edge_core::podnet::{self, Own, Peer, Range, Route, Seen, Unreached, Way};
+use super::wireguard::TUNNEL;
+use edge_core::podnet::tunnel::{Announced, Announcement, Tunnel};
+use edge_core::podnet::{self, Own, Peer, Range, Route, Seen, Unreached, Via, Way};
 use nix::errno::Errno;
 use std::net::Ipv4Addr;
 
@@ -21,14 +23,29 @@ const ATTR_DST: u16 = 1;
 const ATTR_OIF: u16 = 4;
 const ATTR_GATEWAY: u16 = 5;
 const ATTR_PRIORITY: u16 = 6;
+const ATTR_SOURCE: u16 = 7;
 const ATTR_TABLE: u16 = 15;
 /// The kind of a route that leads to the board itself.
 const LOCAL: u8 = 2;
+/// The kind of a route that leads to nobody, and says so.
+const UNREACHABLE: u8 = 7;
 const SCOPE_UNIVERSE: u8 = 0;
+const SCOPE_LINK: u8 = 253;
+/// Of whatever scope, when a route is to be removed.
+const SCOPE_NOWHERE: u8 = 255;
 const HEADER: usize = 12;
 
-fn header(length: u8) -> [u8; HEADER] {
-    [INET, length, 0, 0, TABLE_MAIN, PROTOCOL, SCOPE_UNIVERSE, UNICAST, 0, 0, 0, 0]
+/// What the agent hears of the routes that were set.
+#[derive(Debug)]
+pub struct Synced {
+    /// Boards whose pods can't be reached.
+    pub unreached: Vec<Unreached>,
+    /// What this board's Node has to say of tunnels.
+    pub announcement: Announcement,
+}
+
+fn header(length: u8, scope: u8, kind: u8) -> [u8; HEADER] {
+    [INET, length, 0, 0, TABLE_MAIN, PROTOCOL, scope, kind, 0, 0, 0, 0]
 }
 
 fn address(bytes: &[u8]) -> Option<Ipv4Addr> {
@@ -48,6 +65,7 @@ fn read(reply: &Reply) -> Option<Seen> {
         range: Range::new(base, header[1])?,
         gateway: attributes.find(ATTR_GATEWAY).and_then(address),
         link: attributes.ne32(ATTR_OIF),
+        dead: header[7] == UNREACHABLE,
         ours: header[5] == PROTOCOL,
     })
 }
@@ -75,18 +93,36 @@ impl Links {
         Ok(replies.iter().find_map(|reply| way(reply, links)).unwrap_or(Way::Nowhere))
     }
 
-    fn set_pod_route(&mut self, route: &Route) -> Result<(), NetError> {
-        let mut request = Message::new(NEWROUTE, CREATE | REPLACE, &header(route.pods.length()));
+    /// Sets a route of ours. Through a tunnel the board itself speaks as `own`, its pods' gateway.
+    fn set_pod_route(&mut self, route: &Route, own: Ipv4Addr) -> Result<(), NetError> {
+        let (scope, kind) = match route.via {
+            Via::Board { .. } => (SCOPE_UNIVERSE, UNICAST),
+            Via::Tunnel(_) => (SCOPE_LINK, UNICAST),
+            Via::Nobody => (SCOPE_UNIVERSE, UNREACHABLE),
+        };
+        let header = header(route.pods.length(), scope, kind);
+        let mut request = Message::new(NEWROUTE, CREATE | REPLACE, &header);
         request.put(ATTR_DST, &route.pods.base().octets());
-        request.put(ATTR_GATEWAY, &route.gateway.octets());
-        request.put_u32(ATTR_OIF, route.link);
-        let object = format!("{} through {}", route.pods, route.gateway);
+        match route.via {
+            Via::Board { gateway, link } => {
+                request.put(ATTR_GATEWAY, &gateway.octets());
+                request.put_u32(ATTR_OIF, link);
+            }
+            Via::Tunnel(link) => {
+                request.put(ATTR_SOURCE, &own.octets());
+                request.put_u32(ATTR_OIF, link);
+            }
+            Via::Nobody => {}
+        }
+        let object = route.pods.to_string();
         self.socket.request(request).map_err(NetError::refused("set the route to", object))
     }
 
     /// Removes a route of ours; it may be gone already.
     fn remove_pod_route(&mut self, seen: &Seen) -> Result<(), NetError> {
-        let mut request = Message::new(DELROUTE, 0, &header(seen.range.length()));
+        let kind = if seen.dead { UNREACHABLE } else { UNICAST };
+        let header = header(seen.range.length(), SCOPE_NOWHERE, kind);
+        let mut request = Message::new(DELROUTE, 0, &header);
         request.put(ATTR_DST, &seen.range.base().octets());
         if let Some(gateway) = seen.gateway {
             request.put(ATTR_GATEWAY, &gateway.octets());
@@ -113,8 +149,8 @@ fn way(reply: &Reply, links: &[Link]) -> Option<Way> {
     let index = attributes.ne32(ATTR_OIF)?;
     let link = links.iter().find(|link| link.index == index)?;
     let neighbour = attributes.find(ATTR_GATEWAY).is_none() && link.neighbours;
-    // What would be sent to our own pods' bridge is no board's address.
-    if link.name == BRIDGE {
+    // What would be sent to pods is no board's address.
+    if link.name == BRIDGE || link.name == TUNNEL {
         return Some(Way::Nowhere);
     }
     Some(if neighbour { Way::Neighbour(index) } else { Way::Routed })
@@ -122,12 +158,9 @@ fn way(reply: &Reply, links: &[Link]) -> Option<Way> {
 
 impl Board {
     /// See [`super::Net::sync_routes`].
-    pub(super) fn sync_routes(
-        &self,
-        name: &str,
-        peers: Vec<Peer>,
-    ) -> Result<Vec<Unreached>, NetError> {
+    pub(super) fn sync_routes(&self, name: &str, peers: Vec<Peer>) -> Result<Synced, NetError> {
         let mut links = Links::open()?;
+        self.look_at_link(&mut links)?;
         let all = links.list()?;
         let mut ways = Vec::with_capacity(peers.len());
         for peer in peers {
@@ -137,23 +170,68 @@ impl Board {
             };
             ways.push((peer, way));
         }
-        let own = Own {
+        let mut own = Own {
             name: name.to_owned(),
             pods: self.ranges.pods.into(),
             cluster: self.ranges.cluster.into(),
+            encrypts: self.tunnel.encrypts,
+            tunnel: self.find_tunnel(&all)?,
         };
-        let plan = podnet::plan(&own, &ways, &links.routes()?);
-        // One that can't be set must not keep the others from being set.
+        let seen = links.routes()?;
+        let needed = podnet::needs_tunnel(&own, &ways, &seen);
+        // One thing that can't be done must not keep the others from being done.
+        let mut outcome = Ok(());
+        if needed {
+            own.tunnel = self.raise_tunnel(&mut links).unwrap_or_else(|error| {
+                outcome = Err(error);
+                Tunnel::Down
+            });
+        }
+        let mut plan = podnet::plan(&own, &ways, &seen);
+        if let Some(link) = own.tunnel.link() {
+            match self.sync_ends(link, &plan.peers) {
+                Ok(silent) => plan.unreached.extend(silent),
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
+        }
+        outcome = outcome.and(self.realise(&mut links, &plan));
+        if !needed && own.tunnel != Tunnel::Down {
+            outcome = outcome.and(self.remove_tunnel(&mut links));
+        }
+        let fitting = needed && own.tunnel.link().is_some();
+        outcome = outcome.and(self.fit_pods(&mut links, &all, fitting));
+        let wireguard = match own.tunnel {
+            Tunnel::Up { key, .. } if needed => Announced::Key { key, port: self.tunnel.port },
+            Tunnel::Lacking => Announced::Lacking,
+            Tunnel::Up { .. } | Tunnel::Down => Announced::Nothing,
+        };
+        let announcement = Announcement { encrypts: self.tunnel.encrypts, wireguard };
+        outcome.map(|()| Synced { unreached: plan.unreached, announcement })
+    }
+
+    fn realise(&self, links: &mut Links, plan: &podnet::Plan) -> Result<(), NetError> {
         let mut outcome = Ok(());
         for route in &plan.set {
-            tracing::debug!("network: route to {} through {}", route.pods, route.gateway);
-            outcome = outcome.and(links.set_pod_route(route));
+            tracing::debug!("network: route to {}: {:?}", route.pods, route.via);
+            outcome = outcome.and(links.set_pod_route(route, self.ranges.pods.gateway()));
         }
         for seen in &plan.remove {
             tracing::debug!("network: no route to {} any more", seen.range);
             outcome = outcome.and(links.remove_pod_route(seen));
         }
-        outcome.map(|()| plan.unreached)
+        outcome
+    }
+
+    /// Before any pod runs: what is to be secret goes nowhere until there is a tunnel for it.
+    pub(super) fn shut_plain_ways(&self) -> Result<(), NetError> {
+        let mut links = Links::open()?;
+        let cluster = self.ranges.cluster.into();
+        let free = links.routes()?.iter().all(|seen| seen.range != cluster);
+        if self.tunnel.encrypts && free && self.ranges.cluster != self.ranges.pods {
+            let nobody = Route { pods: cluster, via: Via::Nobody };
+            links.set_pod_route(&nobody, self.ranges.pods.gateway())?;
+        }
+        Ok(())
     }
 
     /// Sets forwarding again if somebody has taken it away; sentences about what can't be set.

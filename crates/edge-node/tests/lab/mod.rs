@@ -54,7 +54,7 @@ impl Lab {
     }
 
     pub fn config(&self) -> NetConfig {
-        NetConfig { run_dir: self.run_dir.clone(), ..config() }
+        NetConfig { run_dir: self.run_dir.clone(), data_dir: self.run_dir.clone(), ..config() }
     }
 
     pub fn open(&self) -> Net {
@@ -102,6 +102,8 @@ pub fn config() -> NetConfig {
         cluster_cidr: "10.42.0.0/16".to_owned(),
         service_cidr: "10.43.0.0/16".to_owned(),
         node_ip: IpAddr::from([192, 0, 2, 1]),
+        encrypt_pods: false,
+        wireguard_port: 51820,
     }
 }
 

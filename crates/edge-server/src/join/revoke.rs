@@ -7,6 +7,7 @@ use crate::auth::Identity;
 use crate::pki::KeyHash;
 use edge_api::status::{Reason, Status};
 use edge_api::{Object, kinds, meta};
+use edge_core::podnet::tunnel;
 use serde_json::json;
 
 /// `POST /edged/v1/nodes/<name>/revoke`; gives the key that is revoked now.
@@ -51,6 +52,24 @@ pub(super) async fn revoke(desk: &Desk, name: &str) -> Result<Object, Status> {
             Err(status) => return Err(status),
         }
     }
+    end_tunnels(desk, &who, name).await?;
     tracing::info!("revoked the key of {name}");
     Ok(json!({ "name": name, "key": key.as_str() }))
+}
+
+/// Takes the board's key for tunnels off its Node, which ends everybody's tunnel to it: it can't
+/// say that key again.
+async fn end_tunnels(desk: &Desk, who: &Identity, name: &str) -> Result<(), Status> {
+    let place = Place::new(kinds::NODE, "", name);
+    loop {
+        let mut node = desk.api.object(place)?;
+        let said = node["metadata"]["annotations"].as_object_mut();
+        if said.and_then(|said| said.remove(tunnel::KEY_ANNOTATION)).is_none() {
+            return Ok(());
+        }
+        match desk.api.update(who, place, node, &WriteOptions::default()).await {
+            Err(status) if status.code == 409 => {}
+            outcome => return outcome.map(|_| ()),
+        }
+    }
 }

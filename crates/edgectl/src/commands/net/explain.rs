@@ -161,6 +161,10 @@ fn route_trouble(from: &Board, to: &Board) -> Option<String> {
              second when it can, so look at edged's log on {a}.{said}",
             shown(to.address)
         )),
+        Some(None) if to.address.is_some() => Some(format!(
+            "board {a} sends what is for the pods of {b} ({pods}) into a tunnel: let its UDP port \
+             (51820, or --wireguard-port) through between {a} and {b}, both ways.{said}"
+        )),
         Some(via) if via != to.address => Some(format!(
             "board {a} sends what is for the pods of {b} ({pods}) to {} instead of {}: somebody \
              else has made that route; remove it (`ip route del {pods}`) and edged makes its \
