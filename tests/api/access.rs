@@ -108,6 +108,8 @@ async fn an_agent_sees_to_its_own_board() {
         ("GET", format!("{secrets}?fieldSelector=metadata.name%3Dused"), none(), 200),
         ("GET", "/api/v1/services".into(), none(), 200),
         ("GET", "/apis/discovery.k8s.io/v1/endpointslices".into(), none(), 200),
+        ("GET", POLICIES.into(), none(), 200),
+        ("GET", "/api/v1/namespaces".into(), none(), 403),
         ("POST", events.into(), event, 201),
         ("DELETE", format!("{events}/e"), none(), 403),
         ("POST", MAPS.into(), config_map("a", "b").to_string(), 403),
@@ -201,6 +203,39 @@ async fn an_ingress_gets_the_default_class() {
     let words = "Ingress.networking.k8s.io \"bad\" is invalid: spec.rules[0].host: Invalid value: \
                  \"a.*\": a wildcard DNS-1123 subdomain must start with";
     assert!(answer.message().starts_with(words), "{}", answer.message());
+    lab.end().await;
+}
+
+const POLICIES: &str = "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies";
+
+/// While there is a policy, a board sees of others' pods and of namespaces what selectors go by.
+#[tokio::test]
+async fn a_board_sees_outlines_of_others_pods_while_there_are_policies() {
+    let lab = Lab::start().await;
+    let mut body = pod("theirs");
+    body["spec"]["nodeName"] = json!("n2");
+    body["metadata"]["annotations"] = json!({"hidden": "hidden"});
+    body["spec"]["containers"][0]["env"] = json!([{"name": "HIDDEN", "value": "hidden"}]);
+    lab.create(PODS, &body).await;
+    let agent = lab.agent("n1");
+    let policy = json!({"metadata": {"name": "p"}, "spec": {"podSelector": {}}});
+    lab.create(POLICIES, &policy).await;
+    let get = async |path: &str| ask(&agent, "GET", path, &[("accept", "*/*")], "").await;
+    let table = "application/json;as=Table;g=meta.k8s.io;v=v1";
+    let forms = [("accept", "*/*"), ("accept", table), ("accept", "application/yaml")];
+    for form in forms {
+        let answer = ask(&agent, "GET", "/api/v1/pods", &[form], "").await;
+        assert_eq!(answer.code, 200, "{}", answer.text);
+        let items = answer.json()["items"].clone();
+        assert_eq!(items[0]["metadata"]["name"], "theirs", "{}", answer.text);
+        assert!(!answer.text.contains("hidden"), "{}", answer.text);
+    }
+    assert_eq!(get("/api/v1/namespaces").await.code, 200);
+    assert_eq!(get("/api/v1/pods?fieldSelector=spec.nodeName%3Dn2").await.code, 403);
+    assert_eq!(get(&format!("{PODS}/theirs")).await.code, 403, "whole, it is its board's");
+    assert_eq!(get("/api/v1/secrets").await.code, 403);
+    assert_eq!(lab.ask("DELETE", &format!("{POLICIES}/p"), &[], "").await.code, 200);
+    assert_eq!(get("/api/v1/pods").await.code, 403, "as before");
     lab.end().await;
 }
 

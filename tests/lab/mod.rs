@@ -38,6 +38,10 @@ pub(crate) mod nemesis;
 #[cfg(test)]
 mod paused;
 pub(crate) mod pods;
+#[cfg(test)]
+mod policy;
+#[cfg(test)]
+mod policy_recipes;
 pub(crate) mod processes;
 #[cfg(test)]
 mod proof;

@@ -9,11 +9,13 @@ use crate::{Object, meta};
 
 mod ingress;
 mod pod;
+mod policy;
 mod service;
 
 pub(crate) use ingress::ingress_class;
 pub use pod::image_tag;
 pub(crate) use pod::{pod, template};
+pub(crate) use policy::network_policy;
 pub(crate) use service::{endpoint_slice, endpoints, service};
 
 /// The object at a field, made when it is missing.

@@ -12,6 +12,7 @@ mod ingress;
 mod network;
 mod other;
 mod pod;
+mod policy;
 
 pub(crate) use ingress::{INGRESS, INGRESS_CLASS};
 pub(crate) use network::{ENDPOINT_SLICE, ENDPOINTS, SERVICE};
@@ -21,6 +22,7 @@ pub(crate) use other::{
 };
 pub(crate) use pod::POD;
 pub use pod::status_word as pod_status;
+pub(crate) use policy::NETWORK_POLICY;
 
 /// One column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,6 +17,7 @@ mod meta;
 mod placement;
 mod pod;
 mod pod_update;
+mod policy;
 mod probe;
 mod resources;
 mod service;
@@ -30,6 +31,7 @@ pub(crate) use data::{config_map, secret};
 pub(crate) use endpoints::{endpoint_slice, endpoints};
 pub(crate) use ingress::{ingress, ingress_class, ingress_status};
 pub(crate) use pod::pod;
+pub(crate) use policy::network_policy;
 pub(crate) use service::service;
 pub(crate) use workload::{deployment, replica_set};
 

@@ -12,6 +12,7 @@ pub mod liveness;
 pub mod plan;
 pub mod pod;
 pub mod podnet;
+pub mod policy;
 pub mod porch;
 pub mod proxy;
 pub mod scheduler;

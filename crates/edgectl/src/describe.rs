@@ -8,6 +8,7 @@ mod ingress;
 mod node;
 mod paper;
 mod pod;
+mod policy;
 mod service;
 mod volumes;
 mod workload;
@@ -43,6 +44,7 @@ pub(crate) fn page(subject: &Subject, now: Timestamp) -> String {
         "ReplicaSet" => workload::replica_set(subject, &mut paper),
         "Service" => service::write(subject, &mut paper),
         "Ingress" => ingress::write(object, &mut paper),
+        "NetworkPolicy" => policy::write(object, &mut paper),
         "ConfigMap" => data::config_map(object, &mut paper),
         "Secret" => data::secret(object, &mut paper),
         "Namespace" => data::namespace(object, &mut paper),

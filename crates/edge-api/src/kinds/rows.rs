@@ -317,6 +317,25 @@ pub static ENDPOINT_SLICE: &Kind = &Kind {
     ..PLAIN
 };
 
+/// `NetworkPolicy`
+pub static NETWORK_POLICY: &Kind = &Kind {
+    group: "networking.k8s.io",
+    kind: "NetworkPolicy",
+    schema: "networking.v1.NetworkPolicy",
+    list_kind: "NetworkPolicyList",
+    plural: "networkpolicies",
+    singular: "networkpolicy",
+    short_names: &["netpol"],
+    counts_generation: true,
+    rules: Rules {
+        default: defaults::network_policy,
+        validate: validate::network_policy,
+        ..rules::PLAIN
+    },
+    table: table::NETWORK_POLICY,
+    ..PLAIN
+};
+
 /// Every kind, by group and plural. The core group comes first: `kinds::by_name("events")` is the
 /// core one.
 pub(super) static ALL: &[&Kind] = &[
@@ -335,4 +354,5 @@ pub(super) static ALL: &[&Kind] = &[
     ENDPOINT_SLICE,
     INGRESS,
     INGRESS_CLASS,
+    NETWORK_POLICY,
 ];

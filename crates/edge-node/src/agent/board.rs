@@ -55,6 +55,8 @@ pub(crate) struct Board {
     pub(crate) ports_changed: Notify,
     /// Services or their endpoints have changed, and all are known.
     pub(crate) endpoints_changed: Notify,
+    /// A pod's network stands, and its policies may not be known yet.
+    pub(crate) pods_made: Notify,
     /// The Node in the API may be out of date.
     pub(crate) node_changed: Notify,
     /// Why some pods can't be reached from here, when that is so.

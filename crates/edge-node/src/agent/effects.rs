@@ -84,7 +84,10 @@ impl Job {
         let hostname = files::hostname(&self.pod);
         let made = self.board.net.create_pod(self.pod.uid(), &hostname, self.pod.host_network());
         match made.await {
-            Ok(network) => Done::Network(network),
+            Ok(network) => {
+                self.board.pods_made.notify_one();
+                Done::Network(network)
+            }
             Err(error) => {
                 let message = format!("Failed to create pod sandbox: {error}");
                 self.say_pod(Warning, "FailedCreatePodSandBox", message.clone());

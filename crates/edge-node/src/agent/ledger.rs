@@ -15,7 +15,10 @@ use serde_json::{Value, json};
 
 type Hash = [u8; 32];
 
-/// Pods and the ConfigMaps and Secrets that they use, under `<data-dir>/ledger`.
+/// The file of policies.
+const POLICIES: &str = "policies.json";
+
+/// Pods, the ConfigMaps and Secrets that they use, and policies, under `<data-dir>/ledger`.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     dir: PathBuf,
@@ -113,6 +116,21 @@ impl Ledger {
     /// Drops a ConfigMap or Secret.
     pub(crate) fn remove_object(&self, kind: &str, namespace: &str, name: &str) -> io::Result<()> {
         self.remove(&self.object_path(kind, namespace, name))
+    }
+
+    /// Records what policies there are; `None` when there is none.
+    pub(crate) fn put_policies(&self, known: Option<&Value>) -> io::Result<()> {
+        let path = self.dir.join(POLICIES);
+        match known {
+            Some(known) => self.put(&path, known),
+            None if path.exists() => self.remove(&path),
+            None => Ok(()),
+        }
+    }
+
+    /// What policies there were last.
+    pub(crate) fn policies(&self) -> Option<Value> {
+        self.read(&self.dir.join(POLICIES))
     }
 
     /// Drops all pods that `keep` does not name by uid: they went while no agent was looking.

@@ -23,6 +23,7 @@ mod names;
 mod node;
 mod podnet;
 mod pods;
+mod policy;
 mod pull;
 mod registration;
 mod report;
@@ -133,6 +134,7 @@ pub async fn run(
     tasks.spawn(services::run(board.clone()));
     tasks.spawn(ingress::run(board.clone()));
     tasks.spawn(podnet::run(board.clone()));
+    tasks.spawn(policy::run(board.clone()));
     if let Some(dns) = names::server(&config, &identity.pod_cidr, &board.net) {
         tasks.spawn(Dns::new(dns, board.names.clone()).run());
     }
@@ -247,6 +249,7 @@ fn assemble(
         images_changed: Notify::new(),
         ports_changed: Notify::new(),
         endpoints_changed: Notify::new(),
+        pods_made: Notify::new(),
         pods: Mutex::default(),
         exits: watch::channel(0).0,
         node_changed: Notify::new(),

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Our bridge.
@@ -93,6 +93,8 @@ pub(super) struct Board {
     pub(super) pods: Mutex<BTreeMap<String, Record>>,
     /// The Services' rules; none when the kernel can't have any.
     pub(super) rules: Mutex<Option<Rules>>,
+    /// True while new pods are kept from everybody until their policies are known.
+    pub(super) holds: AtomicBool,
     /// The board's own network namespace.
     pub(super) namespace: File,
     pub(super) run_dir: PathBuf,
@@ -133,6 +135,7 @@ impl Board {
             records,
             pods: Mutex::default(),
             rules: Mutex::new(None),
+            holds: AtomicBool::new(false),
             namespace,
             run_dir,
             warnings: Vec::new(),
@@ -159,7 +162,8 @@ impl Board {
     /// Without nf_tables pods still run, on the board's network or among themselves.
     fn open_rules(&mut self) {
         let opened = Rules::open(&self.ranges).and_then(|mut rules| {
-            let warnings = rules.warnings()?;
+            let mut warnings = rules.warnings()?;
+            warnings.extend(self.open_policies(&mut rules)?);
             Ok((rules, warnings))
         });
         match opened {
@@ -320,6 +324,8 @@ impl Board {
         self.remove_tunnel(&mut lock(&self.links))?;
         if let Some(rules) = lock(&self.rules).as_mut() {
             rules.remove()?;
+            rules.remove_policies()?;
+            rules.remove_senders()?;
         }
         self.records.remove_all();
         let _ = std::fs::remove_file(self.run_dir.join(LOCK));

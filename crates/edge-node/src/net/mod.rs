@@ -13,6 +13,7 @@ mod look;
 mod netlink;
 mod nft;
 mod pods;
+mod policy;
 mod range;
 mod record;
 mod routes;
@@ -29,8 +30,10 @@ pub use routes::Synced;
 use crate::seams::PodNetwork;
 use board::Board;
 use edge_core::podnet::Peer;
+use edge_core::policy::Compiled;
 use edge_core::proxy::Tables;
-use std::net::IpAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::Mutex;
@@ -123,6 +126,31 @@ impl Net {
         let wanted = self.board.elements(tables);
         self.change("services", "change the rules for Services", move |board| board.apply(&wanted))
             .await
+    }
+
+    /// Keeps new pods from everybody, or no longer, until [`Net::apply_policies`] knows them.
+    pub fn hold_pods(&self, hold: bool) {
+        self.board.holds.store(hold, std::sync::atomic::Ordering::Release);
+    }
+
+    /// Whether new pods are held.
+    pub fn holds_pods(&self) -> bool {
+        self.board.holds.load(std::sync::atomic::Ordering::Acquire)
+    }
+
+    /// The addresses of this board's pods, by uid; those on the board's own network have none.
+    pub fn pod_addresses(&self) -> BTreeMap<String, Ipv4Addr> {
+        self.board.addresses()
+    }
+
+    /// Makes the kernel's rules for policies say what is wanted, and cuts connections that they
+    /// forbid; without anything wanted, all are gone, and nobody is held. Answers how many
+    /// connections were cut.
+    pub async fn apply_policies(&self, wanted: Option<Compiled>) -> Result<usize, NetError> {
+        self.change("policies", "change the rules for policies", move |board| {
+            board.apply_policies(wanted.as_ref())
+        })
+        .await
     }
 
     /// The number of the last change to any rules of the board: it stays while nothing changes.

@@ -32,7 +32,11 @@ impl Board {
         self.remove(uid)?;
         let ip = if host_network { None } else { Some(self.take_address(uid)?) };
         let mut record = Record { ready: false, host_network, ip };
-        let made = self.records.write(uid, &record).and_then(|()| self.build(uid, hostname, ip));
+        let made = self
+            .records
+            .write(uid, &record)
+            .and_then(|()| self.hold(ip))
+            .and_then(|()| self.build(uid, hostname, ip));
         record.ready = true;
         if let Err(error) = made.and_then(|()| self.records.write(uid, &record)) {
             if let Err(second) = self.leave_pod().and_then(|()| self.tear_down(uid, ip)) {
@@ -85,7 +89,11 @@ impl Board {
             pod_mac: mac_of(ip),
         })?;
         links.add_neighbour(bridge, ip, mac_of(ip))?;
+        let port = links.find(&name)?.map(|link| link.index);
         drop(links);
+        if let Some(port) = port {
+            self.let_send(port, ip)?;
+        }
         sandbox::address(&mut inside, ip, self.ranges.pods.gateway())
     }
 
@@ -149,6 +157,7 @@ impl Board {
         sandbox::unpin(&directory)?;
         self.records.remove(uid)?;
         if let Some(ip) = ip {
+            self.silence(ip)?;
             lock(&self.pool).free(ip, uid);
         }
         Ok(())

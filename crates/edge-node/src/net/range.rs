@@ -127,6 +127,11 @@ impl Pool {
         Ok(Ipv4Addr::from(address))
     }
 
+    /// True for an address that a pod has.
+    pub(super) fn has(&self, address: Ipv4Addr) -> bool {
+        self.used.contains_key(&u32::from(address))
+    }
+
     /// Gives an address back; only its owner can.
     pub(super) fn free(&mut self, address: Ipv4Addr, uid: &str) {
         let address = u32::from(address);

@@ -5,5 +5,5 @@ mod authorize;
 mod identity;
 mod node;
 
-pub(crate) use authorize::{Ask, authorize};
+pub(crate) use authorize::{Ask, authorize, sees_outlines};
 pub use identity::{Identity, SERVERS};

@@ -1,6 +1,9 @@
 //! What a board's agent may do: see to its own Node, run its own pods, read what those pods refer
 //! to, and nothing of anybody else's. A stolen board gives away its own pods' secrets only, and
 //! the certificates of Ingresses, which every board serves.
+//!
+//! While there are NetworkPolicies, a board has to know whom their selectors mean: then it may list
+//! all pods and namespaces, and is shown their names, labels, addresses and named ports.
 
 use super::authorize::Ask;
 use crate::api::{Api, Place, peek};
@@ -17,6 +20,16 @@ const NODE_LEASES: &str = "kube-node-lease";
 /// The type of Secrets that are certificates.
 const TLS: &str = "kubernetes.io/tls";
 
+/// Kinds that boards may read all of.
+const OPEN: [&Kind; 6] = [
+    kinds::SERVICE,
+    kinds::ENDPOINT_SLICE,
+    kinds::ENDPOINTS,
+    kinds::INGRESS,
+    kinds::INGRESS_CLASS,
+    kinds::NETWORK_POLICY,
+];
+
 /// Whether the agent of `board` may do what is asked; if not, why.
 pub(super) fn allows(api: &Api, board: &str, ask: &Ask<'_>) -> Result<(), String> {
     let target = ask.target;
@@ -28,18 +41,10 @@ pub(super) fn allows(api: &Api, board: &str, ask: &Ask<'_>) -> Result<(), String
         return nodes(board, ask);
     } else if kind == kinds::SECRET || kind == kinds::CONFIG_MAP || kind == kinds::SERVICE_ACCOUNT {
         return referenced(api, board, ask);
-    } else if [
-        kinds::SERVICE,
-        kinds::ENDPOINT_SLICE,
-        kinds::ENDPOINTS,
-        kinds::INGRESS,
-        kinds::INGRESS_CLASS,
-    ]
-    .contains(&kind)
-    {
+    } else if OPEN.contains(&kind) {
         reads
     } else if kind == kinds::NAMESPACE {
-        ask.verb == "get" && target.sub.is_empty()
+        target.sub.is_empty() && (ask.verb == "get" || (reads && has_policies(api)))
     } else if kind == kinds::EVENT {
         matches!(ask.verb, "create" | "update" | "patch")
     } else if kind == kinds::LEASE {
@@ -55,9 +60,13 @@ fn pods(api: &Api, board: &str, ask: &Ask<'_>) -> Result<(), String> {
     let target = ask.target;
     if matches!(ask.verb, "list" | "watch") {
         let selector = FieldSelector::parse(ask.fields.unwrap_or_default()).ok();
-        let own = selector.is_some_and(|s| s.exact("spec.nodeName") == Some(board));
+        let node = selector.as_ref().and_then(|selector| selector.exact("spec.nodeName"));
         let why = "can only list and watch pods with the field selector spec.nodeName=";
-        return if own { Ok(()) } else { Err(format!("{why}{board}")) };
+        return match node {
+            Some(node) if node == board => Ok(()),
+            None if has_policies(api) => Ok(()),
+            _ => Err(format!("{why}{board}")),
+        };
     }
     let verb_fits = match target.sub.as_str() {
         "" => matches!(ask.verb, "get" | "delete"),
@@ -74,6 +83,20 @@ fn pods(api: &Api, board: &str, ask: &Ask<'_>) -> Result<(), String> {
         Err(status) if status.is_not_found() => Ok(()),
         _ => Err("no relationship found between this node and this pod".to_owned()),
     }
+}
+
+/// Whether a board that lists or watches these objects sees their outlines only.
+pub(super) fn sees_outlines(board: &str, kind: &Kind, fields: Option<&str>) -> bool {
+    let selector = FieldSelector::parse(fields.unwrap_or_default()).ok();
+    let own = selector.is_some_and(|selector| selector.exact("spec.nodeName") == Some(board));
+    kind == kinds::NAMESPACE || (kind == kinds::POD && !own)
+}
+
+/// Whether anybody is to be kept from anybody.
+fn has_policies(api: &Api) -> bool {
+    let some = ListOptions { limit: 1, ..ListOptions::default() };
+    let listing = api.store().list(&kinds::NETWORK_POLICY.key_prefix(None), some);
+    listing.is_ok_and(|listing| !listing.entries.is_empty())
 }
 
 fn nodes(board: &str, ask: &Ask<'_>) -> Result<(), String> {

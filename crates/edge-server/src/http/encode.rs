@@ -3,6 +3,7 @@
 
 use super::body::{Pieces, ReplyBody};
 use super::negotiate::Form;
+use super::outline;
 use super::reply::{self, Reply};
 use super::table::{self, Include};
 use crate::api::{Page, WatchItem, read_object};
@@ -44,6 +45,7 @@ impl Writer {
                 table::table(self.kind, metadata, [object], self.include).to_string().into()
             }
             Form::Metadata => partial(&read_object(&bytes)?).to_string().into(),
+            Form::Outline => outline::of(&read_object(&bytes)?).to_string().into(),
             _ => bytes,
         })
     }
@@ -74,6 +76,11 @@ impl Writer {
                 });
                 let items = items.collect::<Result<Vec<Bytes>, Status>>()?;
                 Ok(whole_list(kind, &metadata, items))
+            }
+            Form::Outline => {
+                let version = self.kind.api_version();
+                let items = items.map(|item| self.shape(item)).collect::<Result<Vec<_>, _>>()?;
+                Ok(whole_list((self.kind.list_kind, &version), &metadata, items))
             }
             Form::Yaml => {
                 let items = items.map(|item| read_object(&item));

@@ -7,6 +7,7 @@ mod io;
 mod listen;
 mod negotiate;
 mod objects;
+mod outline;
 mod parameters;
 mod query;
 mod reply;

@@ -16,6 +16,8 @@ pub(crate) enum Form {
     Table,
     /// `PartialObjectMetadata` or its list.
     Metadata,
+    /// What boards may see of each other's pods: never asked for, only given.
+    Outline,
     /// Aggregated discovery, in `apidiscovery.k8s.io/v2` or `v2beta1`.
     Discovery {
         /// Whether the client knows no newer version than `v2beta1`.

@@ -6,6 +6,7 @@ use super::reply::{self, Reply};
 use super::serve::Call;
 use super::{parameters, table, watching};
 use crate::api::{self, Api, DeleteOptions, Deleted, Page, Patch, Place, Written};
+use crate::auth;
 use bytes::Bytes;
 use edge_api::status::Status;
 
@@ -44,6 +45,9 @@ pub(super) fn place(call: &Call) -> Place<'_> {
 
 fn list_or_watch(api: &Api, call: &Call, mut writer: Writer) -> Result<Reply, Status> {
     let target = &call.target;
+    if auth::sees_outlines(&call.peer.identity, target, call.query.get("fieldSelector")) {
+        writer.form = Form::Outline;
+    }
     if call.query.flag("watch")? {
         if writer.form == Form::Yaml {
             writer.form = Form::Json;

@@ -270,6 +270,7 @@ fn derived() -> Vec<String> {
     trace::<api::discovery::v1::EndpointSlice>(notes_mut);
     trace::<api::networking::v1::Ingress>(notes_mut);
     trace::<api::networking::v1::IngressClass>(notes_mut);
+    trace::<api::networking::v1::NetworkPolicy>(notes_mut);
     trace::<api::policy::v1::Eviction>(notes_mut);
     notes
         .types

@@ -16,22 +16,32 @@ const COMMENT: u8 = 0;
 /// A transaction in the making.
 #[derive(Debug)]
 pub(super) struct Batch {
+    family: u8,
+    table: &'static str,
     message: Message,
     labels: Vec<(&'static str, String)>,
 }
 
 impl Batch {
+    /// For the table of Services.
     pub(super) fn new() -> Batch {
+        Batch::of(IPV4, TABLE)
+    }
+
+    /// For a table.
+    pub(super) fn of(family: u8, table: &'static str) -> Batch {
         let opening = header(0, kind::BATCH_SUBSYSTEM);
         Batch {
+            family,
+            table,
             message: Message::new(kind::BATCH_BEGIN, 0, &opening),
-            labels: vec![("change the rules of", format!("table {TABLE}"))],
+            labels: vec![("change the rules of", format!("table {table}"))],
         }
     }
 
     fn next(&mut self, kind: u16, flags: u16, operation: &'static str, object: String) {
-        self.message.next(kind, flags, &header(IPV4, 0));
-        self.message.put_str(1, TABLE);
+        self.message.next(kind, flags, &header(self.family, 0));
+        self.message.put_str(1, self.table);
         self.labels.push((operation, object));
     }
 
@@ -42,7 +52,7 @@ impl Batch {
 
     /// Makes the table, with a comment; it may be there.
     pub(super) fn add_table(&mut self, comment: &str) {
-        self.next(kind::NEW_TABLE, CREATE, "create the table", TABLE.to_owned());
+        self.next(kind::NEW_TABLE, CREATE, "create the table", self.table.to_owned());
         let mut text = comment.as_bytes().to_vec();
         text.push(0);
         let length = u8::try_from(text.len()).expect("invariant: our comments are short");
@@ -53,7 +63,7 @@ impl Batch {
 
     /// Removes the table with all that is in it.
     pub(super) fn remove_table(&mut self) {
-        self.next(kind::DELETE_TABLE, 0, "remove the table", TABLE.to_owned());
+        self.next(kind::DELETE_TABLE, 0, "remove the table", self.table.to_owned());
     }
 
     /// Makes a set or map. `number` tells it from the others of the transaction.

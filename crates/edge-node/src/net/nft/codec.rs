@@ -11,6 +11,9 @@ use std::net::Ipv4Addr;
 
 const KEY: u16 = 1;
 const DATA: u16 = 2;
+const FLAGS: u16 = 3;
+/// The element only says where the one before it ends.
+const ENDS: u32 = 1;
 
 /// One element as it goes into a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +28,8 @@ pub(super) enum Value {
     Nothing,
     Bytes(Vec<u8>),
     Outcome(Outcome),
+    /// The first key that the stretch before it does not have.
+    End,
 }
 
 impl Element {
@@ -35,6 +40,7 @@ impl Element {
             match &self.value {
                 Value::Bytes(value) if with_value => bytes(item, DATA, value),
                 Value::Outcome(outcome) if with_value => outcome.write(item, DATA),
+                Value::End => item.put_be32(FLAGS, ENDS),
                 _ => {}
             }
         });
@@ -140,6 +146,11 @@ pub(super) fn address(address: &Ipv4Addr) -> Element {
 pub(super) fn split(item: Attributes<'_>) -> Option<(&[u8], &[u8])> {
     let key = item.within(KEY).find(DATA_VALUE)?;
     Some((key, item.within(DATA).find(DATA_VALUE).unwrap_or(&[])))
+}
+
+/// True for an element that is the end of a stretch.
+pub(super) fn is_end(item: Attributes<'_>) -> bool {
+    item.be32(FLAGS).is_some_and(|flags| flags & ENDS != 0)
 }
 
 /// The front within the key of a remembered client.

@@ -1,7 +1,9 @@
 //! Connections that the kernel remembers: a UDP client has no handshake, so its old way to a
 //! target that is gone would hold for as long as it keeps sending. Those are forgotten when
-//! the target goes; TCP clients notice by themselves.
+//! the target goes; TCP clients notice by themselves. A policy that newly forbids a connection
+//! has it forgotten as well.
 
+use super::super::error::NetError;
 use super::super::netlink::{Attributes, DUMP, Message, Socket};
 use super::wire::{IPV4, header};
 use edge_core::proxy::{Change, Front, Protocol, Target, Verdict};
@@ -47,10 +49,11 @@ fn stale(change: &Change) -> Stale {
 }
 
 /// One direction of a remembered connection.
-struct Tuple {
-    source: Target,
-    destination: Target,
-    protocol: u8,
+#[derive(Debug)]
+pub(super) struct Tuple {
+    pub(super) source: Target,
+    pub(super) destination: Target,
+    pub(super) protocol: u8,
 }
 
 fn tuple(attributes: Attributes<'_>, which: u16) -> Option<Tuple> {
@@ -58,8 +61,10 @@ fn tuple(attributes: Attributes<'_>, which: u16) -> Option<Tuple> {
     let (addresses, ports) = (within.within(TUPLE_ADDRESSES), within.within(TUPLE_PROTOCOL));
     let end = |address: u16, port: u16| {
         let address = Ipv4Addr::from(<[u8; 4]>::try_from(addresses.find(address)?).ok()?);
-        let port = u16::from_be_bytes(ports.find(port)?.try_into().ok()?);
-        Some(Target { address, port })
+        // Without ports there is none: ICMP.
+        let port =
+            ports.find(port).and_then(|bytes| Some(u16::from_be_bytes(bytes.try_into().ok()?)));
+        Some(Target { address, port: port.unwrap_or(0) })
     };
     Some(Tuple { source: end(1, 2)?, destination: end(2, 3)?, protocol: *ports.find(1)?.first()? })
 }
@@ -86,24 +91,35 @@ pub(super) fn forget(change: &Change) {
     if stale == Stale::default() {
         return;
     }
-    let Ok(mut socket) = Socket::open(SockProtocol::NetlinkNetFilter) else { return };
-    let found = match socket.dump(Message::new(GET, DUMP, &header(IPV4, 0))) {
-        Ok(found) => found,
-        Err(refusal) => {
-            tracing::debug!("network: can't list connections: {}", refusal.errno);
-            return;
-        }
+    let udp = Protocol::Udp.number();
+    let old = |original: &Tuple, reply: &Tuple| {
+        original.protocol == udp && stale.concerns(original, reply)
     };
+    if let Err(error) = forget_where(old) {
+        tracing::debug!("network: {error}");
+    }
+}
+
+/// Forgets the connections that `old` picks by their two directions; answers how many.
+pub(super) fn forget_where(old: impl Fn(&Tuple, &Tuple) -> bool) -> Result<usize, NetError> {
+    let mut socket = Socket::open(SockProtocol::NetlinkNetFilter)
+        .map_err(NetError::kernel("open a socket for", "connection tracking"))?;
+    let found = socket
+        .dump(Message::new(GET, DUMP, &header(IPV4, 0)))
+        .map_err(NetError::refused("list", "tracked connections"))?;
+    let mut count = 0;
     for reply in &found {
         let attributes = Attributes(reply.body.get(4..).unwrap_or(&[]));
         let tuples = (tuple(attributes, ORIGINAL), tuple(attributes, REPLY));
         let (Some(original), Some(answer)) = tuples else { continue };
-        if original.protocol != Protocol::Udp.number() || !stale.concerns(&original, &answer) {
+        if !old(&original, &answer) {
             continue;
         }
         let Some(bytes) = attributes.find(ORIGINAL) else { continue };
         let mut request = Message::new(DELETE, 0, &header(IPV4, 0));
         request.put(ORIGINAL | NESTED, bytes);
-        let _ = socket.request(request);
+        // It may have ended by itself.
+        count += usize::from(socket.request(request).is_ok());
     }
+    Ok(count)
 }

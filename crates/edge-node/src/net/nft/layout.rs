@@ -35,20 +35,20 @@ pub(super) const REFUSE: &str = "refuse";
 /// At most so many clients are remembered.
 const AFFINITY_ENTRIES: u32 = 65_536;
 
-const MAP: u32 = 0x8;
+pub(super) const MAP: u32 = 0x8;
 const TIMEOUT: u32 = 0x10;
 const EVALUATED: u32 = 0x20;
 /// The kernel's word for verdicts as a map's data.
 const VERDICTS: u32 = 0xffff_ff00;
 /// Types as `nft` names them, for whoever lists our table.
-const ADDRESS: u32 = 7;
-const PROTOCOL: u32 = 12;
-const SERVICE: u32 = 13;
-const MARK: u32 = 19;
+pub(super) const ADDRESS: u32 = 7;
+pub(super) const PROTOCOL: u32 = 12;
+pub(super) const SERVICE: u32 = 13;
+pub(super) const MARK: u32 = 19;
 /// The kernel's mark of a connection whose destination was changed.
 const REDIRECTED: u32 = 0x20;
 /// The kernel's states of a connection that is under way, or belongs to one.
-const UNDER_WAY: u32 = 0x2 | 0x4;
+pub(super) const UNDER_WAY: u32 = 0x2 | 0x4;
 /// The kernel's word for an address of the board itself.
 const LOCAL: u32 = 2;
 
@@ -101,13 +101,13 @@ pub(super) struct Chain {
     pub(super) rules: Vec<Vec<Step>>,
 }
 
-const PREROUTING: u32 = 0;
-const INPUT: u32 = 1;
-const FORWARD: u32 = 2;
+pub(super) const PREROUTING: u32 = 0;
+pub(super) const INPUT: u32 = 1;
+pub(super) const FORWARD: u32 = 2;
 const OUTPUT: u32 = 3;
 const POSTROUTING: u32 = 4;
 
-fn hooked(name: &str, kind: &'static str, number: u32, priority: i32) -> Chain {
+pub(super) fn hooked(name: &str, kind: &'static str, number: u32, priority: i32) -> Chain {
     let hook = Some(Hook { kind, number, priority });
     Chain { name: name.to_owned(), hook, rules: Vec::new() }
 }
@@ -163,7 +163,7 @@ pub(super) fn load_front(at: u32, node_port: bool) -> [Step; 3] {
 }
 
 /// Holds when the address that `load` loads is in the range, or when it is not.
-fn within(load: fn(Register) -> Step, range: &Range, inside: bool) -> Vec<Step> {
+pub(super) fn within(load: fn(Register) -> Step, range: &Range, inside: bool) -> Vec<Step> {
     within_bits(load, range.base(), range.mask(), inside)
 }
 
@@ -180,11 +180,11 @@ pub(super) fn within_bits(
     vec![load(register), Step::Mask(register, bits.to_be_bytes()), compare]
 }
 
-fn link_name() -> Vec<u8> {
+pub(super) fn link_name() -> Vec<u8> {
     named(BRIDGE)
 }
 
-fn named(link: &str) -> Vec<u8> {
+pub(super) fn named(link: &str) -> Vec<u8> {
     let mut name = link.as_bytes().to_vec();
     name.resize(16, 0);
     name
@@ -210,7 +210,7 @@ fn to_the_board() -> [Step; 2] {
     [Step::DestinationKind(kind), Step::Is(kind, LOCAL.to_ne_bytes().to_vec())]
 }
 
-fn some_bits(load: fn(Register) -> Step, bits: u32) -> [Step; 3] {
+pub(super) fn some_bits(load: fn(Register) -> Step, bits: u32) -> [Step; 3] {
     let register = Register(0);
     [load(register), Step::Mask(register, bits.to_ne_bytes()), Step::IsNot(register, vec![0; 4])]
 }
@@ -261,7 +261,8 @@ pub(super) fn chains(ranges: &Ranges) -> Vec<Chain> {
     prerouting.rules.extend([[from_pod, vec![jump()]].concat(), by_address.clone()]);
     prerouting.rules.push(by_port.clone());
     output.rules.extend([vec![jump()], by_address, by_port]);
-    let mut all = vec![refuse, restrict, inside, prerouting, output, postrouting(ranges), guard()];
+    let guard = super::guard::chain(ranges);
+    let mut all = vec![refuse, restrict, inside, prerouting, output, postrouting(ranges), guard];
     let to_services = within(Step::Destination, &ranges.services, true);
     for (name, number) in [("forward", FORWARD), ("local-output", OUTPUT), ("input", INPUT)] {
         let mut chain = hooked(name, "filter", number, 0);
@@ -333,20 +334,4 @@ fn postrouting(ranges: &Ranges) -> Chain {
 
 fn not_loopback_link() -> Vec<Step> {
     vec![Step::OutLink(Register(0)), Step::IsNot(Register(0), named("lo"))]
-}
-
-/// Pods' packets may be routed to loopback addresses here, so that node ports work there;
-/// no pod may use that to reach what listens on loopback only.
-fn guard() -> Chain {
-    let mut chain = hooked("guard", "filter", PREROUTING, -300);
-    let register = Register(0);
-    chain.rules = vec![vec![
-        Step::InLink(register),
-        Step::Is(register, link_name()),
-        Step::Destination(register),
-        Step::Mask(register, [255, 0, 0, 0]),
-        Step::Is(register, vec![127, 0, 0, 0]),
-        Step::Finally(Outcome::Drop),
-    ]];
-    chain
 }

@@ -5,8 +5,10 @@
 mod batch;
 mod codec;
 mod conntrack;
+mod guard;
 mod guests;
 mod layout;
+pub(super) mod policy;
 mod read;
 mod spread;
 mod wire;
@@ -40,6 +42,9 @@ pub(super) struct Rules {
     fixed: Vec<Chain>,
     comment: String,
     known: Option<(u32, Observed)>,
+    policies: policy::Known,
+    /// Which port of the bridge may send with which address, where that is checked.
+    senders: Option<BTreeSet<guard::Sender>>,
 }
 
 impl Rules {
@@ -51,7 +56,8 @@ impl Rules {
             .map_err(|errno| NetError::NoNfTables { errno })?;
         read::generation(&mut socket)?;
         let comment = fingerprint(&fixed);
-        let mut rules = Rules { socket, fixed, comment, known: None };
+        let policies = policy::Known::default();
+        let mut rules = Rules { socket, fixed, comment, known: None, policies, senders: None };
         if read::comment(&mut rules.socket)?.is_none() {
             rules.apply(&Elements::default())?;
         }
@@ -121,7 +127,7 @@ impl Rules {
         dismiss(&mut batch, &observed.guests, &guests);
         let mut now = generation;
         if !batch.is_empty() {
-            batch.commit(&mut self.socket)?;
+            self.commit(batch)?;
             now = generation.wrapping_add(1);
             if observed.spreads.iter().any(|spread| spread.affinity_seconds.is_some()) {
                 now = now.wrapping_add(self.forget_clients(&change)?);
@@ -186,7 +192,7 @@ impl Rules {
         for element in stale {
             let mut batch = Batch::new();
             batch.remove_elements(AFFINITY, &[element]);
-            match batch.commit(&mut self.socket) {
+            match self.commit(batch) {
                 Ok(()) => transactions += 1,
                 Err(NetError::Kernel { errno: Errno::ENOENT, .. }) => {}
                 Err(error) => return Err(error),
@@ -201,7 +207,20 @@ impl Rules {
         let mut batch = Batch::new();
         batch.add_table(&self.comment);
         batch.remove_table();
-        batch.commit(&mut self.socket)
+        self.commit(batch)
+    }
+
+    /// Hands a transaction to the kernel. What is known of tables that it does not touch stays
+    /// known; whoever touches one says what is known of it afterwards.
+    fn commit(&mut self, batch: Batch) -> Result<(), NetError> {
+        let before = read::generation(&mut self.socket)?;
+        batch.commit(&mut self.socket)?;
+        let services = self.known.as_mut().map(|(at, _)| at);
+        let policies = self.policies.seen.as_mut().map(|(at, _)| at);
+        for at in [services, policies].into_iter().flatten().filter(|at| **at == before) {
+            *at = before.wrapping_add(1);
+        }
+        Ok(())
     }
 }
 

@@ -27,6 +27,7 @@ pub(super) struct Observed {
 }
 
 const HEADER: usize = 4;
+const SERVICES_TABLE: (u8, &str) = (IPV4, TABLE);
 const HOOK_FORWARD: u32 = 2;
 const FAMILY_INET: u8 = 1;
 /// Chains that are named at most.
@@ -46,14 +47,23 @@ pub(super) fn generation(socket: &mut Socket) -> Result<u32, NetError> {
     Ok(replies.iter().find_map(|reply| body(reply).be32(1)).unwrap_or(0))
 }
 
-/// The comment of our table; `None` when there is no such table.
+/// The comment of the table of Services; `None` when there is no such table.
 pub(super) fn comment(socket: &mut Socket) -> Result<Option<String>, NetError> {
-    let mut request = Message::new(kind::GET_TABLE, ACK, &header(IPV4, 0));
-    request.put_str(1, TABLE);
+    comment_of(socket, IPV4, TABLE)
+}
+
+/// The comment of a table; `None` when there is no such table.
+pub(super) fn comment_of(
+    socket: &mut Socket,
+    family: u8,
+    table: &'static str,
+) -> Result<Option<String>, NetError> {
+    let mut request = Message::new(kind::GET_TABLE, ACK, &header(family, 0));
+    request.put_str(1, table);
     let replies = match socket.dump(request) {
         Ok(replies) => replies,
         Err(refusal) if refusal.errno == Errno::ENOENT => return Ok(None),
-        Err(refusal) => return Err(NetError::refused("read the table", TABLE)(refusal)),
+        Err(refusal) => return Err(NetError::refused("read the table", table)(refusal)),
     };
     let comment = replies.iter().find_map(|reply| {
         let field = body(reply).find(6)?.get(2..)?;
@@ -64,17 +74,18 @@ pub(super) fn comment(socket: &mut Socket) -> Result<Option<String>, NetError> {
 
 fn list(
     socket: &mut Socket,
+    (family, table): (u8, &str),
     kind: u16,
     set: Option<&str>,
     object: &str,
 ) -> Result<Vec<Reply>, NetError> {
-    let mut request = Message::new(kind, DUMP, &header(IPV4, 0));
-    request.put_str(1, TABLE);
+    let mut request = Message::new(kind, DUMP, &header(family, 0));
+    request.put_str(1, table);
     if let Some(set) = set {
         request.put_str(2, set);
     }
     let replies = socket.dump(request).map_err(NetError::refused("list", object))?;
-    let ours = |reply: &Reply| body(reply).text(1) == Some(TABLE);
+    let ours = |reply: &Reply| body(reply).text(1) == Some(table);
     Ok(replies.into_iter().filter(ours).collect())
 }
 
@@ -85,12 +96,12 @@ pub(super) fn observe(
     fixed_rules: usize,
 ) -> Result<Option<Observed>, NetError> {
     let mut observed = Observed::default();
-    let chains = list(socket, kind::GET_CHAIN, None, "chains")?;
+    let chains = list(socket, SERVICES_TABLE, kind::GET_CHAIN, None, "chains")?;
     for chain in &chains {
         observed.spreads.extend(body(chain).text(3).and_then(Spread::parse));
         observed.guests.extend(body(chain).text(3).and_then(Guests::parse));
     }
-    let rules = list(socket, kind::GET_RULE, None, "rules")?.len();
+    let rules = list(socket, SERVICES_TABLE, kind::GET_RULE, None, "rules")?.len();
     let wanted: usize = observed.spreads.iter().map(|spread| spread.chain().rules.len()).sum();
     let asking: usize = observed.guests.iter().map(Guests::rules).sum();
     let made = fixed_chains + observed.spreads.len() + observed.guests.len();
@@ -137,14 +148,30 @@ pub(super) fn observe(
     Ok(Some(observed))
 }
 
-/// Shows each element of a set; false when one of them made no sense.
+/// How many chains and rules a table has.
+pub(super) fn size(socket: &mut Socket, table: (u8, &str)) -> Result<(usize, usize), NetError> {
+    let chains = list(socket, table, kind::GET_CHAIN, None, "chains")?.len();
+    Ok((chains, list(socket, table, kind::GET_RULE, None, "rules")?.len()))
+}
+
+/// Shows each element of a set of Services; false when one of them made no sense.
 pub(super) fn elements(
     socket: &mut Socket,
+    set: &'static str,
+    show: impl FnMut(Attributes<'_>) -> Option<()>,
+) -> Result<bool, NetError> {
+    elements_of(socket, SERVICES_TABLE, set, show)
+}
+
+/// Shows each element of a set of a table; false when one of them made no sense.
+pub(super) fn elements_of(
+    socket: &mut Socket,
+    table: (u8, &str),
     set: &'static str,
     mut show: impl FnMut(Attributes<'_>) -> Option<()>,
 ) -> Result<bool, NetError> {
     let mut sound = true;
-    for reply in list(socket, kind::GET_ELEMENTS, Some(set), set)? {
+    for reply in list(socket, table, kind::GET_ELEMENTS, Some(set), set)? {
         for (kind, item) in body(&reply).within(3) {
             if kind == LIST_ITEM {
                 sound &= show(Attributes(item)).is_some();

@@ -25,8 +25,10 @@ pub(super) mod kind {
     pub(crate) const BATCH_SUBSYSTEM: u16 = 10;
 }
 
-/// The address family of our table.
+/// The address family of our tables for packets.
 pub(super) const IPV4: u8 = 2;
+/// The family of what crosses bridges.
+pub(super) const BRIDGES: u8 = 7;
 /// One item of a list.
 pub(super) const LIST_ITEM: u16 = 1;
 /// Plain bytes, or a verdict, within a data attribute.
@@ -63,6 +65,7 @@ pub(super) enum Outcome {
     Return,
     Jump(&'static str),
     Goto(String),
+    Return,
 }
 
 impl Outcome {
@@ -74,6 +77,7 @@ impl Outcome {
             Outcome::Return => (-5, None),
             Outcome::Jump(chain) => (-3, Some(*chain)),
             Outcome::Goto(chain) => (-4, Some(chain.as_str())),
+            Outcome::Return => (-5, None),
         };
         message.nest(attribute, |data| {
             data.nest(DATA_VERDICT, |verdict| {
@@ -97,6 +101,19 @@ pub(super) enum Step {
     Port(Register),
     /// Loads the number of its transport protocol.
     Protocol(Register),
+    /// Loads its TCP flags.
+    TcpFlags(Register),
+    /// Loads the index of the link by which its source is reached; 0 if not by the link that it
+    /// came in by.
+    WayBack(Register),
+    /// Loads what a frame carries: IPv4, ARP.
+    Carries(Register),
+    /// Loads the six bytes of the hardware address that a frame is for.
+    FrameTo(Register),
+    /// Loads the address that an ARP packet says is its sender's.
+    ArpSource(Register),
+    /// Loads the index of the link that it came in by.
+    InIndex(Register),
     /// Loads the name of the link that it came in by.
     InLink(Register),
     /// Loads the name of the link that it leaves by.
@@ -141,9 +158,11 @@ impl Step {
     fn name(&self) -> &'static str {
         match self {
             Step::Source(_) | Step::Destination(_) | Step::Port(_) => "payload",
+            Step::TcpFlags(_) | Step::FrameTo(_) | Step::ArpSource(_) => "payload",
             Step::Protocol(_) | Step::InLink(_) | Step::OutLink(_) => "meta",
+            Step::Carries(_) | Step::InIndex(_) => "meta",
             Step::ConnectionState(_) | Step::ConnectionStatus(_) => "ct",
-            Step::DestinationKind(_) => "fib",
+            Step::DestinationKind(_) | Step::WayBack(_) => "fib",
             Step::Value(..) | Step::Finally(_) => "immediate",
             Step::Random { .. } => "numgen",
             Step::Mask(..) => "bitwise",
@@ -169,6 +188,12 @@ impl Step {
             Step::Source(to) => numbers(data, &[(1, to.number()), (2, 1), (3, 12), (4, 4)]),
             Step::Destination(to) => numbers(data, &[(1, to.number()), (2, 1), (3, 16), (4, 4)]),
             Step::Port(to) => numbers(data, &[(1, to.number()), (2, 2), (3, 2), (4, 2)]),
+            Step::TcpFlags(to) => numbers(data, &[(1, to.number()), (2, 2), (3, 13), (4, 1)]),
+            Step::FrameTo(to) => numbers(data, &[(1, to.number()), (2, 0), (3, 0), (4, 6)]),
+            Step::ArpSource(to) => numbers(data, &[(1, to.number()), (2, 1), (3, 14), (4, 4)]),
+            Step::WayBack(to) => numbers(data, &[(1, to.number()), (2, 1), (3, 1 | 8)]),
+            Step::Carries(to) => numbers(data, &[(1, to.number()), (2, 1)]),
+            Step::InIndex(to) => numbers(data, &[(1, to.number()), (2, 4)]),
             Step::Protocol(to) => numbers(data, &[(1, to.number()), (2, 16)]),
             Step::InLink(to) => numbers(data, &[(1, to.number()), (2, 6)]),
             Step::OutLink(to) => numbers(data, &[(1, to.number()), (2, 7)]),

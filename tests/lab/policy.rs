@@ -1,0 +1,403 @@
+//! NetworkPolicies by packets: every recipe on two boards, each way of everybody to everybody
+//! against what the table says; new pods, cut connections, and boards without their agent.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use edge_api::Object;
+use edge_api::kinds::{EVENT, NETWORK_POLICY, POD};
+use edge_client::{Client, DeleteParams, ListParams, WriteParams};
+
+use super::cluster::Cluster;
+use super::load::{clients, runtime};
+use super::policy_recipes::{
+    DNS, Model, NAMESPACES, OUTSIDE, PODS, PORTS, RECIPES, Way, What, manifest,
+};
+use super::traffic_places::Place;
+use crate::board::command::until;
+
+/// How long a packet that is dropped is waited for.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// Listens on all ports until it is dropped.
+struct Listener {
+    stop: Arc<AtomicBool>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Listener {
+    fn start(place: &Place) -> Listener {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let place = place.clone();
+        let opened = std::thread::spawn(move || {
+            place.enter();
+            let any = |port| (Ipv4Addr::UNSPECIFIED, port);
+            let udp = UdpSocket::bind(any(PORTS[0])).expect("listen");
+            udp.set_read_timeout(Some(Duration::from_millis(100))).expect("a socket");
+            (PORTS.map(|port| TcpListener::bind(any(port)).expect("listen")), udp)
+        });
+        let (tcp, udp) = opened.join().expect("the place is there");
+        let mut threads = vec![std::thread::spawn(move || {
+            let mut word = [0; 16];
+            while !stopped.load(Ordering::Acquire) {
+                if let Ok((length, who)) = udp.recv_from(&mut word) {
+                    let _ = udp.send_to(&word[..length], who);
+                }
+            }
+        })];
+        for listener in tcp {
+            listener.set_nonblocking(true).expect("a listener");
+            let stopped = stop.clone();
+            threads.push(std::thread::spawn(move || accept(&listener, &stopped)));
+        }
+        Listener { stop, threads }
+    }
+}
+
+/// Echoes what comes.
+fn accept(listener: &TcpListener, stopped: &AtomicBool) {
+    let mut streams: Vec<TcpStream> = Vec::new();
+    let mut word = [0; 16];
+    while !stopped.load(Ordering::Acquire) {
+        while let Ok((stream, _)) = listener.accept() {
+            stream.set_nonblocking(true).expect("a socket");
+            streams.push(stream);
+        }
+        streams.retain_mut(|stream| match stream.read(&mut word) {
+            Ok(0) => false,
+            Ok(length) => stream.write_all(&word[..length]).is_ok(),
+            Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
+        });
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Whether an answer comes, from where the calling thread stands.
+fn answers(what: What, to: Ipv4Addr) -> bool {
+    let (port, question) = match what {
+        What::Tcp(port) => {
+            return TcpStream::connect_timeout(&SocketAddr::new(to.into(), port), PATIENCE).is_ok();
+        }
+        What::Udp(port) => (port, b"?".to_vec()),
+        // `localhost`, type A.
+        What::Name => {
+            (53, b"\x00\x07\x01\x00\x00\x01\0\0\0\0\0\0\x09localhost\0\0\x01\0\x01".into())
+        }
+    };
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a socket");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    socket.send_to(&question, (to, port)).is_ok() && socket.recv(&mut [0; 512]).is_ok()
+}
+
+/// The cluster and its cast.
+struct Stage {
+    cluster: Cluster,
+    places: BTreeMap<String, Place>,
+    addresses: BTreeMap<String, Ipv4Addr>,
+    /// The policies that there are, by namespace and name.
+    there: Vec<(String, String)>,
+    count: usize,
+    _listeners: Vec<Listener>,
+}
+
+impl Stage {
+    fn start() -> Stage {
+        let cluster = Cluster::start(1, 1);
+        cluster.load_example();
+        let mut text = String::new();
+        for (name, labels) in NAMESPACES {
+            text += &format!(
+                "apiVersion: v1\nkind: Namespace\n\
+                 metadata: {{name: {name}, labels: {{{labels}}}}}\n---\n"
+            );
+        }
+        for pod in PODS {
+            let mut pod = manifest(pod, &cluster.boards[pod.2].name);
+            pod["metadata"].as_object_mut().expect("metadata").remove("uid");
+            text += &format!("{pod}\n---\n");
+        }
+        let file = cluster.file("cast.yaml", text);
+        cluster.ctl(&cluster.boards[0], &["apply", "-f", &file]).ok();
+        let mut stage = Stage {
+            places: BTreeMap::from([(
+                OUTSIDE.to_owned(),
+                Place::new(OUTSIDE, cluster.person.path()),
+            )]),
+            addresses: BTreeMap::new(),
+            cluster,
+            there: Vec::new(),
+            count: 0,
+            _listeners: Vec::new(),
+        };
+        stage.gather();
+        stage
+    }
+
+    /// Finds where everybody is, once they run.
+    fn gather(&mut self) {
+        let person = super::board::address(super::cluster::PERSON);
+        self.addresses.insert(OUTSIDE.to_owned(), person);
+        for (full, _, board, _) in PODS {
+            let (namespace, name) = full.split_once('/').expect("a name");
+            let pod = until(&format!("{full} runs"), || {
+                let pod = self.api(async |client| client.get(POD, namespace, name).await);
+                let pod = pod.map_err(|error| error.to_string())?;
+                let runs = pod["status"]["phase"] == "Running";
+                if runs { Ok(pod) } else { Err(pod["status"].to_string()) }
+            });
+            let text = |value: &Object| value.as_str().unwrap_or_default().to_owned();
+            let board = &self.cluster.boards[board];
+            let pins = board.dir.join("run1/pods").join(text(&pod["metadata"]["uid"]));
+            let place = Place::new(full, pins.join("net"));
+            let ip = text(&pod["status"]["podIP"]).parse().expect("an address");
+            self.places.insert(full.to_owned(), place);
+            self.addresses.insert(full.to_owned(), ip);
+        }
+        // As a router would, the host beside the boards knows where each pod is.
+        for (full, _, board, _) in PODS {
+            let (pod, board) = (self.addresses[full], self.cluster.boards[board].ip);
+            self.cluster.person.ip(&format!("route add {pod}/32 via {board}\n"));
+        }
+        self._listeners = self.places.values().map(Listener::start).collect();
+    }
+
+    fn api<T>(&self, ask: impl AsyncFnOnce(&Client) -> T + Send) -> T
+    where
+        T: Send,
+    {
+        let client = clients(&self.cluster).remove(0);
+        self.cluster.person.within(|| runtime().block_on(ask(&client)))
+    }
+
+    /// Puts these policies in the place of those that there are.
+    fn apply(&mut self, policies: &[Object]) {
+        let old = std::mem::take(&mut self.there);
+        let key = |policy: &Object| {
+            let text = |field: &str| policy["metadata"][field].as_str().expect("text").to_owned();
+            (text("namespace"), text("name"))
+        };
+        self.there = policies.iter().map(key).collect();
+        self.api(async |client| {
+            for policy in policies {
+                let (namespace, _) = key(policy);
+                let params = WriteParams::default();
+                client.create(NETWORK_POLICY, &namespace, policy, &params).await.expect("created");
+            }
+            for (namespace, name) in &old {
+                let params = DeleteParams::default();
+                client.delete(NETWORK_POLICY, namespace, name, &params).await.expect("deleted");
+            }
+        });
+    }
+
+    /// Every way of everybody, and whether there is an answer.
+    fn ways(&self) -> BTreeMap<Way, bool> {
+        let threads: Vec<_> = self
+            .places
+            .values()
+            .cloned()
+            .map(|place| {
+                let mut ways: Vec<(Way, Ipv4Addr)> = Vec::new();
+                let kinds = [What::Tcp(PORTS[0]), What::Tcp(PORTS[1]), What::Udp(PORTS[0])];
+                for (to, address) in &self.addresses {
+                    for what in kinds.into_iter().filter(|_| *to != place.name) {
+                        ways.push(((place.name.clone(), to.clone(), what), *address));
+                    }
+                }
+                if place.name != OUTSIDE {
+                    ways.push(((place.name.clone(), "dns".to_owned(), What::Name), DNS));
+                }
+                std::thread::spawn(move || {
+                    place.enter();
+                    let asked = ways.into_iter().map(|(way, to)| {
+                        let what = way.2;
+                        (way, std::thread::spawn(move || answers(what, to)))
+                    });
+                    let asked: Vec<_> = asked.collect();
+                    asked.into_iter().map(|(way, t)| (way, t.join().expect("asked"))).collect()
+                })
+            })
+            .collect();
+        let all = threads
+            .into_iter()
+            .flat_map(|thread| -> Vec<(Way, bool)> { thread.join().expect("no panic") });
+        all.collect()
+    }
+
+    /// Waits until packets do what the table says, everywhere. Answers how many ways there are.
+    fn settle(&self, what: &str, policies: &[Object]) -> usize {
+        let model = Model::new(&self.addresses, policies);
+        until(&format!("packets do what {what:?} says"), || {
+            let ways = self.ways();
+            let wrong: Vec<_> =
+                ways.iter().filter(|(way, seen)| model.allows(way) != **seen).collect();
+            if wrong.is_empty() { Ok(ways.len()) } else { Err(format!("{wrong:?}")) }
+        })
+    }
+
+    /// A connection that stays open.
+    fn connect(&self, from: &str, to: &str) -> TcpStream {
+        let (place, to) = (self.places[from].clone(), self.addresses[to]);
+        let open = std::thread::spawn(move || {
+            place.enter();
+            let stream = TcpStream::connect((IpAddr::from(to), PORTS[0])).expect("a connection");
+            stream.set_read_timeout(Some(PATIENCE * 4)).expect("a socket");
+            stream
+        });
+        open.join().expect("a connection")
+    }
+}
+
+fn alive(stream: &mut TcpStream) -> bool {
+    stream.write_all(b"!").is_ok() && matches!(stream.read(&mut [0; 16]), Ok(1..))
+}
+
+#[test]
+fn every_recipe_does_on_two_boards_what_its_words_say() {
+    if !super::can_run() {
+        return;
+    }
+    let _alone = super::alone();
+    let begin = Instant::now();
+    let mut stage = Stage::start();
+    let started = begin.elapsed();
+    stage.settle("nothing at all", &[]);
+    let tables = |stage: &Stage| {
+        let list = |board: &super::board::Board| {
+            let mut nft = board.inside("nft");
+            nft.args(["list", "tables"]);
+            crate::board::command::run(nft).ok().contains("edged-policy")
+        };
+        stage.cluster.boards.iter().map(list).collect::<Vec<_>>()
+    };
+    assert_eq!(tables(&stage), [false, false], "nobody pays for what nobody uses");
+    let mut kept = stage.connect("x/client", "x/web");
+    assert!(alive(&mut kept));
+    let mut slowest = (Duration::ZERO, "");
+    for recipe in RECIPES {
+        stage.count += 1;
+        let policies = recipe.objects(&format!("r{}", stage.count));
+        let at = Instant::now();
+        stage.apply(&policies);
+        stage.settle(recipe.name, &policies);
+        slowest = slowest.max((at.elapsed(), recipe.name));
+        if stage.count == 1 {
+            assert!(!alive(&mut kept), "what was open before is cut");
+        }
+    }
+    let took = begin.elapsed();
+    println!("{} recipes in {took:?} (start {started:?}), slowest {slowest:?}", RECIPES.len());
+
+    unknown_names_are_told(&stage);
+    new_pods_start_behind_a_closed_door(&mut stage);
+    rules_outlive_edged(&mut stage);
+    stage.apply(&[]);
+    stage.settle("nothing at all, again", &[]);
+    until("the tables are gone", || match tables(&stage)[..] {
+        [false, false] => Ok(()),
+        _ => Err("some stand".to_owned()),
+    });
+    println!("all of it took {:?}", begin.elapsed());
+}
+
+/// A rule that names a port in vain says so, on the policy.
+fn unknown_names_are_told(stage: &Stage) {
+    let events = until("the event is there", || {
+        let list = stage.api(async |client| client.list(EVENT, "x", &ListParams::default()).await);
+        let items = list.map_err(|error| error.to_string())?.items;
+        let told = items.into_iter().filter(|event| event["reason"] == "UnknownPortName");
+        let told: Vec<Object> = told.collect();
+        if told.is_empty() { Err("no such event".to_owned()) } else { Ok(told) }
+    });
+    let about = &events[0]["involvedObject"];
+    assert_eq!(about["kind"], "NetworkPolicy", "{events:#?}");
+    assert_eq!(about["apiVersion"], "networking.k8s.io/v1", "{events:#?}");
+    let message = events[0]["message"].as_str().unwrap_or_default();
+    assert!(message.contains("\"metrics\""), "{message}");
+}
+
+/// A pod sends from its first moment on; none of it gets out where its policy forbids it.
+fn new_pods_start_behind_a_closed_door(stage: &mut Stage) {
+    let deny: Object = serde_json::json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"namespace": "x", "name": "quiet"},
+        "spec": {"podSelector": {"matchLabels": {"app": "eager"}}, "policyTypes": ["Egress"]},
+    });
+    stage.apply(std::slice::from_ref(&deny));
+    stage.settle("an eager pod is to be quiet", std::slice::from_ref(&deny));
+    let socket = stage.cluster.person.within(|| UdpSocket::bind(("0.0.0.0", 7009)));
+    let socket = socket.expect("listen outside");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    let pod = |name: &str, app: &str| {
+        let mut pod = manifest(("x/eager", "app: eager", 1, 1), &stage.cluster.boards[1].name);
+        pod["metadata"] =
+            serde_json::json!({"namespace": "x", "name": name, "labels": {"app": app}});
+        pod
+    };
+    let run = |name: &'static str, app: &str| {
+        let made = pod(name, app);
+        let params = WriteParams::default();
+        stage.api(async |c| c.create(POD, "x", &made, &params).await.expect("created"));
+        let uid = until("the pod is made", || {
+            let pod = stage.api(async |client| client.get(POD, "x", name).await);
+            let pod = pod.map_err(|error| error.to_string())?;
+            Ok(pod["metadata"]["uid"].as_str().unwrap_or_default().to_owned())
+        });
+        // It talks as soon as there is a network to talk by, long before its first container.
+        let net = stage.cluster.boards[1].dir.join("run1/pods").join(uid).join("net");
+        let person = super::board::address(super::cluster::PERSON);
+        let from = Instant::now();
+        while from.elapsed() < Duration::from_secs(3) {
+            let place = Place::new(name, &net);
+            let sent = std::thread::spawn(move || {
+                let Ok(file) = std::fs::File::open(&place.namespace) else { return false };
+                let flags = nix::sched::CloneFlags::CLONE_NEWNET;
+                if nix::sched::setns(file, flags).is_err() {
+                    return false;
+                }
+                let socket = UdpSocket::bind(("0.0.0.0", 0)).expect("a socket");
+                (0..20).filter(|_| socket.send_to(b"!", (person, 7009)).is_ok()).count() > 0
+            });
+            if sent.join().expect("no panic") && from.elapsed() > Duration::from_millis(700) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        panic!("{name} never had a network");
+    };
+    run("eager", "eager");
+    assert!(socket.recv(&mut [0; 8]).is_err(), "something got out");
+    run("calm", "calm");
+    assert!(socket.recv(&mut [0; 8]).is_ok(), "a pod that nobody is about talks");
+}
+
+/// While edged is away its rules stand, and nobody gets through while it starts.
+fn rules_outlive_edged(stage: &mut Stage) {
+    let recipe = RECIPES.iter().find(|r| r.name == "allow by label").expect("a recipe");
+    let policies = recipe.objects("last");
+    stage.apply(&policies);
+    stage.settle("allow by label, again", &policies);
+    stage.cluster.boards[1].kill();
+    stage.settle("nothing changes while an agent is away", &policies);
+    stage.cluster.boards[1].spawn();
+    for _ in 0..3 {
+        let model = Model::new(&stage.addresses, &policies);
+        let open = stage.ways().into_iter().filter(|(way, seen)| *seen && !model.allows(way));
+        assert_eq!(open.count(), 0, "while an agent starts, nobody gets through");
+    }
+    stage.settle("after it is back", &policies);
+}
