@@ -65,7 +65,6 @@ pub(super) enum Outcome {
     Return,
     Jump(&'static str),
     Goto(String),
-    Return,
 }
 
 impl Outcome {
@@ -77,7 +76,6 @@ impl Outcome {
             Outcome::Return => (-5, None),
             Outcome::Jump(chain) => (-3, Some(*chain)),
             Outcome::Goto(chain) => (-4, Some(chain.as_str())),
-            Outcome::Return => (-5, None),
         };
         message.nest(attribute, |data| {
             data.nest(DATA_VERDICT, |verdict| {
