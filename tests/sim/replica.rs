@@ -351,7 +351,7 @@ impl Replica {
                 && edge_core::consensus::install(&own, index, term) == Install::Replace
         });
         let Some(snapshot) = wanted else {
-            return self.input(Input::SnapshotSent { to: fetch.from, ok: false });
+            return self.input(Input::FetchFailed);
         };
         self.seed = self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) + 1;
         // What is on its way to the disk is written first; then the snapshot takes its place.

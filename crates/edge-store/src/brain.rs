@@ -177,11 +177,11 @@ impl Engine {
         let engine = self.clone();
         let work = move || {
             let built = engine.build(fetch);
-            engine.tell(Event::Fetched(fetch, built));
+            engine.tell(Event::Fetched(built));
         };
         if let Err(error) = std::thread::Builder::new().name("store-fetch".to_owned()).spawn(work) {
             let why = format!("fetching a snapshot: starting a thread: {error}");
-            self.tell(Event::Fetched(fetch, Err(why)));
+            self.tell(Event::Fetched(Err(why)));
         }
     }
 

@@ -2,9 +2,7 @@
 //! a disk, and the writer, which does.
 
 use bytes::Bytes;
-use edge_core::consensus::{
-    Change, Fetch, Index, LogEntry, MemberId, Members, Persist, Start, Term,
-};
+use edge_core::consensus::{Change, Index, LogEntry, MemberId, Members, Persist, Start, Term};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::command::{Applied, Command};
@@ -59,7 +57,7 @@ pub(crate) enum Event {
         ok: bool,
     },
     /// A fetch ended: the state that was built, or what went wrong.
-    Fetched(Fetch, Result<Built, String>),
+    Fetched(Result<Built, String>),
     /// The writer did something.
     Done(Done, Status),
     Close(oneshot::Sender<()>),

@@ -212,7 +212,7 @@ impl Member {
             true => Err("a snapshot that is too old".to_owned()),
             false => Ok(built),
         });
-        self.event(Event::Fetched(fetch, built));
+        self.event(Event::Fetched(built));
     }
 
     /// Whether the writer has something to do.

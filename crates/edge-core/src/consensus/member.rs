@@ -114,6 +114,7 @@ impl Member {
             Input::Applied { index, .. } => self.applied(index),
             Input::Unreachable { member } => self.node.report_unreachable(member),
             Input::SnapshotSent { to, ok } => self.snapshot_sent(to, ok),
+            Input::FetchFailed => self.fetch_failed(),
             Input::Compact { upto } => self.node.mut_store().compact(upto),
         }
         self.rule_alone();
@@ -264,9 +265,14 @@ impl Member {
         if self.leads() {
             let status = if ok { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
             self.node.report_snapshot(to, status);
-        } else if !ok && let Some(fetch) = self.fetching.take() {
-            // A shell fetches one thing at a time: with what failed, whatever was asked for
-            // meanwhile has not been begun either, and the one who offered it must offer again.
+        }
+    }
+
+    fn fetch_failed(&mut self) {
+        // A shell fetches one thing at a time: with what failed, whatever was asked for meanwhile
+        // has not been begun either, and the one who offered it must offer again. A member that
+        // leads by now forgets it as well: it will follow again, and be offered something.
+        if let Some(fetch) = self.fetching.take() {
             let bytes = frame::failed(self.me, fetch.from, self.node.raft.term);
             self.out.send.push((fetch.from, bytes));
         }

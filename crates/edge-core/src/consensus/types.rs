@@ -166,14 +166,16 @@ pub enum Input {
         /// The member.
         member: MemberId,
     },
-    /// At the leader: this member has fetched its snapshot, or failed to. At a member that failed
-    /// to fetch: the one it fetched from, and `ok` is false; a frame then tells that one.
+    /// At the leader: this member has fetched its snapshot, or failed to.
     SnapshotSent {
         /// The other end.
         to: MemberId,
         /// Whether it went well.
         ok: bool,
     },
+    /// What this member was to fetch did not come or was not needed, whatever it is by now: a
+    /// frame tells the one who offered it, and offers count again.
+    FetchFailed,
     /// Entries up to this one need not be kept in memory for peers.
     Compact {
         /// The last of them.

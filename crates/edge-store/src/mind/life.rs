@@ -1,6 +1,6 @@
 //! A member's life: its time, the end of its disk, its rebirths and its closing.
 
-use edge_core::consensus::{Fetch, Index, Input, Member, MemberId, Refusal, Start};
+use edge_core::consensus::{Index, Input, Member, MemberId, Refusal, Start};
 
 use super::{Absence, Mind, refuse};
 use crate::error::ChangeError;
@@ -46,12 +46,12 @@ impl Mind {
         }
     }
 
-    pub(super) fn fetched(&mut self, fetch: Fetch, built: Result<Built, String>) {
+    pub(super) fn fetched(&mut self, built: Result<Built, String>) {
         match built {
             // Whether it is needed is judged by the log as it then is, with this member gone.
             Ok(built) if self.broken.is_none() && self.absence.is_none() && !self.shutting => {
                 self.member = None;
-                self.absence = Some(Absence::Installing(fetch));
+                self.absence = Some(Absence::Installing);
                 self.effects.work.push(Work::Install(Box::new(built)));
                 return;
             }
@@ -63,7 +63,7 @@ impl Mind {
             Err(error) => tracing::debug!("store: {error}; it will be fetched again"),
         }
         self.fetching = false;
-        self.input(Input::SnapshotSent { to: fetch.from, ok: false });
+        self.input(Input::FetchFailed);
     }
 
     pub(super) fn done(&mut self, done: Done) {
@@ -100,15 +100,10 @@ impl Mind {
                 if let Some(detail) = detail {
                     tracing::warn!("store: installing a snapshot: {detail}; it is tried again");
                 }
-                let from = match self.absence.take() {
-                    Some(Absence::Installing(fetch)) => Some(fetch.from),
-                    _ => None,
-                };
+                // The member that is made anew knows of no fetch; the leader offers again.
+                self.absence = None;
                 self.fetching = false;
                 self.rebirth(*start);
-                if let Some(to) = from {
-                    self.input(Input::SnapshotSent { to, ok: false });
-                }
             }
             Done::Nothing => {}
             Done::Closed => {

@@ -51,7 +51,7 @@ pub(crate) struct Begin {
 /// Why there is no member at the moment.
 enum Absence {
     /// A snapshot takes the state's place.
-    Installing(Fetch),
+    Installing,
     /// The log has no room; this is what to begin with when it has.
     Starved { detail: String, start: Box<Start> },
 }
@@ -207,7 +207,7 @@ impl Mind {
             Event::Gone(member) => self.input(Input::Gone { member }),
             Event::Unreachable(member) => self.input(Input::Unreachable { member }),
             Event::SnapshotSent { to, ok } => self.input(Input::SnapshotSent { to, ok }),
-            Event::Fetched(fetch, built) => self.fetched(fetch, built),
+            Event::Fetched(built) => self.fetched(built),
             Event::Done(done, status) => {
                 self.status = status;
                 self.done(done);

@@ -27,7 +27,7 @@ impl Mind {
                 self.ask_room(self.begin.slack);
                 return false;
             }
-            Some(Absence::Installing(_)) => {
+            Some(Absence::Installing) => {
                 self.drop_queue(&ProposeError::NotLeader { leader: None });
                 return false;
             }

@@ -43,8 +43,44 @@ fn a_lost_offer_is_made_again_and_a_failed_fetch_too() {
     room.tick(10);
     assert_eq!(room.boards[&late].fetches.len(), 1, "asked for once");
     assert!(room.standing(leader).progress[&late].snapshot);
-    room.step(late, Input::SnapshotSent { to: leader, ok: false });
+    room.step(late, Input::FetchFailed);
     room.install = true;
+    room.tick(10);
+    assert_eq!(room.words(late), room.words(leader));
+}
+
+/// A member whose fetch ended in vain while it led ignored all later offers: it never caught up
+/// again until it was started anew.
+#[test]
+fn a_fetch_that_fails_at_a_leader_is_forgotten() {
+    let (mut room, leader) = small_room();
+    let late = leader % 3 + 1;
+    let lag = |room: &mut Room, by: MemberId| {
+        room.isolate(late);
+        for ticket in 0..100 {
+            room.write(by, ticket);
+        }
+        room.cut.clear();
+    };
+    lag(&mut room, leader);
+    room.install = false;
+    room.tick(10);
+    assert_eq!(room.boards[&late].fetches.len(), 1);
+    // The log comes after all, by a leader that has it in memory; and then this member leads.
+    let member = room.board(late).member.as_mut().unwrap();
+    let fetching = member.fetching.take();
+    room.install = true;
+    room.tick(10);
+    assert_eq!(room.words(late), room.words(leader));
+    room.step(leader, Input::Transfer { to: Some(late) });
+    room.tick(10);
+    assert_eq!(room.leader(), Some(late));
+    room.board(late).member.as_mut().unwrap().fetching = fetching;
+    room.step(late, Input::FetchFailed);
+    room.step(late, Input::Transfer { to: Some(leader) });
+    room.tick(10);
+    assert_eq!(room.leader(), Some(leader));
+    lag(&mut room, leader);
     room.tick(10);
     assert_eq!(room.words(late), room.words(leader));
 }
