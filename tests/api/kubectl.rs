@@ -78,6 +78,7 @@ async fn every_version_works() {
         let kubectl = Kubectl { program: &program, lab: &lab };
         everyday(&kubectl).await;
         mistakes(&kubectl).await;
+        accounts(&kubectl).await;
         lab.end().await;
     }
 }
@@ -134,4 +135,40 @@ async fn mistakes(kubectl: &Kubectl<'_>) {
     kubectl.fails("apply -f -", &typo, "unknown field \"spec.replicsa\"").await;
     kubectl.run("apply --validate=warn -f -", &typo, &["Warning: unknown field"]).await;
     kubectl.fails("delete ns default", "", "this namespace may not be deleted").await;
+}
+
+const ROBOT: &str = "
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: robot}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: robot-sees}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view}
+subjects: [{kind: ServiceAccount, name: robot}]
+";
+
+async fn accounts(kubectl: &Kubectl<'_>) {
+    kubectl.run("apply -f -", ROBOT, &["serviceaccount/robot created"]).await;
+    kubectl.run("auth whoami", "", &["kubernetes-admin", "system:masters"]).await;
+    let robot = "--as=system:serviceaccount:default:robot";
+    kubectl.run(&format!("auth can-i list pods {robot}"), "", &["yes"]).await;
+    kubectl.fails(&format!("auth can-i list secrets {robot}"), "", "no").await;
+    kubectl.run(&format!("auth can-i --list {robot}"), "", &["endpointslices"]).await;
+    kubectl.run("get clusterroles,rolebindings -o wide", "", &["ClusterRole/view", "robot"]).await;
+    let (well, token) = kubectl.try_run("create token robot --duration=10m", "").await;
+    assert!(well && token.starts_with("eyJ"), "{token}");
+    let config = kubectl.lab.dir.join("robot.kubeconfig");
+    std::fs::write(&config, "{apiVersion: v1, kind: Config}").unwrap();
+    let config = format!("--kubeconfig={}", config.display());
+    let address = kubectl.lab.server.address();
+    let as_robot = format!(
+        "{config} --server=https://{address} --insecure-skip-tls-verify --token={}",
+        token.trim()
+    );
+    let who = format!("{as_robot} auth whoami");
+    kubectl.run(&who, "", &["system:serviceaccount:default:robot"]).await;
+    kubectl.run(&format!("{as_robot} get pods"), "", &["No resources found"]).await;
+    kubectl.fails(&format!("{as_robot} get secrets"), "", "cannot list resource").await;
 }

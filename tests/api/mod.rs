@@ -12,7 +12,9 @@ mod limits;
 mod lists;
 mod nodes;
 mod patches;
+mod roles;
 mod services;
+mod tokens;
 mod watches;
 
 use std::net::IpAddr;

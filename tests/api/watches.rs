@@ -30,7 +30,11 @@ impl Lines {
                 rest.extend_from_slice(frame.data_ref().map_or(&[], |data| data.as_ref()));
                 while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
                     let line: Vec<u8> = rest.drain(..=end).collect();
-                    let event = serde_json::from_slice(&line).unwrap();
+                    let event: Value = serde_json::from_slice(&line).unwrap();
+                    // Every namespace has this one.
+                    if event["object"]["metadata"]["name"] == "kube-root-ca.crt" {
+                        continue;
+                    }
                     if sender.send(event).await.is_err() {
                         return;
                     }

@@ -2,6 +2,8 @@
 //! on a switch of ours that cuts, delays, loses and throttles frames per direction of each
 //! pair. See `docs/laboratory.md`.
 
+#[cfg(test)]
+mod accounts;
 pub(crate) mod board;
 pub(crate) mod broker;
 pub(crate) mod cargo;

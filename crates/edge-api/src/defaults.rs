@@ -58,6 +58,19 @@ fn fill_zero(value: &mut Value, field: &str, default: impl Into<Value>) {
 /// For kinds without defaults.
 pub(crate) fn nothing(_: &mut Object) {}
 
+/// `RoleBinding` and `ClusterRoleBinding`
+pub(crate) fn role_binding(object: &mut Object) {
+    let group = "rbac.authorization.k8s.io";
+    if let Some(reference) = some(object, "roleRef") {
+        fill_zero(reference, "apiGroup", group);
+    }
+    for subject in items(object, "subjects") {
+        if subject["kind"] == "User" || subject["kind"] == "Group" {
+            fill_zero(subject, "apiGroup", group);
+        }
+    }
+}
+
 /// `Deployment`
 pub(crate) fn deployment(object: &mut Object) {
     replica_set(object);

@@ -6,6 +6,8 @@ use serde_json::Value;
 use crate::table::Table;
 use crate::{Object, keys};
 
+mod access;
+mod reviews;
 mod rows;
 mod rules;
 
@@ -14,6 +16,12 @@ pub use rows::{
     NAMESPACE, NETWORK_POLICY, NODE, POD, REPLICA_SET, SECRET, SERVICE, SERVICE_ACCOUNT,
 };
 
+pub use access::{CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING};
+pub use reviews::{
+    LOCAL_SUBJECT_ACCESS_REVIEW, SELF_SUBJECT_ACCESS_REVIEW, SELF_SUBJECT_REVIEW,
+    SELF_SUBJECT_RULES_REVIEW, SUBJECT_ACCESS_REVIEW, TOKEN_REQUEST, TOKEN_REVIEW, review, reviews,
+    served,
+};
 pub use rules::{Decoded, Rules, Strictness, decode_type};
 
 /// One kind of object.

@@ -8,12 +8,14 @@ use crate::kinds::Kind;
 use crate::selector::LabelSelector;
 use crate::{Object, meta, time};
 
+mod access;
 mod ingress;
 mod network;
 mod other;
 mod pod;
 mod policy;
 
+pub(crate) use access::{ROLE, ROLE_BINDING};
 pub(crate) use ingress::{INGRESS, INGRESS_CLASS};
 pub(crate) use network::{ENDPOINT_SLICE, ENDPOINTS, SERVICE};
 pub(crate) use other::{

@@ -7,6 +7,7 @@ use crate::Object;
 use crate::field::{Errors, FieldError, Path};
 use crate::kinds::Kind;
 
+mod access;
 mod cluster;
 mod container;
 mod data;
@@ -24,6 +25,7 @@ mod service;
 mod volume;
 mod workload;
 
+pub(crate) use access::{cluster_role, cluster_role_binding, role, role_binding};
 pub(crate) use cluster::{
     any_status, event, lease, namespace, node, node_status, nothing, workload_status,
 };

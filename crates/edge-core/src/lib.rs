@@ -15,6 +15,7 @@ pub mod podnet;
 pub mod policy;
 pub mod porch;
 pub mod proxy;
+pub mod rbac;
 pub mod scheduler;
 pub mod view;
 pub mod workload;

@@ -23,6 +23,8 @@ pub struct View {
     pub liveness: BTreeMap<String, Liveness>,
     /// The board that leads, by its Node's name.
     pub leader: Option<String>,
+    /// The cluster's authority, in PEM; empty where nobody says.
+    pub root_ca: Arc<str>,
     /// Since when this member leads, in Unix milliseconds: what is missing since before then has
     /// been missing for longer than anybody here can tell.
     pub since_ms: i64,

@@ -23,6 +23,8 @@ pub(crate) async fn furnish(api: &Api, port: u16) -> Result<(), Status> {
         let namespace = json!({ "metadata": { "name": name } });
         ensure(api, &who, kinds::NAMESPACE, "", name, namespace, |_, _| false).await?;
     }
+    crate::tokens::furnish(api).await?;
+    crate::auth::furnish(api).await?;
     let address = api.inner.services.nth(1).map(|ip| ip.to_string()).unwrap_or_default();
     let service = json!({
         "metadata": {
@@ -74,21 +76,27 @@ async fn dns(api: &Api, who: &Identity) -> Result<(), Status> {
     }
 }
 
-/// Where the servers answer, for pods: in order, loopback addresses left out.
-pub(crate) fn servers(members: &Members) -> Vec<SocketAddr> {
-    let addresses = members.all().filter_map(|info| info.api.strip_prefix("https://"));
-    let addresses = addresses.filter_map(|address| address.parse::<SocketAddr>().ok());
-    let mut addresses: Vec<_> = addresses.filter(|a| !a.ip().is_loopback()).collect();
-    addresses.sort();
-    addresses
+/// Where the servers answer, for pods, and their names: in order, loopback addresses left out.
+pub(crate) fn servers(members: &Members) -> Vec<(SocketAddr, String)> {
+    let places = members.all().filter_map(|info| {
+        let address: SocketAddr = info.api.strip_prefix("https://")?.parse().ok()?;
+        (!address.ip().is_loopback()).then(|| (address, info.name.clone()))
+    });
+    let mut places: Vec<_> = places.collect();
+    places.sort();
+    places
 }
 
-async fn endpoints(api: &Api, who: &Identity, servers: &[SocketAddr]) -> Result<(), Status> {
+async fn endpoints(
+    api: &Api,
+    who: &Identity,
+    servers: &[(SocketAddr, String)],
+) -> Result<(), Status> {
     // One port serves all, as Kubernetes has it; servers that listen elsewhere are left out.
-    let port = servers[0].port();
-    let v4 = servers[0].is_ipv4();
-    let servers = servers.iter().filter(|a| a.port() == port && a.is_ipv4() == v4);
-    let ips: Vec<String> = servers.map(|address| address.ip().to_string()).collect();
+    let (port, v4) = (servers[0].0.port(), servers[0].0.is_ipv4());
+    let servers = servers.iter().filter(|(a, _)| a.port() == port && a.is_ipv4() == v4);
+    let ips: Vec<(String, &String)> =
+        servers.map(|(address, name)| (address.ip().to_string(), name)).collect();
     let old_form = json!({
         "metadata": {
             "name": NAME,
@@ -96,7 +104,7 @@ async fn endpoints(api: &Api, who: &Identity, servers: &[SocketAddr]) -> Result<
             "labels": { "endpointslice.kubernetes.io/skip-mirror": "true" },
         },
         "subsets": [{
-            "addresses": ips.iter().map(|ip| json!({ "ip": ip })).collect::<Vec<_>>(),
+            "addresses": ips.iter().map(|(ip, _)| json!({ "ip": ip })).collect::<Vec<_>>(),
             "ports": [{ "name": "https", "port": port, "protocol": "TCP" }],
         }],
     });
@@ -111,14 +119,18 @@ async fn endpoints(api: &Api, who: &Identity, servers: &[SocketAddr]) -> Result<
         "addressType": if v4 { "IPv4" } else { "IPv6" },
         "endpoints": ips
             .iter()
-            .map(|ip| json!({ "addresses": [ip], "conditions": { "ready": true } }))
+            .map(|(ip, name)| {
+                json!({ "addresses": [ip], "conditions": { "ready": true }, "nodeName": name })
+            })
             .collect::<Vec<_>>(),
         "ports": [{ "name": "https", "port": port, "protocol": "TCP" }],
     });
     let outdated = |have: &Object, want: &Object| {
+        // Whether they are ready is a controller's to say.
         let addresses = |slice: &Object| -> Vec<Object> {
             let endpoints = slice["endpoints"].as_array().cloned().unwrap_or_default();
-            endpoints.iter().map(|endpoint| endpoint["addresses"].clone()).collect()
+            let place = |one: &Object| json!([one["addresses"], one["nodeName"]]);
+            endpoints.iter().map(place).collect()
         };
         addresses(have) != addresses(want) || have["ports"][0]["port"] != want["ports"][0]["port"]
     };

@@ -2,7 +2,7 @@
 //! The rooms:
 //!
 //! - `http`: connections, paths, negotiation, and answers in every form;
-//! - `auth`: who asks, and whether they may;
+//! - `auth`: who asks, and whether they may; `tokens`: what ServiceAccounts prove themselves with;
 //! - `api`: the pipeline that every read and write goes through, from HTTP and in process alike;
 //! - `admission`: checks and additions that look at other objects;
 //! - `discovery`: what there is to talk to, generated from the registry of kinds;
@@ -32,6 +32,7 @@ mod proxy;
 mod server;
 mod tied;
 mod tls;
+mod tokens;
 mod verify;
 
 pub use api::{

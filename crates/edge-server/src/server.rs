@@ -12,6 +12,7 @@ use crate::pki::{self, AgentCredentials, Authority, BoardKey, PkiError, Renewing
 use crate::proxy::Agents;
 use crate::tied::{Tied, tie};
 use crate::tls::BusTls;
+use crate::tokens::Tokens;
 use crate::{discovery, tls};
 use edge_core::consensus::{MemberInfo, Standing};
 use edge_store::{Founding, OpenError};
@@ -151,7 +152,7 @@ impl Server {
         let serving_cert = Arc::new(Renewing::new(&authority, pki::serving_names(&config)?)?);
         let (listener, address) = listen(config.listen).await?;
         let tied = tie(&mut config, &authority, linked, address.port()).await?;
-        let api = Api::new(tied.store.clone(), &config, authority.ca_der())?;
+        let api = Api::new(tied.store.clone(), &config, &authority)?;
         admin(&authority, &config, address.port())?;
         let (stop, stopping) = watch::channel(false);
         let mut beside = JoinSet::new();
@@ -177,6 +178,7 @@ impl Server {
             discovery: discovery::Documents::new(&config, address.port()),
             desk,
             images: Images::new(api.clone(), config.agent_port),
+            tokens: Tokens::new(api.clone(), config.cluster.clock.clone(), &config.cluster_domain),
         };
         let clock = config.cluster.clock.clone();
         let tls = tls::serving(authority.ca_der(), serving_cert.clone(), clock)?;

@@ -1,5 +1,6 @@
 //! The rows of the registry: one for each kind.
 
+use super::access::{CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING};
 use super::rules::{self, Rules};
 use super::{Kind, Subresource};
 use crate::{defaults, names, strategy, table, validate};
@@ -21,7 +22,7 @@ const fn sub(
 }
 
 /// What most kinds are: in a namespace of the core group, without more.
-const PLAIN: Kind = Kind {
+pub(super) const PLAIN: Kind = Kind {
     group: "",
     version: "v1",
     kind: "",
@@ -202,6 +203,7 @@ pub static SERVICE_ACCOUNT: &Kind = &Kind {
     plural: "serviceaccounts",
     singular: "serviceaccount",
     short_names: &["sa"],
+    subresources: &[sub("token", "authentication.k8s.io", "v1", "TokenRequest", &["create"])],
     table: table::SERVICE_ACCOUNT,
     ..PLAIN
 };
@@ -355,4 +357,8 @@ pub(super) static ALL: &[&Kind] = &[
     INGRESS,
     INGRESS_CLASS,
     NETWORK_POLICY,
+    CLUSTER_ROLE_BINDING,
+    CLUSTER_ROLE,
+    ROLE_BINDING,
+    ROLE,
 ];

@@ -1,6 +1,7 @@
 //! The controllers: each looks at the whole view and says what is missing. They share nothing
 //! but the view, hold no state, and may be run in any order; a realised plan plans nothing.
 
+pub mod api_servers;
 pub mod deployment;
 pub mod endpoints;
 pub mod eviction;
@@ -10,6 +11,8 @@ pub mod namespace;
 pub mod node;
 pub mod pod_gc;
 pub mod replicaset;
+pub mod role_aggregation;
+pub mod root_ca;
 pub mod service_account;
 pub mod singleton;
 pub mod taint;
@@ -34,6 +37,9 @@ pub const ALL: &[Controller] = &[
     Controller { name: pod_gc::SOURCE, plan: pod_gc::plan },
     Controller { name: "namespace-controller", plan: namespace::plan },
     Controller { name: "serviceaccount-controller", plan: service_account::plan },
+    Controller { name: "kubernetes-service-controller", plan: api_servers::plan },
+    Controller { name: "root-ca-certificate-publisher", plan: root_ca::plan },
+    Controller { name: "clusterrole-aggregation-controller", plan: role_aggregation::plan },
     Controller { name: deployment::SOURCE, plan: deployment::plan },
     Controller { name: replicaset::SOURCE, plan: replicaset::plan },
     Controller { name: "endpointslice-controller", plan: endpoints::plan },

@@ -70,6 +70,11 @@ impl Desired {
         format!("{}_{}({})", self.name(), self.namespace(), self.uid())
     }
 
+    /// True for a pod as the API has it; one out of the ledger has no revision.
+    pub fn is_from_api(&self) -> bool {
+        self.pod.metadata.resource_version.as_deref().is_some_and(|version| !version.is_empty())
+    }
+
     /// True once the API wants the pod gone.
     pub fn deleted(&self) -> bool {
         self.pod.metadata.deletion_timestamp.is_some()

@@ -17,6 +17,7 @@ use super::ledger::Ledger;
 use super::node::Facts;
 use super::services::ServiceTable;
 use super::sources::Sources;
+use super::tokens::TokenBox;
 use crate::dns::{Files, SharedTable};
 use crate::images::ImageStore;
 use crate::net::Net;
@@ -36,6 +37,7 @@ pub(crate) struct Board {
     pub(crate) images: ImageStore,
     pub(crate) net: Net,
     pub(crate) sources: Sources,
+    pub(crate) tokens: TokenBox,
     pub(crate) events: Events,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) facts: Facts,

@@ -14,12 +14,11 @@ use super::board::{Board, subject};
 use super::clock::now_ms;
 use super::events::Grade::{Normal, Warning};
 use super::files;
-use super::spec::{Material, Start, build, env_references};
+use super::spec::{Start, build, env_references};
 use crate::fields::Fields;
 use crate::probes::{self, Outcome, Target};
 use crate::runtime::RuntimeError;
 use crate::seams::PodNetwork;
-use crate::volumes::{self, Reference, Scene};
 
 /// What came of an effect.
 #[derive(Debug)]
@@ -55,7 +54,12 @@ fn container_id(uid: &str, name: &str, attempt: u32) -> String {
 }
 
 impl Job {
-    fn say_pod(&self, grade: super::events::Grade, reason: &'static str, message: String) {
+    pub(super) fn say_pod(
+        &self,
+        grade: super::events::Grade,
+        reason: &'static str,
+        message: String,
+    ) {
         self.board.events.say(&subject(&self.pod, None), grade, reason, message);
     }
 
@@ -69,7 +73,7 @@ impl Job {
         self.board.events.say(&subject(&self.pod, Some(container)), grade, reason, message);
     }
 
-    fn host_ips(&self) -> Vec<String> {
+    pub(super) fn host_ips(&self) -> Vec<String> {
         self.board.host_ips()
     }
 
@@ -105,85 +109,6 @@ impl Job {
                     tokio::time::sleep(RETRY).await;
                 }
             }
-        }
-    }
-
-    /// The objects that `references` name, as far as they exist.
-    async fn material(&self, references: Vec<Reference>) -> Result<Material, String> {
-        let mut out = Material::new();
-        for reference in references {
-            let object = self.board.sources.fetch(self.pod.namespace(), &reference).await?;
-            out.insert(reference, object);
-        }
-        Ok(out)
-    }
-
-    pub(crate) async fn mount_volumes(self) -> Done {
-        match self.clone().try_mount().await {
-            Ok(found) => Done::Volumes(found),
-            Err(message) => {
-                self.say_pod(Warning, "FailedMount", message.clone());
-                Done::Seen(Observation::VolumesFailed(message))
-            }
-        }
-    }
-
-    async fn try_mount(self) -> Result<BTreeMap<String, PathBuf>, String> {
-        let references = volumes::references(self.pod.spec());
-        self.board.sources.follow(self.pod.uid(), self.pod.namespace(), &references);
-        let material = self.material(references).await?;
-        self.on_disk(material, |scene| volumes::set_up(scene).map_err(|e| e.to_string())).await
-    }
-
-    /// Brings files of volumes up to date with objects or metadata that have changed.
-    pub(crate) async fn refresh_volumes(self) -> Done {
-        let references = volumes::references(self.pod.spec());
-        let result = match self.material(references).await {
-            Ok(material) => {
-                let work = |scene: &Scene<'_>| volumes::refresh(scene).map_err(|e| e.to_string());
-                self.clone().on_disk(material, work).await.map(drop)
-            }
-            Err(message) => Err(message),
-        };
-        if let Err(message) = result {
-            self.say_pod(Warning, "FailedMount", message);
-        }
-        Done::Nothing
-    }
-
-    /// Runs blocking work on the pod's volumes.
-    async fn on_disk<T: Send + 'static>(
-        self,
-        material: Material,
-        work: impl FnOnce(&Scene<'_>) -> Result<T, String> + Send + 'static,
-    ) -> Result<T, String> {
-        let task = tokio::task::spawn_blocking(move || {
-            let host_ips = self.host_ips();
-            let fields = Fields {
-                pod: &self.pod,
-                node: &self.board.name,
-                host_ips: &host_ips,
-                pod_ips: &self.ips,
-                allocatable: &self.board.allocatable,
-            };
-            let pod_dir = self.board.pod_dir(self.pod.uid());
-            let spec = self.pod.spec();
-            work(&Scene { pod_dir: &pod_dir, spec, fields: &fields, material: &material })
-        });
-        task.await.unwrap_or_else(|error| Err(format!("set up volumes: {error}")))
-    }
-
-    pub(crate) async fn unmount_volumes(self) -> Done {
-        self.board.sources.release(self.pod.uid());
-        loop {
-            let dir = self.board.pod_dir(self.pod.uid());
-            let task = tokio::task::spawn_blocking(move || volumes::take_down(&dir));
-            match task.await {
-                Ok(Ok(())) => return Done::Seen(Observation::VolumesGone),
-                Ok(Err(error)) => tracing::warn!("volumes of {}: {error}", self.pod.label()),
-                Err(error) => tracing::warn!("volumes of {}: {error}", self.pod.label()),
-            }
-            tokio::time::sleep(RETRY).await;
         }
     }
 
@@ -384,6 +309,6 @@ fn remove_attempts(dir: &Path, last: u32) {
 }
 
 /// A taking-down that failed is tried again after this long.
-const RETRY: Duration = Duration::from_secs(5);
+pub(super) const RETRY: Duration = Duration::from_secs(5);
 /// A postStart hook has no limit in Kubernetes; this one keeps a stuck one from living for ever.
 const HOOK_LIMIT: Duration = Duration::from_secs(3600);

@@ -19,6 +19,7 @@ mod health_checks;
 mod host_ports;
 mod ingress;
 mod ledger;
+mod mounts;
 mod names;
 mod node;
 mod podnet;
@@ -33,6 +34,7 @@ mod signals;
 mod sources;
 mod spec;
 mod telling;
+mod tokens;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -234,6 +236,7 @@ fn assemble(
         cluster_domain: config.cluster_domain.clone(),
         dns: names::cluster(config, &net),
         resolv: names::files(config),
+        tokens: tokens::TokenBox::new(client.clone(), changed_in.clone()),
         sources: sources::Sources::new(client.clone(), ledger.clone(), changed_in),
         events: events::Events::start(client.clone(), config.name.clone()),
         allocatable: facts.allocatable(),

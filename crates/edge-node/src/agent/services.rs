@@ -60,13 +60,20 @@ impl ServiceTable {
 
     /// The variables of Services in the pod's namespace, if it wants them, and of the API itself.
     pub(crate) fn environment(&self, namespace: &str, links: bool) -> BTreeMap<String, String> {
-        let mut out = BTreeMap::new();
+        let (mut chosen, mut out) = (BTreeMap::new(), BTreeMap::new());
         for ((of, name), service) in &self.services {
             let api = of == "default" && name == "kubernetes";
+            let own = links && of == namespace;
             let ip = service["spec"]["clusterIP"].as_str().unwrap_or_default();
-            if !(api || (links && of == namespace)) || ip.is_empty() || ip == "None" {
+            if !(api || own) || ip.is_empty() || ip == "None" {
                 continue;
             }
+            // A namespace's own Service of that name hides the API's, as in Kubernetes.
+            if own || !chosen.contains_key(name) {
+                chosen.insert(name, (ip, service));
+            }
+        }
+        for (name, (ip, service)) in chosen {
             describe(&variable(name), ip, &service["spec"]["ports"], &mut out);
         }
         out

@@ -8,6 +8,7 @@ use edge_api::kinds::{CONFIG_MAP, Kind, SECRET};
 use edge_api::{Object, meta};
 use edge_client::watcher::Event;
 use edge_client::{Client, WatchParams, Watcher};
+use edge_core::controllers::root_ca;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -115,6 +116,11 @@ impl Sources {
     /// Follows the objects that a pod's volumes show.
     pub(crate) fn follow(&self, uid: &str, namespace: &str, references: &[Reference]) {
         for reference in references {
+            // It changes once in the life of a cluster: renewing the token beside it is often
+            // enough, and spares a watch for each namespace.
+            if matches!(reference, Reference::ConfigMap(name) if name == root_ca::NAME) {
+                continue;
+            }
             let key = (namespace.to_owned(), reference.clone());
             let mut followed = self.followed();
             if let Some(entry) = followed.get_mut(&key) {

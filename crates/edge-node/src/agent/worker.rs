@@ -154,6 +154,7 @@ impl Worker {
     /// The pod is gone: nothing of it stays on the board.
     async fn clear_away(self) {
         self.board.sources.release(self.pod.uid());
+        self.board.tokens.release(self.pod.uid());
         self.board.show(self.pod.uid(), None);
         if host_ports::wants(&self.pod) {
             self.board.ports_changed.notify_one();

@@ -17,6 +17,8 @@ const DATA_NEW: &str = "..data_tmp";
 pub(super) struct File {
     pub(super) content: Vec<u8>,
     pub(super) mode: u32,
+    /// The user that it belongs to, if not this program's own.
+    pub(super) owner: Option<u32>,
 }
 
 /// Files by their path in the volume.
@@ -87,8 +89,8 @@ fn write_file(target: &Path, path: &str, file: &File, group: Option<u32>) -> io:
     }
     let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&full)?;
     out.write_all(&file.content)?;
-    if let Some(group) = group {
-        chown(&full, None, Some(group))?;
+    if file.owner.is_some() || group.is_some() {
+        chown(&full, file.owner, group)?;
     }
     fs::set_permissions(&full, fs::Permissions::from_mode(mode_for(file.mode, group)))
 }

@@ -9,6 +9,7 @@ mod empty_dir;
 mod host_path;
 mod payload;
 mod sub_path;
+mod token;
 
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 pub(crate) use payload::text_content;
 pub use payload::{Reference, references};
 pub use sub_path::bind_sub_path;
+pub use token::{Token, TokenWanted, Tokens, tokens};
 
 use crate::fields::Fields;
 
@@ -60,6 +62,8 @@ pub struct Scene<'a> {
     pub fields: &'a Fields<'a>,
     /// ConfigMaps and Secrets.
     pub material: &'a Material,
+    /// Tokens, as far as they could be had.
+    pub tokens: &'a Tokens,
 }
 
 impl Scene<'_> {

@@ -1,6 +1,7 @@
 //! What files a volume holds that is made from objects: configMap, secret, downwardAPI, projected.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use base64::Engine;
 use edge_api::k8s::api::core::v1::{
@@ -9,8 +10,8 @@ use edge_api::k8s::api::core::v1::{
 use edge_api::{Object, k8s};
 use serde_json::{Value, json};
 
-use super::Scene;
 use super::atomic::{File, Files, is_safe};
+use super::{Scene, token, volume_dir};
 
 /// `defaultMode` when a volume says nothing.
 const DEFAULT_MODE: i32 = 0o644;
@@ -85,8 +86,9 @@ pub(super) fn payload(volume: &Volume, scene: &Scene<'_>) -> Result<Option<Files
         add_downward(downward.items.as_deref(), mode, scene, &mut files)?;
     } else if let Some(projected) = &volume.projected {
         let mode = projected.default_mode.unwrap_or(DEFAULT_MODE);
+        let dir = volume_dir(scene.pod_dir, &volume.name);
         for source in projected.sources.iter().flatten() {
-            add_projection(source, mode, scene, &mut files)?;
+            add_projection(source, (&dir, mode), scene, &mut files)?;
         }
     } else {
         return Ok(None);
@@ -96,14 +98,12 @@ pub(super) fn payload(volume: &Volume, scene: &Scene<'_>) -> Result<Option<Files
 
 fn add_projection(
     source: &VolumeProjection,
-    mode: i32,
+    (dir, mode): (&Path, i32),
     scene: &Scene<'_>,
     files: &mut Files,
 ) -> Result<(), String> {
-    if source.service_account_token.is_some() {
-        return Err("serviceAccountToken is not supported yet: this cluster issues no tokens; \
-                    remove the source from the projected volume"
-            .into());
+    if let Some(wanted) = &source.service_account_token {
+        token::add(wanted, dir, bits(mode), scene, files);
     }
     if source.cluster_trust_bundle.is_some() {
         return Err("clusterTrustBundle is not supported; remove the source".into());
@@ -148,7 +148,7 @@ impl Wanted<'_> {
         match self.items.filter(|items| !items.is_empty()) {
             None => {
                 for (key, content) in content {
-                    files.insert(key, File { content, mode: bits(self.mode) });
+                    files.insert(key, File { content, mode: bits(self.mode), owner: None });
                 }
             }
             Some(items) => {
@@ -179,7 +179,7 @@ impl Wanted<'_> {
             ));
         }
         let mode = bits(item.mode.unwrap_or(self.mode));
-        files.insert(item.path.clone(), File { content: content.clone(), mode });
+        files.insert(item.path.clone(), File { content: content.clone(), mode, owner: None });
         Ok(())
     }
 }
@@ -244,7 +244,7 @@ fn add_downward(
             String::new()
         };
         let mode = bits(item.mode.unwrap_or(mode));
-        files.insert(item.path.clone(), File { content: text.into_bytes(), mode });
+        files.insert(item.path.clone(), File { content: text.into_bytes(), mode, owner: None });
     }
     Ok(())
 }

@@ -45,7 +45,51 @@ fn with_scene<T>(
     let pod = Desired::new(serde_json::from_value(pod).unwrap());
     let none = BTreeMap::new();
     let fields = Fields { pod: &pod, node: "n", host_ips: &[], pod_ips: &[], allocatable: &none };
-    work(&Scene { pod_dir: dir, spec: pod.spec(), fields: &fields, material })
+    let tokens = Tokens::new();
+    let (spec, tokens) = (pod.spec(), &tokens);
+    work(&Scene { pod_dir: dir, spec, fields: &fields, material, tokens })
+}
+
+/// Sets up or refreshes a volume with the token that was handed out for it, if one was.
+fn with_token(dir: &Path, context: Value, token: Option<&str>) -> PathBuf {
+    let spec = json!({ "securityContext": context, "containers": [{ "name": "c" }],
+        "volumes": [{ "name": "v", "projected": { "defaultMode": 420, "sources": [
+            { "serviceAccountToken": { "path": "token", "expirationSeconds": 3607 } } ] } }] });
+    let pod = json!({ "metadata": { "name": "p" }, "spec": spec });
+    let pod = Desired::new(serde_json::from_value(pod).unwrap());
+    let none = BTreeMap::new();
+    let fields = Fields { pod: &pod, node: "n", host_ips: &[], pod_ips: &[], allocatable: &none };
+    let wanted = tokens(pod.spec()).into_iter();
+    let tokens: Tokens = wanted.filter_map(|wanted| Some((wanted, Token::new(token?)))).collect();
+    let (spec, material, tokens) = (pod.spec(), &Material::new(), &tokens);
+    let scene = Scene { pod_dir: dir, spec, fields: &fields, material, tokens };
+    set_up(&scene).unwrap().remove("v").unwrap()
+}
+
+#[test]
+fn tokens_change_all_at_once_and_stay_when_no_server_is_there() {
+    if !root() {
+        return;
+    }
+    use std::os::unix::fs::MetadataExt;
+    let place = Place::new("token");
+    let dir = with_token(&place.0, json!({}), None);
+    assert!(!dir.join("token").exists(), "a board without a server starts its pods all the same");
+    with_token(&place.0, json!({}), Some("one"));
+    let read = || fs::read_to_string(dir.join("token")).unwrap();
+    let meta = || fs::metadata(dir.join("token")).unwrap();
+    assert_eq!((read().as_str(), meta().mode() & 0o777), ("one", 0o644));
+    assert!(is_mount_point(&dir).unwrap(), "never on the card");
+    with_token(&place.0, json!({}), None);
+    assert_eq!(read(), "one");
+    let before = fs::read_link(dir.join("..data")).unwrap();
+    with_token(&place.0, json!({}), Some("two"));
+    assert_eq!(read(), "two");
+    assert_ne!(fs::read_link(dir.join("..data")).unwrap(), before);
+    let other = Place::new("token-user");
+    let dir = with_token(&other.0, json!({ "runAsUser": 7, "fsGroup": 9 }), Some("one"));
+    let meta = fs::metadata(dir.join("token")).unwrap();
+    assert_eq!((meta.mode() & 0o777, meta.uid(), meta.gid()), (0o640, 7, 9));
 }
 
 fn maps(data: Value) -> Material {
@@ -125,8 +169,9 @@ fn what_is_missing_or_wrong_is_named() {
         ),
         (json!({ "nfs": { "server": "s", "path": "/" } }), "(nfs) are not supported"),
         (
-            json!({ "projected": { "sources": [{ "serviceAccountToken": { "path": "t" } }] } }),
-            "serviceAccountToken is not supported yet",
+            json!({ "projected": { "sources": [
+                { "clusterTrustBundle": { "name": "x", "path": "t" } }] } }),
+            "clusterTrustBundle is not supported",
         ),
     ];
     for (source, want) in cases {

@@ -1,6 +1,7 @@
 //! What a request must pass besides its kind's own rules: checks and additions that look at other
 //! objects, such as the namespace something is created in or the addresses that are taken.
 
+mod account;
 mod ingress;
 mod namespace;
 mod node;
@@ -8,7 +9,7 @@ mod pod;
 mod service;
 
 use crate::api::{Api, Place};
-use crate::auth::Identity;
+use crate::auth::{self, Identity};
 use crate::join::KEY_ANNOTATION;
 use edge_api::field::FieldError;
 use edge_api::kinds::{self, Kind};
@@ -52,6 +53,8 @@ pub(crate) async fn create(
         admitted.also = namespace::furnish(api, meta::name(object))?;
     } else if kind == kinds::EVENT {
         admitted.also = api.expired_events();
+    } else if gives(kind) {
+        auth::may_grant(api, who, kind, object, None)?;
     } else if kind == kinds::NODE {
         own_node(who, meta::name(object))?;
         own_key(who, object, None)?;
@@ -79,6 +82,8 @@ pub(crate) async fn update(
         namespace::may_end(api, new)?;
     } else if kind == kinds::EVENT {
         admitted.also = api.expired_events();
+    } else if gives(kind) {
+        auth::may_grant(api, who, kind, new, Some(old))?;
     } else if kind == kinds::NODE {
         own_node(who, place.name)?;
         own_key(who, new, Some(old))?;
@@ -88,6 +93,12 @@ pub(crate) async fn update(
         }
     }
     Ok(admitted)
+}
+
+/// Whether objects of this kind let somebody do something.
+fn gives(kind: &Kind) -> bool {
+    [kinds::ROLE, kinds::ROLE_BINDING, kinds::CLUSTER_ROLE, kinds::CLUSTER_ROLE_BINDING]
+        .contains(&kind)
 }
 
 /// Admits a delete.

@@ -6,6 +6,7 @@ use edge_api::kinds::{self, Kind};
 use edge_api::status::{Cause, Status};
 use edge_api::strategy::Stamp;
 use edge_api::{Object, meta, time};
+use edge_core::controllers::root_ca;
 use edge_store::{Expect, ListOptions, Op};
 use serde_json::json;
 
@@ -32,22 +33,27 @@ pub(super) fn open(api: &Api, kind: &Kind, object: &Object) -> Result<(), Status
     Err(status)
 }
 
-/// What comes with a namespace: the ServiceAccount that its pods run as.
+/// What comes with a namespace: the ServiceAccount that its pods run as, and the authority by which
+/// they know the API.
 pub(super) fn furnish(api: &Api, namespace: &str) -> Result<Vec<Op>, Status> {
-    let kind = kinds::SERVICE_ACCOUNT;
-    let mut account = json!({
+    let account = json!({
         "apiVersion": "v1",
         "kind": "ServiceAccount",
         "metadata": { "name": "default", "namespace": namespace },
     });
-    let key = kind.key(namespace, "default");
-    if api.entry(&key)?.is_some() {
-        return Ok(Vec::new());
+    let authority = root_ca::object(namespace, &api.inner.root_ca);
+    let mut ops = Vec::new();
+    for (kind, mut object) in [(kinds::SERVICE_ACCOUNT, account), (kinds::CONFIG_MAP, authority)] {
+        let key = kind.key(namespace, meta::name(&object));
+        if api.entry(&key)?.is_some() {
+            continue;
+        }
+        let now = time::format(now_ms());
+        kind.prepare_create(&mut object, &Stamp { uid: api.uid(), now, random: api.random() })?;
+        let (value, at) = Unstamped::write(&object)?.parts();
+        ops.push(Op::Put { key, value, stamp: Some(at), expect: Expect::Any });
     }
-    let now = time::format(now_ms());
-    kind.prepare_create(&mut account, &Stamp { uid: api.uid(), now, random: api.random() })?;
-    let (value, at) = Unstamped::write(&account)?.parts();
-    Ok(vec![Op::Put { key, value, stamp: Some(at), expect: Expect::Any }])
+    Ok(ops)
 }
 
 /// Refuses to delete a namespace that the cluster needs.

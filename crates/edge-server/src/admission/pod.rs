@@ -1,11 +1,12 @@
-//! What every pod gets: a ServiceAccount with its pull secrets, a priority, and patience with a
+//! What every pod gets: a ServiceAccount and what comes with it, a priority, and patience with a
 //! board that is out of sight.
 
-use crate::api::{Api, Place};
+use super::account;
+use crate::api::Api;
 use edge_api::kinds;
 use edge_api::status::Status;
 use edge_api::{Object, meta};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// The priority classes that every cluster has.
 const CLASSES: &[(&str, i64)] =
@@ -16,41 +17,10 @@ pub(super) fn complete(api: &Api, pod: &mut Object) -> Result<(), Status> {
     if !pod["spec"].is_object() {
         return Ok(());
     }
-    service_account(api, pod)?;
+    account::complete(api, pod)?;
     priority(pod)?;
     for taint in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
         tolerate(pod, taint, api.inner.nodes.default_toleration_seconds);
-    }
-    Ok(())
-}
-
-fn service_account(api: &Api, pod: &mut Object) -> Result<(), Status> {
-    let namespace = meta::namespace(pod).to_owned();
-    let given = |field: &str| pod["spec"][field].as_str().filter(|name| !name.is_empty());
-    let name = given("serviceAccountName").or(given("serviceAccount")).unwrap_or("default");
-    let name = name.to_owned();
-    pod["spec"]["serviceAccountName"] = json!(name);
-    pod["spec"]["serviceAccount"] = json!(name);
-    let account = match api.object(Place::new(kinds::SERVICE_ACCOUNT, &namespace, &name)) {
-        Ok(account) => account,
-        // Pods need nothing from it but pull secrets, so they run without it, too.
-        Err(status) if status.is_not_found() && name == "default" => return Ok(()),
-        Err(status) if status.is_not_found() => {
-            let why = format!(
-                "error looking up service account {namespace}/{name}: serviceaccount \"{name}\" \
-                 not found"
-            );
-            let shown = match meta::name(pod) {
-                "" => meta::generate_name(pod),
-                name => name,
-            };
-            return Err(Status::forbidden(kinds::POD, shown, &why));
-        }
-        Err(status) => return Err(status),
-    };
-    let none = |value: &Value| value.as_array().is_none_or(|list| list.is_empty());
-    if none(&pod["spec"]["imagePullSecrets"]) && !none(&account["imagePullSecrets"]) {
-        pod["spec"]["imagePullSecrets"] = account["imagePullSecrets"].clone();
     }
     Ok(())
 }

@@ -34,6 +34,7 @@ use crate::config::{Config, ConfigError, NodeSettings, Range};
 use crate::driver::Beats;
 use crate::lead::{LeaderLease, Leadership};
 use crate::metrics::Metrics;
+use crate::pki::Authority;
 use bytes::Bytes;
 use edge_api::kinds::Kind;
 use edge_api::status::{Reason, Status};
@@ -58,6 +59,8 @@ pub struct Api {
 pub(crate) struct Inner {
     pub(crate) store: Store,
     pub(crate) services: Range,
+    /// The cluster's authority, in PEM.
+    pub(crate) root_ca: Arc<str>,
     /// The range that boards' pod addresses are parts of.
     pub(crate) pods: Range,
     pub(crate) metrics: Metrics,
@@ -135,7 +138,11 @@ pub(crate) enum CommitError {
 
 impl Api {
     /// The pipeline over an open store.
-    pub(crate) fn new(store: Store, config: &Config, cluster: &[u8]) -> Result<Api, ConfigError> {
+    pub(crate) fn new(
+        store: Store,
+        config: &Config,
+        authority: &Authority,
+    ) -> Result<Api, ConfigError> {
         let leadership = Leadership::new(&store);
         Ok(Api {
             term: None,
@@ -143,7 +150,8 @@ impl Api {
                 services: config.services()?,
                 pods: config.pods()?,
                 metrics: Metrics::default(),
-                lease: LeaderLease::new(leadership.clone(), lease_uid(cluster)),
+                lease: LeaderLease::new(leadership.clone(), lease_uid(authority.ca_der())),
+                root_ca: authority.ca_pem().into(),
                 leadership,
                 namespaces: Arc::default(),
                 allocation: Arc::default(),

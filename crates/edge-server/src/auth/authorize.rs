@@ -1,11 +1,12 @@
 //! Who may do what. Administrators may do all; a board's agent may do what its own pods need; and
-//! nobody else may do anything yet, which is said in Kubernetes' words.
+//! everybody may do what a role allows them. What is refused is said in Kubernetes' words.
 
 use super::identity::{Identity, SERVERS};
-use super::node;
+use super::{node, rbac};
 use crate::api::Api;
 use crate::http::Target;
-use edge_api::status::Status;
+use edge_api::status::{Reason, Status};
+use edge_core::rbac::What;
 
 /// What somebody asks to do.
 pub(crate) struct Ask<'a> {
@@ -39,6 +40,17 @@ pub(crate) fn authorize(api: &Api, who: &Identity, ask: &Ask<'_>) -> Result<(), 
         None => String::new(),
     };
     let target = ask.target;
+    let what = What::Resource {
+        verb: ask.verb,
+        group: target.kind.group,
+        resource: target.kind.plural,
+        sub: &target.sub,
+        namespace: &target.namespace,
+        name: &target.name,
+    };
+    if rbac::allows(api, who, &what) {
+        return Ok(());
+    }
     let sub = if target.sub.is_empty() { String::new() } else { format!("/{}", target.sub) };
     let resource = format!("{}{sub}", target.kind.plural);
     let scope = if target.namespace.is_empty() {
@@ -54,4 +66,20 @@ pub(crate) fn authorize(api: &Api, who: &Identity, ask: &Ask<'_>) -> Result<(), 
             who.user, ask.verb, target.kind.group
         ),
     ))
+}
+
+/// Answers whether `who` may ask for a path that is no resource.
+pub(crate) fn authorize_path(
+    api: &Api,
+    who: &Identity,
+    method: &http::Method,
+    path: &str,
+) -> Result<(), Status> {
+    let verb = method.as_str().to_ascii_lowercase();
+    let verb = if verb == "head" { "get" } else { &verb };
+    if who.in_group(SERVERS) || rbac::allows(api, who, &What::Path { verb, path }) {
+        return Ok(());
+    }
+    let message = format!("forbidden: User {:?} cannot {verb} path {path:?}", who.user);
+    Err(Status::new(Reason::Forbidden, message))
 }

@@ -3,6 +3,7 @@
 
 use crate::pki::{CertFacts, KeyHash};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use std::collections::BTreeMap;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// The group of the cluster's servers, who may speak for others.
@@ -18,6 +19,10 @@ pub struct Identity {
     pub user: String,
     /// The groups.
     pub groups: Vec<String>,
+    /// The uid, of those that have one.
+    pub(crate) uid: String,
+    /// What else is known of them.
+    pub(crate) extra: BTreeMap<String, Vec<String>>,
     /// The key that was proven, if a certificate was shown.
     pub(crate) key: Option<KeyHash>,
     /// The server's board that made this credential for a use of its own, such as its person's.
@@ -29,13 +34,24 @@ pub struct Identity {
 
 impl Identity {
     fn of(user: String, groups: Vec<String>) -> Identity {
-        Identity { user, groups, key: None, by: None, lapsed: None }
+        let (uid, extra) = Default::default();
+        Identity { user, groups, uid, extra, key: None, by: None, lapsed: None }
     }
 
     /// A client that showed no certificate.
     pub fn anonymous() -> Identity {
         let groups = vec!["system:unauthenticated".to_owned()];
         Identity::of("system:anonymous".to_owned(), groups)
+    }
+
+    /// A ServiceAccount, or whoever else has a uid and what goes with it.
+    pub(crate) fn account(
+        user: String,
+        groups: Vec<String>,
+        uid: String,
+        extra: BTreeMap<String, Vec<String>>,
+    ) -> Identity {
+        Identity { uid, extra, ..Identity::of(user, groups) }
     }
 
     /// A part of the control plane itself, such as `kube-scheduler`.

@@ -121,6 +121,8 @@ fn referenced(api: &Api, board: &str, ask: &Ask<'_>) -> Result<(), String> {
     let selector = FieldSelector::parse(ask.fields.unwrap_or_default()).unwrap_or_default();
     let name = match ask.verb {
         "get" if target.sub.is_empty() => target.name.as_str(),
+        // Which pod it is for is in the body, and looked at there.
+        "create" if target.sub == "token" => target.name.as_str(),
         "list" | "watch" => selector.exact("metadata.name").unwrap_or_default(),
         _ => "",
     };

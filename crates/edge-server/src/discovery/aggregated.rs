@@ -2,7 +2,7 @@
 //! each group. Versions v2 and v2beta1 differ in their name only.
 
 use super::kinds_of;
-use edge_api::kinds::{Kind, VERBS};
+use edge_api::kinds::Kind;
 use serde_json::{Value, json};
 
 /// The discovery list of these groups.
@@ -38,7 +38,7 @@ fn resource(kind: &Kind) -> Value {
         "responseKind": { "group": kind.group, "version": kind.version, "kind": kind.kind },
         "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
         "singularResource": kind.singular,
-        "verbs": VERBS,
+        "verbs": kind.verbs(),
     });
     if !kind.short_names.is_empty() {
         resource["shortNames"] = json!(kind.short_names);

@@ -146,7 +146,7 @@ fn aggregated_reply(beta: bool, groups: &[(&'static str, Vec<&'static str>)]) ->
 /// The named groups with their versions, sorted.
 fn groups() -> Vec<(&'static str, Vec<&'static str>)> {
     let mut groups: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for kind in kinds::all().iter().filter(|kind| !kind.group.is_empty()) {
+    for kind in kinds::served().filter(|kind| !kind.group.is_empty()) {
         let versions = groups.entry(kind.group).or_default();
         if !versions.contains(&kind.version) {
             versions.push(kind.version);
@@ -157,8 +157,7 @@ fn groups() -> Vec<(&'static str, Vec<&'static str>)> {
 
 /// The kinds of one group and version.
 fn kinds_of(group: &str, version: &str) -> Vec<&'static Kind> {
-    let all = kinds::all().iter().copied();
-    all.filter(|kind| kind.group == group && kind.version == version).collect()
+    kinds::served().filter(|kind| kind.group == group && kind.version == version).collect()
 }
 
 fn paths() -> Value {

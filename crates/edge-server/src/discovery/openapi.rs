@@ -158,6 +158,11 @@ fn describe_paths(kind: &Kind, paths: &mut Map<String, Value>) {
         })
     };
     let namespace = if kind.namespaced { "{namespace}" } else { "" };
+    if kind.is_review() {
+        let asked = json!({ "post": operation("post") });
+        paths.insert(kind.path(namespace, None, None), asked);
+        return;
+    }
     let collection = json!({
         "get": operation("list"),
         "post": operation("post"),

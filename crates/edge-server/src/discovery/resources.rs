@@ -1,7 +1,7 @@
 //! Discovery as it has always been: groups with their versions, and a list of resources for each.
 
 use super::kinds_of;
-use edge_api::kinds::{Kind, VERBS};
+use edge_api::kinds::Kind;
 use serde_json::{Value, json};
 
 /// A group with its versions, the first of which is preferred.
@@ -36,9 +36,11 @@ fn resource(kind: &Kind) -> Value {
         "singularName": kind.singular,
         "namespaced": kind.namespaced,
         "kind": kind.kind,
-        "verbs": VERBS,
-        "storageVersionHash": hash(kind),
+        "verbs": kind.verbs(),
     });
+    if !kind.is_review() {
+        resource["storageVersionHash"] = json!(hash(kind));
+    }
     if !kind.short_names.is_empty() {
         resource["shortNames"] = json!(kind.short_names);
     }

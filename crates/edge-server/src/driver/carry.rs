@@ -109,7 +109,8 @@ async fn update(
 ) -> Result<String, Status> {
     let (namespace, name) = (meta::namespace(&object).to_owned(), meta::name(&object).to_owned());
     let place = Place::new(kind, &namespace, &name).subresource(sub);
-    let object = if is_partial(kind) { completed(api, place, object)? } else { object };
+    let partial = is_partial(kind, &name);
+    let object = if partial { completed(api, place, object)? } else { object };
     let written = api.update(who, place, object, &WriteOptions::default()).await?;
     Ok(meta::resource_version(&written.object).to_owned())
 }

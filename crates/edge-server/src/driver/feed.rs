@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use edge_api::kinds::{self, Kind};
 use edge_api::{Object, keys, meta};
+use edge_core::controllers::root_ca;
 use edge_core::liveness::Liveness;
 use edge_core::view::View;
 use edge_store::{Change, Event, ListOptions, Watch};
@@ -36,6 +37,7 @@ impl Feed {
         let watch = store.watch("", listing.revision).map_err(|error| error.to_string())?;
         let mut view = View::default();
         view.since_ms = now_ms();
+        view.root_ca = api.inner.root_ca.clone();
         view.leader = Some(api.inner.name.clone());
         let mut feed = Feed { view, watch };
         for entry in listing.entries {
@@ -129,7 +131,7 @@ fn seen(key: &str) -> Option<&'static Kind> {
 }
 
 fn slim(kind: &Kind, mut object: Object) -> Object {
-    if !SLIM.contains(&kind.kind) {
+    if !is_partial(kind, meta::name(&object)) {
         return object;
     }
     let mut left = Map::new();
@@ -144,8 +146,8 @@ fn slim(kind: &Kind, mut object: Object) -> Object {
 }
 
 /// The kinds whose objects in the view are only part of what is stored.
-pub(super) fn is_partial(kind: &Kind) -> bool {
-    SLIM.contains(&kind.kind)
+pub(super) fn is_partial(kind: &Kind, name: &str) -> bool {
+    SLIM.contains(&kind.kind) && (kind != kinds::CONFIG_MAP || name != root_ca::NAME)
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! The listening socket and its connections: how many there may be, how long each may take over
 //! its handshake and its headers, and how they end when the server does.
 
+use super::guest::{Guest, Way};
 use super::io::{Patience, Patient};
 use super::reply;
 use super::serve::{Front, Peer};
 use crate::auth::Identity;
 use edge_api::status::{Reason, Status};
-use edge_core::porch::{Place, Porch, Room};
+use edge_core::porch::{Porch, Room};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
@@ -18,16 +19,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// Connections with a certificate that are served at once; further ones wait a moment.
+/// Connections of known clients that are served at once; further ones wait a moment.
 const CONNECTIONS: usize = 2048;
-/// Connections that have not shown a certificate.
+/// Connections that have shown neither a certificate nor a token.
 const HALF_OPEN: Room = Room { each: 64, all: 256 };
-/// Time for the TLS handshake; and between two requests of a client that showed no certificate.
+/// Time for the TLS handshake; and between two requests of a client that showed nothing.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Time between two requests, and for a request's headers to arrive.
 const HEADERS: Duration = Duration::from_secs(120);
@@ -93,22 +94,6 @@ struct Door {
     began: Instant,
 }
 
-type OnPorch = Place<oneshot::Sender<()>>;
-
-/// What a connection holds for as long as it is served.
-enum Held {
-    Porch { _place: OnPorch },
-    Inside { _permit: OwnedSemaphorePermit },
-}
-
-/// How one connection comes in: its place until it has shown who it is, what tells it that it has
-/// to make room, and where it gets its place then.
-struct Way {
-    place: OnPorch,
-    kicked: oneshot::Receiver<()>,
-    room: Arc<Semaphore>,
-}
-
 impl Door {
     /// Lets a connection in, if need be in the place of another that only sits there.
     fn enter(&self, from: IpAddr, front: &Front) -> Way {
@@ -160,9 +145,9 @@ async fn serve(
     acceptor: TlsAcceptor,
     front: Arc<Front>,
     mut stop: watch::Receiver<bool>,
-    Way { place, mut kicked, room }: Way,
+    mut way: Way,
 ) {
-    let stream = match shake(stream, acceptor, &mut kicked).await {
+    let stream = match shake(stream, acceptor, &mut way.kicked).await {
         Ok(stream) => stream,
         Err(why) => return tracing::debug!("TLS handshake with {address}: {why}"),
     };
@@ -176,8 +161,7 @@ async fn serve(
         return turn_away(stream, why).await;
     }
     let known = identity.key.is_some();
-    // Whoever showed nothing stays where it is: it has little to ask, and that soon.
-    let Some(_held) = inside(known, place, room).await else {
+    let Some(mut guest) = Guest::enter(way, known, HANDSHAKE).await else {
         return tracing::warn!("{CONNECTIONS} connections are open: {address} is let go");
     };
     let distrust = front.desk.distrust(identity.clone());
@@ -186,16 +170,21 @@ async fn serve(
         identity,
         forwarded: false,
         patience: patience.clone(),
+        proven: guest.proven.clone(),
         stop: stop.clone(),
     });
+    let pace = guest.pace.clone();
     let service = service_fn(move |request| {
-        let (front, peer) = (front.clone(), peer.clone());
-        async move { Ok::<_, std::convert::Infallible>(front.answer(peer, request).await) }
+        let (front, peer, pace) = (front.clone(), peer.clone(), pace.clone());
+        async move {
+            let _asking = pace.ask();
+            Ok::<_, std::convert::Infallible>(front.answer(peer, request).await)
+        }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(if known { HEADERS } else { HANDSHAKE })
+        .header_read_timeout(HEADERS)
         .max_buf_size(HEADER_BYTES)
         .max_headers(HEADER_COUNT);
     let io = TokioIo::new(Patient::new(stream, patience));
@@ -204,7 +193,7 @@ async fn serve(
     let result = tokio::select! {
         result = connection.as_mut() => Some(result),
         () = stopped(&mut stop) => None,
-        _ = &mut kicked, if !known => return tracing::debug!("{address} made room for another"),
+        why = guest.unwelcome() => return tracing::debug!("{address} {why}"),
         why = distrust => return tracing::info!("ended the connection of {address}: {why}"),
     };
     let result = match result {
@@ -217,16 +206,6 @@ async fn serve(
     if let Err(error) = result {
         tracing::debug!("connection of {address}: {error}");
     }
-}
-
-/// What a connection holds while it is served: a place inside if it is known, else the one that it
-/// came in by. `None`: there is no room.
-async fn inside(known: bool, place: OnPorch, room: Arc<Semaphore>) -> Option<Held> {
-    if !known {
-        return Some(Held::Porch { _place: place });
-    }
-    let permit = tokio::time::timeout(HANDSHAKE, room.acquire_owned()).await.ok()?.ok()?;
-    Some(Held::Inside { _permit: permit })
 }
 
 /// The TLS handshake of a client that may have to make room for others meanwhile.

@@ -3,15 +3,18 @@
 
 mod body;
 mod encode;
+mod guest;
 mod io;
 mod listen;
 mod negotiate;
 mod objects;
 mod outline;
 mod parameters;
+mod protobuf;
 mod query;
 mod reply;
 mod request;
+mod reviews;
 mod route;
 mod serve;
 mod subresources;

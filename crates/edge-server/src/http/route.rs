@@ -44,12 +44,23 @@ pub(crate) enum Route {
     OpenApiV2,
     /// `/openapi/v3` or, with a group's path behind it, one document.
     OpenApiV3(String),
+    /// `/.well-known/openid-configuration`
+    OpenId,
+    /// `/openid/v1/jwks`
+    KeySet,
     /// `/edged/v1/…`, without that.
     Edged(String),
     /// A resource.
     Resource(Target),
     /// Nothing that this server serves.
     Unknown,
+}
+
+impl Route {
+    /// Whether anybody may ask, known or not.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self, Route::Health | Route::Version)
+    }
 }
 
 /// Reads a path; escapes are decoded within each segment.
@@ -65,6 +76,8 @@ pub(crate) fn route(path: &str) -> Route {
         ["metrics"] => Route::Metrics,
         ["openapi", "v2"] => Route::OpenApiV2,
         ["openapi", "v3", rest @ ..] => Route::OpenApiV3(rest.join("/")),
+        [".well-known", "openid-configuration"] => Route::OpenId,
+        ["openid", "v1", "jwks"] => Route::KeySet,
         ["edged", "v1", rest @ ..] => Route::Edged(rest.join("/")),
         ["api"] => Route::CoreVersions,
         ["api", "v1"] => Route::Resources(String::new(), "v1".to_owned()),
@@ -85,8 +98,8 @@ fn resource(group: &str, version: &str, rest: &[&str], raw: &[&str]) -> Route {
         _ => ("", rest, raw),
     };
     let Some((plural, rest)) = rest.split_first() else { return Route::Unknown };
-    let Some(kind) = kinds::by_resource(group, plural).filter(|kind| kind.version == version)
-    else {
+    let kind = kinds::by_resource(group, plural).or_else(|| kinds::review(group, plural));
+    let Some(kind) = kind.filter(|kind| kind.version == version) else {
         return Route::Unknown;
     };
     let (name, sub, tail) = match rest {
@@ -117,6 +130,9 @@ pub(crate) fn has_subresource(kind: &Kind, sub: &str) -> bool {
 /// The verb of a request, in the words that authorization rules use.
 pub(crate) fn verb(method: &Method, target: &Target, query: &Query) -> Option<&'static str> {
     let watching = query.flag("watch").unwrap_or(false);
+    if target.kind.is_review() {
+        return (method == Method::POST && target.name.is_empty()).then_some("create");
+    }
     let connects = matches!(target.sub.as_str(), "exec" | "attach" | "portforward" | "proxy");
     // Into a pod leads one permission, whichever way the client comes (WebSockets begin with GET).
     let enters = matches!(target.sub.as_str(), "exec" | "attach" | "portforward");

@@ -6,20 +6,21 @@ use super::io::Patience;
 use super::query::Query;
 use super::reply::{self, Reply};
 use super::route::{self, Route, Target};
-use super::{objects, parameters, request, subresources};
+use super::{objects, parameters, request, reviews, subresources};
 use crate::api::Api;
 use crate::auth::{self, Ask, Identity};
 use crate::images::{self, Images};
 use crate::join::{self, Desk};
 use crate::lead::{self, Channel, Courier, Passed, Turn};
 use crate::proxy::Agents;
+use crate::tokens::Tokens;
 use crate::{discovery, health, metrics};
 use bytes::Bytes;
-use edge_api::status::{Reason, Status};
+use edge_api::status::Status;
 use http::{HeaderMap, Method, Request};
 use hyper::body::Incoming;
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// The client of one connection.
 #[derive(Clone)]
@@ -30,6 +31,8 @@ pub(crate) struct Peer {
     pub(crate) forwarded: bool,
     /// Whether the connection may stall.
     pub(crate) patience: Patience,
+    /// Told when the client has proven who it is by a token.
+    pub(crate) proven: Arc<Notify>,
     /// Turns true when the server ends.
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -50,6 +53,8 @@ pub(crate) struct Front {
     pub(crate) desk: Desk,
     /// Which boards hold which images.
     pub(crate) images: Images,
+    /// Who ServiceAccounts are.
+    pub(crate) tokens: Tokens,
 }
 
 /// A request to a resource, taken apart.
@@ -81,13 +86,18 @@ impl Front {
         label: &mut metrics::Label,
     ) -> Result<Reply, Status> {
         let query = Query::parse(request.uri().query().unwrap_or_default());
-        let peer = speaker(peer, request.headers());
+        let mut peer = speaker(peer, request.headers());
         let target = match route::route(request.uri().path()) {
             Route::Resource(target) => target,
             Route::Edged(path) => return self.edged(&peer, &path, &query, request).await,
-            other => return self.plain(&peer, &other, &request, &query),
+            other => {
+                if !other.is_open() {
+                    peer = self.prove(peer, request.headers()).await?;
+                }
+                return self.plain(&peer, &other, &request, &query);
+            }
         };
-        check_bearer(&peer, request.headers())?;
+        peer = self.prove(peer, request.headers()).await?;
         let verb = route::verb(request.method(), &target, &query)
             .ok_or_else(Status::method_not_allowed)?;
         *label = metrics::Label { verb, resource: target.kind.plural, sub: target.sub.clone() };
@@ -96,6 +106,10 @@ impl Front {
             _ => None,
         };
         let ask = Ask { verb, target: &target, fields };
+        if target.kind.is_review() {
+            self.authorize(&peer.identity, &ask).await?;
+            return reviews::answer(self, &peer.identity, &target, request).await;
+        }
         if matches!(target.sub.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy") {
             self.authorize(&peer.identity, &ask).await?;
             peer.patience.grant();
@@ -123,9 +137,39 @@ impl Front {
         let (head, body) = request.into_parts();
         let call = Call { peer, target, method: head.method, headers: head.headers, query };
         match call.target.sub.as_str() {
+            "token" => subresources::token(&self.tokens, &call, &body),
             "scale" | "binding" | "eviction" => subresources::handle(&api, call, body).await,
             _ => objects::handle(&api, call, body).await,
         }
+    }
+
+    /// Whoever shows a token in place of a certificate is who the token says; and whoever may
+    /// speak as somebody else does so if they want.
+    async fn prove(&self, peer: Arc<Peer>, headers: &HeaderMap) -> Result<Arc<Peer>, Status> {
+        if peer.forwarded {
+            return Ok(peer);
+        }
+        let peer = self.proven(peer, headers).await?;
+        Ok(match auth::impersonated(&self.api, &peer.identity, headers)? {
+            Some(identity) => Arc::new(Peer { identity, ..(*peer).clone() }),
+            None => peer,
+        })
+    }
+
+    async fn proven(&self, peer: Arc<Peer>, headers: &HeaderMap) -> Result<Arc<Peer>, Status> {
+        let anonymous = peer.identity.in_group("system:unauthenticated");
+        if !anonymous || peer.identity.key.is_some() {
+            return Ok(peer);
+        }
+        let Some(value) = headers.get(http::header::AUTHORIZATION) else { return Ok(peer) };
+        let value = value.to_str().unwrap_or_default().trim();
+        let (scheme, token) = value.split_once(' ').unwrap_or_default();
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(Status::unauthorized());
+        }
+        let identity = self.tokens.authenticate(token.trim()).await?;
+        peer.proven.notify_one();
+        Ok(Arc::new(Peer { identity, ..(*peer).clone() }))
     }
 
     /// Reads a request that changes something, and finds the server whose turn it is.
@@ -146,11 +190,14 @@ impl Front {
         lead::pass(leadership, &self.servers, &peer.identity, passed, peer.forwarded).await
     }
 
-    /// What a board may do depends on what is bound to it, which this server may learn a moment
-    /// after the board did: a refusal counts once it is the latest that was looked at.
+    /// What a board may do depends on what is bound to it, and what others may on their roles,
+    /// which this server may learn a moment after they did: a refusal counts once it is the latest
+    /// that was looked at.
     async fn authorize(&self, who: &Identity, ask: &Ask<'_>) -> Result<(), Status> {
         match auth::authorize(&self.api, who, ask) {
-            Err(_) if who.node().is_some() && !self.api.inner.leadership.leads() => {
+            Err(_)
+                if who.in_group("system:authenticated") && !self.api.inner.leadership.leads() =>
+            {
                 self.api.inner.leadership.barrier(&self.api).await?;
                 auth::authorize(&self.api, who, ask)
             }
@@ -205,14 +252,8 @@ impl Front {
         query: &Query,
     ) -> Result<Reply, Status> {
         let path = request.uri().path();
-        let open = matches!(route, Route::Health | Route::Version);
-        if !open {
-            check_bearer(peer, request.headers())?;
-            let known = peer.identity.in_group("system:authenticated");
-            let all = peer.identity.in_group("system:masters");
-            if !known || (matches!(route, Route::Metrics) && !all) {
-                return Err(forbidden_path(&peer.identity, path));
-            }
+        if !route.is_open() {
+            auth::authorize_path(&self.api, &peer.identity, request.method(), path)?;
         }
         if matches!(route, Route::Unknown) {
             return Err(Status::no_such_path());
@@ -224,6 +265,8 @@ impl Front {
         match route {
             Route::Health => Ok(health::answer(&self.api, &*self.courier, path, query)),
             Route::Version => Ok(reply::json(200, discovery::version())),
+            Route::OpenId => Ok(reply::json(200, self.tokens.openid().to_string())),
+            Route::KeySet => Ok(reply::json(200, self.tokens.key_set()?.to_string())),
             Route::Metrics => Ok(reply::reply(
                 200,
                 "text/plain; version=0.0.4; charset=utf-8",
@@ -240,18 +283,4 @@ fn speaker(peer: Arc<Peer>, headers: &HeaderMap) -> Arc<Peer> {
         Some(identity) => Arc::new(Peer { identity, forwarded: true, ..(*peer).clone() }),
         None => peer,
     }
-}
-
-/// A bearer token is somebody's, and we know nobody's yet.
-fn check_bearer(peer: &Peer, headers: &HeaderMap) -> Result<(), Status> {
-    let anonymous = peer.identity.in_group("system:unauthenticated");
-    if anonymous && headers.contains_key(http::header::AUTHORIZATION) {
-        return Err(Status::unauthorized());
-    }
-    Ok(())
-}
-
-fn forbidden_path(who: &Identity, path: &str) -> Status {
-    let message = format!("forbidden: User {:?} cannot get path {path:?}", who.user);
-    Status::new(Reason::Forbidden, message)
 }

@@ -4,10 +4,12 @@
 use super::objects::{place, read_patch};
 use super::reply::{self, Reply};
 use super::serve::Call;
-use super::{negotiate, parameters};
+use super::{negotiate, parameters, reviews};
 use crate::api::{self, Api, Written};
+use crate::tokens::{Tokens, Wanted};
 use bytes::Bytes;
 use edge_api::Object;
+use edge_api::kinds::{Strictness, TOKEN_REQUEST};
 use edge_api::status::Status;
 
 /// Answers a request for such a subresource.
@@ -42,6 +44,23 @@ pub(super) async fn handle(api: &Api, call: Call, body: Bytes) -> Result<Reply, 
         }
         _ => Err(Status::method_not_allowed()),
     }
+}
+
+/// `serviceaccounts/<name>/token`. Nothing is written, but the leader answers: what a token is
+/// bound to may be no older than it.
+pub(super) fn token(tokens: &Tokens, call: &Call, body: &Bytes) -> Result<Reply, Status> {
+    negotiate::object_form(&call.headers)?;
+    if call.method != http::Method::POST {
+        return Err(Status::method_not_allowed());
+    }
+    let mut body = reviews::read(&call.headers, body, TOKEN_REQUEST)?;
+    TOKEN_REQUEST.decode(&mut body, Strictness::Ignore)?;
+    let (who, target) = (&call.peer.identity, &call.target);
+    let (namespace, name) = (target.namespace.as_str(), target.name.as_str());
+    let (done, warning) = tokens.issue(Wanted { who, namespace, name, body })?;
+    let mut response = reply::json(201, done.to_string());
+    reply::warn(&mut response, warning.as_slice());
+    Ok(response)
 }
 
 fn read(call: &Call, body: &Bytes) -> Result<Object, Status> {

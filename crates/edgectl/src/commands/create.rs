@@ -2,6 +2,7 @@
 
 mod generate;
 mod secret;
+mod token;
 
 use crate::fault::Fault;
 use crate::input::manifest;
@@ -44,6 +45,7 @@ enum Command {
     #[command(visible_alias = "cm", name = "configmap")]
     ConfigMap(secret::ConfigMap),
     Secret(secret::SecretArgs),
+    Token(token::TokenArgs),
 }
 
 pub(crate) async fn run(args: Create, session: &mut Session) -> Result<(), Fault> {
@@ -55,6 +57,7 @@ pub(crate) async fn run(args: Create, session: &mut Session) -> Result<(), Fault
             Command::Service(args) => args.object()?,
             Command::ConfigMap(args) => (args.object()?, args.writing),
             Command::Secret(args) => args.object()?,
+            Command::Token(args) => return token::run(args, session).await,
         };
         return one(session, object, &writing, None, None).await;
     }

@@ -255,6 +255,13 @@ fn derived() -> Vec<String> {
     let notes_mut = &mut notes;
     trace::<api::apps::v1::Deployment>(notes_mut);
     trace::<api::apps::v1::ReplicaSet>(notes_mut);
+    trace::<api::authentication::v1::SelfSubjectReview>(notes_mut);
+    trace::<api::authentication::v1::TokenRequest>(notes_mut);
+    trace::<api::authentication::v1::TokenReview>(notes_mut);
+    trace::<api::authorization::v1::LocalSubjectAccessReview>(notes_mut);
+    trace::<api::authorization::v1::SelfSubjectAccessReview>(notes_mut);
+    trace::<api::authorization::v1::SelfSubjectRulesReview>(notes_mut);
+    trace::<api::authorization::v1::SubjectAccessReview>(notes_mut);
     trace::<api::autoscaling::v1::Scale>(notes_mut);
     trace::<api::coordination::v1::Lease>(notes_mut);
     trace::<api::core::v1::Binding>(notes_mut);
@@ -272,6 +279,10 @@ fn derived() -> Vec<String> {
     trace::<api::networking::v1::IngressClass>(notes_mut);
     trace::<api::networking::v1::NetworkPolicy>(notes_mut);
     trace::<api::policy::v1::Eviction>(notes_mut);
+    trace::<api::rbac::v1::ClusterRole>(notes_mut);
+    trace::<api::rbac::v1::ClusterRoleBinding>(notes_mut);
+    trace::<api::rbac::v1::Role>(notes_mut);
+    trace::<api::rbac::v1::RoleBinding>(notes_mut);
     notes
         .types
         .iter()
