@@ -47,7 +47,6 @@ fn client_archive(dir: &Path) -> String {
     ldd.arg(&kubectl);
     let linked = run(ldd).stdout;
     let libraries = linked.split_whitespace().filter(|word| word.starts_with('/'));
-    // Whole directories: of a single file umoci makes a layer without an end.
     let root = dir.join("client");
     for (from, to) in libraries.map(|path| (path, path)).chain([(&*kubectl, "/opt/kubectl")]) {
         let to = root.join(&to[1..]);
@@ -57,6 +56,8 @@ fn client_archive(dir: &Path) -> String {
     for entry in std::fs::read_dir(&root).expect("a directory").flatten() {
         let (from, name) = (entry.path().display().to_string(), entry.file_name());
         let to = format!("/{}", name.to_string_lossy());
+        // umoci doesn't fill up the last file of a layer: let something empty be the last.
+        std::os::unix::fs::symlink(".", entry.path().join("zz")).expect("a link");
         must("umoci", &["insert", "--image", &image, &from, &to]);
     }
     let file = dir.join("client.tar").display().to_string();
