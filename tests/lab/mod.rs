@@ -28,6 +28,7 @@ mod leaving;
 pub(crate) mod linear;
 pub(crate) mod link;
 pub(crate) mod load;
+pub(crate) mod lookup;
 pub(crate) mod lost;
 #[cfg(test)]
 mod members;
@@ -58,7 +59,14 @@ pub(crate) mod tap;
 #[cfg(test)]
 mod traffic;
 #[cfg(test)]
-mod traffic_places;
+mod traffic_boot;
+#[cfg(test)]
+mod traffic_deaths;
+pub(crate) mod traffic_loss;
+pub(crate) mod traffic_places;
+#[cfg(test)]
+mod traffic_rolling;
+pub(crate) mod traffic_ways;
 pub(crate) mod watching;
 
 /// Whether this machine can run laboratories. What is missing is said aloud: a silent skip

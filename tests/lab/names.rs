@@ -3,21 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use edge_core::dns::{
-    Data, Name, Query, Record, Reply, code, encode, kind, listen, parse, records,
-};
 use nix::sched::{CloneFlags, setns};
 
-use super::board::{Board, address};
-use super::cluster::{Cluster, PERSON};
+use super::board::Board;
+use super::cluster::Cluster;
+use super::lookup::{self, outside};
+use super::traffic_places::Transport;
 use crate::board::command::{Outcome, until};
 use crate::board::machine::busybox_archive;
-
-const DNS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 43, 0, 10)), 53);
 
 const THINGS: &str = "
 apiVersion: v1
@@ -62,56 +58,9 @@ spec:
   - {name: c, image: 'example.org/busybox:1', command: [/bin/busybox, sleep, '1000']}
 ";
 
-/// A server outside, where the person is: it knows `www.lan` and nothing else.
-fn outside(cluster: &Cluster) {
-    let at = SocketAddr::new(IpAddr::V4(address(PERSON)), 53);
-    let socket = cluster.person.within(|| UdpSocket::bind(at).expect("port 53"));
-    std::thread::spawn(move || {
-        let mut buffer = [0; 1500];
-        while let Ok((length, who)) = socket.recv_from(&mut buffer) {
-            let Ok(query) = parse(&buffer[..length]) else { continue };
-            let mut reply = Reply { code: code::NO_NAME, ..Reply::default() };
-            if query.name.lower() == Name::new("www.lan").expect("a name") {
-                let data = Data::A(Ipv4Addr::new(192, 0, 2, 80));
-                let answers = vec![Record { name: query.name.clone(), ttl: 1, data }];
-                reply = Reply { answers: answers.clone(), ..Reply::default() };
-                if query.kind != kind::A {
-                    reply.answers.clear();
-                }
-            }
-            let _ = socket.send_to(&encode(&query, &reply, 512), who);
-        }
-    });
-}
-
 /// Asks the cluster's server; the answer's addresses, or its code.
 fn ask(name: &str) -> Result<Vec<Ipv4Addr>, String> {
-    let text = |error: std::io::Error| error.to_string();
-    let socket = UdpSocket::bind("0.0.0.0:0").map_err(text)?;
-    socket.set_read_timeout(Some(Duration::from_millis(500))).map_err(text)?;
-    socket.connect(DNS).map_err(text)?;
-    let name = Name::new(name).expect("a name");
-    let query = Query {
-        id: 5,
-        recursion: true,
-        unchecked: false,
-        name,
-        kind: kind::A,
-        class: 1,
-        edns: None,
-    };
-    socket.send(&edge_core::dns::ask(5, &query, &query.name, true)).map_err(text)?;
-    let mut buffer = [0; 1500];
-    let length = socket.recv(&mut buffer).map_err(text)?;
-    let heard = listen(&buffer[..length], 5, &query, &query.name).ok_or("another's answer")?;
-    if heard.code != code::NONE {
-        return Err(format!("code {}", heard.code));
-    }
-    let addresses = records(&heard, 0).into_iter().filter_map(|record| match record.data {
-        Data::A(ip) => Some(ip),
-        _ => None,
-    });
-    Ok(addresses.collect())
+    lookup::addresses(Transport::Udp, name)
 }
 
 /// Where the kernel's file of the pod's network is.
@@ -179,8 +128,7 @@ fn pods_find_names_whoever_leads() {
     }
     let _alone = super::alone();
     let cluster = Cluster::dark(1, 1);
-    outside(&cluster);
-    let text = format!("nameserver {}\nsearch home.lan\n", address(PERSON));
+    let text = outside(&cluster, "www.lan", Ipv4Addr::new(192, 0, 2, 80));
     let resolv = cluster.file("resolv.conf", text);
     cluster.form(&["--resolv-conf", &resolv]);
     let (server, agent) = (&cluster.boards[0], &cluster.boards[1]);

@@ -1,0 +1,93 @@
+//! Boards that die under load: how long new connections are still sent there. A pulled cable and a
+//! cut of the power in turn, each also after the board had stalled once. `EDGED_LAB_DEATHS` is how
+//! often, for somebody with time.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::traffic_loss::{Pace, last_failure, late, under_load};
+use super::traffic_places::Place;
+use super::traffic_ways::{OUTSIDE, THREE_PORT, Traffic};
+
+/// Deaths that CI can afford.
+const DEATHS: usize = 3;
+/// This long after a board's death some new connections may still be sent there.
+const SOON: Duration = Duration::from_millis(1500);
+/// How long a board hangs that stalls: with what is left to the next beat, a WiFi's nap.
+const STALL: Duration = Duration::from_millis(900);
+/// The board that is asked, and the one that dies: it has no server.
+const ASKED: usize = 0;
+const VICTIM: usize = 3;
+/// 100 connections a second, for half a second before and 2.5 s after.
+const PACE: Pace = Pace { count: 300, before: 50, every: Duration::from_millis(10) };
+
+fn deaths() -> usize {
+    let named = std::env::var("EDGED_LAB_DEATHS").ok();
+    named.map_or(DEATHS, |text| text.parse().expect("EDGED_LAB_DEATHS is a number"))
+}
+
+/// One death; how long after it the last connection began that came to nothing.
+fn die(traffic: &mut Traffic, cable: bool, stalled: bool) -> Duration {
+    let to = SocketAddr::new(traffic.addresses[ASKED].into(), THREE_PORT);
+    let outside = Place::new(OUTSIDE, traffic.cluster.person.path());
+    let victim = &traffic.cluster.boards[VICTIM];
+    if stalled {
+        victim.pause();
+        std::thread::sleep(STALL);
+        victim.resume();
+        // It is heard again, and the stall is not forgotten.
+        std::thread::sleep(2 * STALL);
+    }
+    traffic.settle("before a board dies");
+    let victim = &traffic.cluster.boards[VICTIM];
+    let asked = under_load(&outside, to, PACE, || {
+        if cable { victim.pull_cable() } else { victim.power_cut() }
+    });
+    let early = asked.iter().find(|one| one.before && one.answer.is_err());
+    assert!(early.is_none(), "failed before: {early:?}");
+    let last = last_failure(&asked).expect("the board was not asked");
+    let how = if cable { "cable" } else { "power" };
+    let stall = if stalled { " after a stall" } else { "" };
+    println!("{how}{stall}: the last failed {last:?} after; late: {:?}", late(&asked));
+    if cable {
+        victim.mend_cable();
+        // With a new session nothing is known of the link any more.
+        victim.kill();
+        victim.spawn();
+    } else {
+        victim.power_on();
+        victim.spawn();
+        traffic.revive(VICTIM);
+    }
+    last
+}
+
+#[test]
+fn a_dead_board_is_left_soon() {
+    if !super::can_run() {
+        return;
+    }
+    let _alone = super::alone();
+    let begin = Instant::now();
+    let mut traffic = Traffic::start();
+    let mut all = Vec::new();
+    for n in 0..deaths() {
+        let (cable, stalled) = (n % 2 == 0, n % 4 >= 2);
+        all.push((die(&mut traffic, cable, stalled), cable, stalled));
+    }
+    for (cable, stalled) in [(true, false), (false, false), (true, true), (false, true)] {
+        let these = all.iter().filter(|(_, c, s)| (*c, *s) == (cable, stalled));
+        let mut these: Vec<Duration> = these.map(|(last, _, _)| *last).collect();
+        these.sort();
+        if let (Some(middle), Some(worst)) = (these.get(these.len() / 2), these.last()) {
+            let n = these.len();
+            println!("cable {cable}, stalled {stalled}: p50 {middle:?}, worst {worst:?}, n {n}");
+        }
+    }
+    println!("all of it took {:?}", begin.elapsed());
+    let late: Vec<_> = all.iter().filter(|(last, _, stalled)| !stalled && *last > SOON).collect();
+    assert!(late.is_empty(), "still sent to a dead board: {late:?} of {all:?}");
+    // A stall is not taken for a death: as long as the longest that was seen, and a little more.
+    let most = SOON + STALL / 3;
+    assert!(all.iter().all(|(last, _, _)| *last < most), "{all:?}");
+}
