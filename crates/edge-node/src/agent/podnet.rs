@@ -11,11 +11,13 @@ use edge_api::{Object, meta};
 use edge_client::watcher::Event;
 use edge_client::{WatchParams, Watcher};
 use edge_core::podnet::Peer;
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::board::Board;
 use super::events::Grade::{Normal, Warning};
 use super::events::Subject;
+use super::recall::{self, Recall};
 use crate::net::LinkEvents;
 
 /// Changes that come within this time of each other are one.
@@ -108,10 +110,29 @@ pub(crate) async fn run(board: Arc<Board>) {
     let mut nodes = Watcher::new(board.client.clone(), NODE, "", WatchParams::default());
     let mut links = board.net.link_events().map_err(|error| tracing::warn!("{error}")).ok();
     let mut keeper = Keeper::default();
+    let mut recall = Recall::new(&board.data_dir, "boards");
+    let remembered = recall.load();
+    let patience = Instant::now() + recall::PATIENCE;
     let mut due = Instant::now() + LOOK;
     loop {
         let news = tokio::select! {
-            event = nodes.next() => keeper.boards.take(event),
+            event = nodes.next() => {
+                let news = keeper.boards.take(event);
+                if news {
+                    recall.changed();
+                }
+                news
+            }
+            () = tokio::time::sleep_until(patience),
+                if !keeper.boards.heard && !remembered.is_empty() =>
+            {
+                tracing::info!("no server answers: routes to pods as the disk has them");
+                keeper.boards.take(Event::Restarted(remembered.clone()))
+            }
+            () = recall.due() => {
+                recall.save(keeper.boards.peers.values().map(line)).await;
+                continue;
+            }
             () = changed(&mut links) => true,
             () = tokio::time::sleep_until(due) => {
                 due = Instant::now() + keeper.keep(&board).await;
@@ -123,6 +144,13 @@ pub(crate) async fn run(board: Arc<Board>) {
             due = due.min(Instant::now() + SETTLE);
         }
     }
+}
+
+/// A board's line on the disk: of its Node, what is read of it.
+fn line(peer: &Peer) -> Object {
+    let address = peer.address.map(|ip| json!({"type": "InternalIP", "address": ip.to_string()}));
+    json!({"metadata": {"name": peer.name}, "spec": {"podCIDR": peer.pods.to_string()},
+           "status": {"addresses": address.as_slice()}})
 }
 
 async fn changed(links: &mut Option<LinkEvents>) {
@@ -200,7 +228,6 @@ fn summary(sentences: &[String]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn node(name: &str, ip: &str) -> Object {
         json!({"metadata": {"name": name}, "spec": {"podCIDR": "10.42.1.0/24"},
@@ -220,6 +247,8 @@ mod tests {
         assert!(boards.take(Event::Applied(node("b", "192.0.2.3"))));
         assert!(boards.take(Event::Deleted(node("b", "192.0.2.3"))));
         assert!(!boards.take(Event::Deleted(node("b", "192.0.2.3"))));
+        let peer = Peer::read(&node("b", "192.0.2.2")).expect("a board");
+        assert_eq!(Peer::read(&line(&peer)), Some(peer), "what the disk holds is enough");
     }
 
     #[test]

@@ -11,16 +11,21 @@ use edge_client::watcher::Event;
 use edge_client::{WatchParams, Watcher};
 use edge_core::proxy::{Front, Tables};
 
+use tokio::time::Instant;
+
 use super::board::Board;
 use super::events::Grade::Warning;
 use super::events::Subject;
 use super::health_checks::HealthChecks;
-use super::host_ports;
+use super::recall::{self, Recall};
+use super::{host_ports, remembered};
 
 /// Changes that come within this time of each other are applied together.
 const SETTLE: Duration = Duration::from_millis(10);
 /// Tables that could not be applied are tried again after this long.
 const RETRY: Duration = Duration::from_secs(5);
+/// While no server answers, the board's own pods are looked at so often.
+const REMIND: Duration = Duration::from_secs(1);
 /// Somebody may have flushed the board's rules: so often we look. It costs next to nothing when
 /// nobody has.
 const LOOK: Duration = Duration::from_secs(60);
@@ -103,46 +108,143 @@ fn describe(prefix: &str, ip: &str, ports: &Object, out: &mut BTreeMap<String, S
     }
 }
 
+/// What is known, from where, and what is to be done about it.
+struct Follower {
+    board: Arc<Board>,
+    heard_services: bool,
+    heard_slices: bool,
+    /// What the disk holds, for as long as no server has been heard.
+    remembered: Vec<Object>,
+    recall: Recall,
+    applied: Applied,
+    apply_at: Option<Instant>,
+}
+
 /// Follows Services and EndpointSlices, and keeps the kernel's tables as they want them.
 pub(crate) async fn run(board: Arc<Board>) {
     let watch = |kind| Watcher::new(board.client.clone(), kind, "", WatchParams::default());
     let (mut services, mut slices) = (watch(SERVICE), watch(ENDPOINT_SLICE));
-    let (mut heard_services, mut heard_slices) = (false, false);
-    let mut applied = Applied::default();
-    let mut apply_at: Option<tokio::time::Instant> = None;
+    let mut follower = Follower::new(board.clone());
+    let mut remind = Instant::now() + recall::PATIENCE;
     loop {
-        let due = async {
-            match apply_at {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
+        let due = follower.apply_at.unwrap_or(remind);
         tokio::select! {
-            event = services.next() => {
-                heard_services = true;
-                board.names.write().unwrap_or_else(PoisonError::into_inner).services(&event);
-                let mut table = board.services.write().unwrap_or_else(PoisonError::into_inner);
-                take(&mut table.services, event);
+            event = services.next() => follower.services(event),
+            event = slices.next() => follower.slices(event),
+            () = board.ports_changed.notified() => follower.apply_soon(),
+            () = tokio::time::sleep_until(remind), if follower.unheard() => {
+                follower.remind();
+                remind = Instant::now() + REMIND;
             }
-            event = slices.next() => {
-                heard_slices = true;
-                board.names.write().unwrap_or_else(PoisonError::into_inner).slices(&event);
-                let mut table = board.services.write().unwrap_or_else(PoisonError::into_inner);
-                take(&mut table.slices, event);
-            }
-            () = board.ports_changed.notified() => {}
-            () = due => {
-                let again = if apply(&board, &mut applied).await { RETRY } else { LOOK };
-                apply_at = Some(tokio::time::Instant::now() + again);
-                continue;
+            () = follower.recall.due() => follower.save().await,
+            () = tokio::time::sleep_until(due), if follower.apply_at.is_some() => {
+                follower.apply().await;
             }
         }
-        // What stands in the kernel stays until both lists are known.
-        if heard_services && heard_slices {
-            board.endpoints_changed.notify_one();
-            let soon = tokio::time::Instant::now() + SETTLE;
-            apply_at = Some(apply_at.map_or(soon, |at| at.min(soon)));
+    }
+}
+
+impl Follower {
+    fn new(board: Arc<Board>) -> Follower {
+        let mut recall = Recall::new(&board.data_dir, "services");
+        let remembered = recall.load();
+        board.net.keep_addresses(remembered::addresses(&remembered, &board.name));
+        Follower {
+            board,
+            heard_services: false,
+            heard_slices: false,
+            remembered,
+            recall,
+            applied: Applied::default(),
+            apply_at: None,
         }
+    }
+
+    fn services(&mut self, event: Event) {
+        self.heard_services = true;
+        self.take_services(event);
+        self.heard();
+    }
+
+    fn slices(&mut self, event: Event) {
+        self.heard_slices = true;
+        self.take_slices(event);
+        self.heard();
+    }
+
+    fn take_services(&self, event: Event) {
+        self.board.names.write().unwrap_or_else(PoisonError::into_inner).services(&event);
+        let mut table = self.board.services.write().unwrap_or_else(PoisonError::into_inner);
+        take(&mut table.services, event);
+    }
+
+    fn take_slices(&self, event: Event) {
+        self.board.names.write().unwrap_or_else(PoisonError::into_inner).slices(&event);
+        let mut table = self.board.services.write().unwrap_or_else(PoisonError::into_inner);
+        take(&mut table.slices, event);
+    }
+
+    fn heard(&mut self) {
+        if self.heard_services && self.heard_slices {
+            self.remembered = Vec::new();
+            self.recall.changed();
+        }
+        self.apply_soon();
+    }
+
+    /// True while what the disk holds is all there is.
+    fn unheard(&self) -> bool {
+        !self.remembered.is_empty() && !self.heard_services && !self.heard_slices
+    }
+
+    /// What stands in the kernel stays until both lists are known; after a boot nothing does.
+    fn apply_soon(&mut self) {
+        let booted = self.unheard() && self.board.net.is_fresh();
+        if booted || (self.heard_services && self.heard_slices) {
+            self.board.endpoints_changed.notify_one();
+            let soon = Instant::now() + SETTLE;
+            self.apply_at = Some(self.apply_at.map_or(soon, |at| at.min(soon)));
+        }
+    }
+
+    /// No server answers: takes in what the disk holds, with the board's own pods as they are now.
+    fn remind(&mut self) {
+        let (slices, services): (Vec<&Object>, Vec<&Object>) =
+            self.remembered.iter().partition(|object| remembered::is_slice(object));
+        let pods = self.board.pod_views();
+        let name = &self.board.name;
+        let now = slices.iter().map(|slice| remembered::refreshed(slice, name, &pods)).collect();
+        let first = {
+            let table = self.board.services.read().unwrap_or_else(PoisonError::into_inner);
+            let same = |slices: &Vec<Object>| slices.iter().eq(table.slices.values());
+            if !table.services.is_empty() && same(&now) {
+                return;
+            }
+            table.services.is_empty()
+        };
+        if first {
+            tracing::info!(
+                "no server answers: {} Services and their endpoints as the disk has them",
+                services.len()
+            );
+            self.take_services(Event::Restarted(services.into_iter().cloned().collect()));
+        }
+        self.take_slices(Event::Restarted(now));
+        self.apply_soon();
+    }
+
+    async fn save(&mut self) {
+        let lines: Vec<Object> = {
+            let table = self.board.services.read().unwrap_or_else(PoisonError::into_inner);
+            let services = table.services.values().map(remembered::service);
+            services.chain(table.slices.values().map(remembered::slice)).collect()
+        };
+        self.recall.save(lines.into_iter()).await;
+    }
+
+    async fn apply(&mut self) {
+        let again = if apply(&self.board, &mut self.applied).await { RETRY } else { LOOK };
+        self.apply_at = Some(Instant::now() + again);
     }
 }
 
@@ -181,8 +283,16 @@ async fn apply(board: &Board, applied: &mut Applied) -> bool {
         let why = format!("node {} {why}", board.name);
         say(board, &check.namespace, &check.name, "FailedToStartServiceHealthcheck", why);
     }
+    let begin = Instant::now();
     match board.net.apply_proxy(&tables).await {
-        Ok(()) => false,
+        Ok(()) => {
+            tracing::debug!(
+                "{} ways to Services set in {:?}",
+                tables.routes.len(),
+                begin.elapsed()
+            );
+            false
+        }
         Err(error) => {
             tracing::warn!("set up Services on this board: {error}; tried again in 5 s");
             true

@@ -98,6 +98,8 @@ pub(super) struct Board {
     /// The board's own network namespace.
     pub(super) namespace: File,
     pub(super) run_dir: PathBuf,
+    /// True when there were no rules of ours before.
+    pub(super) fresh: bool,
     warnings: Vec<String>,
     _lock: Flock<File>,
 }
@@ -138,6 +140,7 @@ impl Board {
             holds: AtomicBool::new(false),
             namespace,
             run_dir,
+            fresh: true,
             warnings: Vec::new(),
             _lock: lock,
         };
@@ -169,6 +172,7 @@ impl Board {
         match opened {
             Ok((rules, warnings)) => {
                 self.warnings.extend(warnings);
+                self.fresh = rules.fresh;
                 self.rules = Mutex::new(Some(rules));
             }
             Err(error) => self.warnings.push(error.to_string()),

@@ -153,6 +153,18 @@ impl Net {
         .await
     }
 
+    /// Keeps addresses for pods that may come back, by their uids: those had them before the board
+    /// was booted, and others still know them by these.
+    pub fn keep_addresses(&self, had: impl IntoIterator<Item = (String, std::net::Ipv4Addr)>) {
+        let mut pool = board::lock(&self.board.pool);
+        had.into_iter().for_each(|(uid, address)| pool.keep(address, &uid));
+    }
+
+    /// True when the board had no rules for Services before this edged made them: it was booted.
+    pub fn is_fresh(&self) -> bool {
+        self.board.fresh
+    }
+
     /// The number of the last change to any rules of the board: it stays while nothing changes.
     pub fn rules_generation(&self) -> Result<u32, NetError> {
         self.board.generation()

@@ -98,6 +98,8 @@ impl Range {
 pub(super) struct Pool {
     range: Range,
     used: BTreeMap<u32, String>,
+    /// Addresses that pods had before the board's last boot.
+    kept: BTreeMap<String, u32>,
     last: u32,
 }
 
@@ -105,7 +107,16 @@ impl Pool {
     /// A pool with nothing taken; `last` is the address that was given out last.
     pub(super) fn new(range: Range, last: Option<Ipv4Addr>) -> Pool {
         let last = last.filter(|last| range.contains(*last)).unwrap_or(range.gateway());
-        Pool { range, used: BTreeMap::new(), last: u32::from(last) }
+        Pool { range, used: BTreeMap::new(), kept: BTreeMap::new(), last: u32::from(last) }
+    }
+
+    /// Keeps an address for a pod that may come; others get it when there is no other.
+    pub(super) fn keep(&mut self, address: Ipv4Addr, uid: &str) {
+        let address = u32::from(address);
+        let own = u32::from(self.range.gateway()) + 1..self.range.last();
+        if own.contains(&address) && !self.used.contains_key(&address) {
+            self.kept.insert(uid.to_owned(), address);
+        }
     }
 
     /// Marks an address as a pod's.
@@ -118,8 +129,15 @@ impl Pool {
         let first = u32::from(self.range.gateway()) + 1;
         let end = self.range.last();
         let from = (self.last + 1).clamp(first, end);
-        let free = (from..end).chain(first..from).find(|address| !self.used.contains_key(address));
-        let Some(address) = free else {
+        let free = |address: &u32| !self.used.contains_key(address);
+        if let Some(address) = self.kept.remove(uid).filter(free) {
+            self.used.insert(address, uid.to_owned());
+            return Ok(Ipv4Addr::from(address));
+        }
+        let kept = |address: &u32| self.kept.values().any(|other| other == address);
+        let round = || (from..end).chain(first..from).filter(free);
+        let Some(address) = round().find(|address| !kept(address)).or_else(|| round().next())
+        else {
             return Err(NetError::NoAddressLeft { range: self.range.to_string() });
         };
         self.used.insert(address, uid.to_owned());
@@ -184,6 +202,19 @@ mod tests {
         pool.free(all[0], "another pod's");
         assert_eq!(pool.take("a").expect("free"), all[1], "the next one round");
         assert_eq!(pool.take("b").expect("free"), all[3]);
+    }
+
+    #[test]
+    fn an_address_is_kept_for_a_pod_that_may_come_back() {
+        let mut pool = Pool::new(range("10.42.0.0/29"), None);
+        let ip = |n| Ipv4Addr::new(10, 42, 0, n);
+        for (n, uid) in [(2, "a"), (4, "b"), (1, "gateway"), (7, "broadcast")] {
+            pool.keep(ip(n), uid);
+        }
+        let mut take = |uid: &str| pool.take(uid).expect("free");
+        assert_eq!([take("x"), take("b"), take("y")], [ip(3), ip(4), ip(5)]);
+        assert_eq!([take("gateway"), take("z")], [ip(6), ip(2)], "others had their turn");
+        assert!(pool.take("a").is_err());
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub(super) struct Rules {
     policies: policy::Known,
     /// Which port of the bridge may send with which address, where that is checked.
     senders: Option<BTreeSet<guard::Sender>>,
+    /// True when there was no table of ours before.
+    pub(super) fresh: bool,
 }
 
 impl Rules {
@@ -57,8 +59,9 @@ impl Rules {
         read::generation(&mut socket)?;
         let comment = fingerprint(&fixed);
         let policies = policy::Known::default();
-        let mut rules = Rules { socket, fixed, comment, known: None, policies, senders: None };
+        let mut rules = Rules { socket, fixed, comment, known: None, policies, senders: None, fresh: false };
         if read::comment(&mut rules.socket)?.is_none() {
+            rules.fresh = true;
             rules.apply(&Elements::default())?;
         }
         Ok(rules)
