@@ -66,14 +66,35 @@ fn an_irregular_link_gets_more_time_within_bounds() {
     assert_eq!((silent - 40_100, lost - 40_100), (3000, 5000));
 }
 
+/// The patience with a link that stalled, some beats later.
+fn patience_after(stalls: &[i64], beats: i64) -> i64 {
+    let mut times: Vec<i64> = (0..10).map(|n| n * 400).collect();
+    for stall in stalls {
+        times.push(times[times.len() - 1] + stall);
+        times.push(times[times.len() - 1] + 400);
+    }
+    let last = times[times.len() - 1];
+    times.extend((1..=beats).map(|n| last + n * 400));
+    let last = times[times.len() - 1];
+    steps(&heard(&times), last).0 - last
+}
+
 #[test]
 fn a_link_that_stalled_once_does_not_flap_at_the_next_stall() {
-    let mut times: Vec<i64> = (0..10).map(|n| n * 400).collect();
-    times.push(3600 + 1500);
-    times.extend((1..20).map(|n| 5100 + n * 400));
-    let table = heard(&times);
-    let last = times[times.len() - 1];
-    assert!(steps(&table, last).0 - last > 1500);
+    for stall in [900, 1100, 1200] {
+        let patience = patience_after(&[stall], 19);
+        assert!((stall + 1..1400).contains(&patience), "{stall}: {patience}");
+    }
+}
+
+#[test]
+fn what_happened_once_is_not_waited_for_and_what_happened_twice_is() {
+    for outage in [1500, 2500, 9000] {
+        assert_eq!(patience_after(&[outage], 1), 1400, "a cable was pulled for {outage}");
+    }
+    assert_eq!(patience_after(&[1600, 1700], 1), 1800);
+    assert_eq!(patience_after(&[2400, 9000], 1), 2700);
+    assert_eq!(patience_after(&[9000, 9000], 1), 3000, "as the settings allow");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use edge_core::liveness::{BeatError, Liveness, Moment, Settings, Table};
+use edge_core::liveness::{BeatError, Liveness, Moment, Settings, Standing, Table};
 use edge_store::Store;
 use tokio::sync::Notify;
 
@@ -131,6 +131,12 @@ impl Beats {
     /// or if they don't, it is the bus that is silent, and the board has time until it is back.
     pub(super) async fn doubt(&self, store: &Store) {
         let begin = self.mono_ms();
+        for (name, board) in self.all() {
+            if board.standing == Standing::Silent {
+                let since = board.heard_at_ms.map_or(0, |at| now_ms() - at);
+                tracing::debug!("{name} is silent, heard {since} ms ago");
+            }
+        }
         let answered = store.barrier().await;
         let now = self.mono_ms();
         if answered.is_err() || now - begin > ANSWER_MS {
