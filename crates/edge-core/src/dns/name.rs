@@ -52,8 +52,10 @@ impl Name {
     pub fn read(packet: &[u8], at: usize) -> Option<(Name, usize)> {
         let mut out = Vec::with_capacity(64);
         let (mut at, mut after, mut jumps) = (at, None, 0);
+        // Where the part that is read begins, and where it has to end.
+        let (mut start, mut bound) = (at, packet.len());
         loop {
-            let length = *packet.get(at)?;
+            let length = *packet.get(at).filter(|_| at < bound)?;
             match length {
                 0 => break,
                 1..=63 => {
@@ -62,14 +64,14 @@ impl Name {
                     at += label.len();
                 }
                 0xc0.. => {
-                    let to = super::u16_at(packet, at)? & 0x3fff;
+                    let to = usize::from(super::u16_at(packet, at)? & 0x3fff);
                     after = after.or(Some(at + 2));
                     jumps += 1;
-                    // Only backwards, so that it ends.
-                    if usize::from(to) >= at || jumps > JUMPS {
+                    // Only to what stands before all of this, so that it ends.
+                    if to >= start || jumps > JUMPS {
                         return None;
                     }
-                    at = to.into();
+                    (bound, start, at) = (start, to, to);
                 }
                 _ => return None,
             }

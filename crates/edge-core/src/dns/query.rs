@@ -73,7 +73,7 @@ pub fn parse(packet: &[u8]) -> Result<Query, Option<Vec<u8>>> {
         class,
         edns: None,
     };
-    match edns(packet, at + 4, extras) {
+    match edns(packet, at + 4, extras, extras - count(10)) {
         Some(Ok(edns)) => query.edns = edns,
         Some(Err(())) => {
             query.edns = Some(Edns { size: UDP_BYTES, dnssec: false });
@@ -86,25 +86,29 @@ pub fn parse(packet: &[u8]) -> Result<Query, Option<Vec<u8>>> {
 }
 
 /// What the records after the question say that the asker can; an error is a version of this that
-/// nobody knows, and nothing is a message that is broken.
-fn edns(packet: &[u8], start: usize, extras: usize) -> Option<Result<Option<Edns>, ()>> {
-    let (mut at, mut found) = (start, None);
-    for _ in 0..extras {
+/// nobody knows, and nothing is a message that is broken. The first `before` records are in
+/// sections where that has no place.
+fn edns(
+    packet: &[u8],
+    start: usize,
+    extras: usize,
+    before: usize,
+) -> Option<Result<Option<Edns>, ()>> {
+    let (mut at, mut found, mut version) = (start, None, 0);
+    for number in 0..extras {
         let (name, next) = Name::read(packet, at)?;
         let class = u16_at(packet, next + 2)?;
         let flags = u32_at(packet, next + 4)?;
         let length = usize::from(u16_at(packet, next + 8)?);
         packet.get(next + 10..next + 10 + length)?;
         if u16_at(packet, next)? == kind::OPT {
-            if found.is_some() || name.labels().next().is_some() {
+            if number < before || found.is_some() || name.labels().next().is_some() {
                 return None;
             }
-            if (flags >> 16) & 0xff != 0 {
-                return Some(Err(()));
-            }
+            version = (flags >> 16) & 0xff;
             found = Some(Edns { size: class, dnssec: flags & DNSSEC_OK != 0 });
         }
         at = next + 10 + length;
     }
-    Some(Ok(found))
+    Some(if version == 0 { Ok(found) } else { Err(()) })
 }

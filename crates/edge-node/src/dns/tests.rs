@@ -1,6 +1,8 @@
 //! The server against pretended servers outside, on loopback: what is asked how often, what is
 //! remembered, who is asked next, and that nothing goes round.
 
+mod crowd;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
