@@ -3,6 +3,7 @@
 #   tests/setup.sh build   what it takes to build
 #   tests/setup.sh test    that, and the real programs that the tests compare with
 #   tests/setup.sh guests  that, and what machines with a kernel of their own take
+#   tests/setup.sh bench   that, and those that only the bench compares with
 set -euo pipefail
 
 root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
@@ -22,7 +23,8 @@ if [ "${1:-build}" = guests ]; then
   need ip iproute2
   [ -x /bin/busybox ] && ! ldd /bin/busybox >/dev/null 2>&1 || missing+=(busybox-static)
 fi
-if [ "${1:-build}" = test ]; then
+case "${1:-build}" in test | bench) extra=yes ;; *) extra=no ;; esac
+if [ "$extra" = yes ]; then
   need kubectl kubernetes-client
   need docker-registry docker-registry
   need skopeo skopeo
@@ -38,6 +40,11 @@ if [ "${1:-build}" = test ]; then
   need etcdctl etcd-client
   need qemu-aarch64-static qemu-user-static
   [ -x /bin/busybox ] && ! ldd /bin/busybox >/dev/null 2>&1 || missing+=(busybox-static)
+fi
+if [ "${1:-build}" = bench ]; then
+  need haproxy haproxy
+  need dnsmasq dnsmasq-base
+  need unbound unbound
 fi
 if [ ${#missing[@]} -gt 0 ]; then
   echo "installing: ${missing[*]}" >&2

@@ -8,6 +8,7 @@
 //! EDGED_BIN_DIR names the directory of the binaries to measure.
 //!
 //! `edge-bench broker [--quick] [--out NAME]` compares our broker with Mosquitto, without root.
+//! `edge-bench traffic` and `edge-bench dns` compare Services and names with those of others.
 
 #[path = "../board/mod.rs"]
 #[allow(dead_code, unused_imports)]
@@ -17,6 +18,7 @@ mod broker;
 #[allow(dead_code)]
 mod client;
 mod cluster;
+mod dns;
 mod footprint;
 #[path = "../lab/mod.rs"]
 #[allow(dead_code, unused_imports)]
@@ -27,6 +29,7 @@ mod peers;
 mod pki;
 mod starts;
 mod table;
+mod traffic;
 
 use board::machine::{Board, built};
 use table::Table;
@@ -58,6 +61,15 @@ fn main() {
         Some("broker") => {
             let name = value("--out").unwrap_or_else(|| "broker".into());
             return finish(&broker::compare(quick), &name, quick);
+        }
+        Some("traffic") => {
+            let (only, name) = (value("--only"), value("--out").unwrap_or("traffic".into()));
+            let table = traffic::compare(quick, only.as_deref());
+            return finish(&table, &name, quick || only.is_some());
+        }
+        Some("dns") => {
+            let name = value("--out").unwrap_or("dns".into());
+            return finish(&dns::compare(quick), &name, quick);
         }
         Some("broker-alone") => return broker::alone(args[2].as_ref()),
         _ => {}

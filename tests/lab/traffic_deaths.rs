@@ -49,6 +49,13 @@ fn die(traffic: &mut Traffic, cable: bool, stalled: bool) -> Duration {
     let how = if cable { "cable" } else { "power" };
     let stall = if stalled { " after a stall" } else { "" };
     println!("{how}{stall}: the last failed {last:?} after; late: {:?}", late(&asked));
+    if last > SOON {
+        for one in asked.iter().filter(|one| one.at > SOON / 2 && !one.before) {
+            if let Err(why) = &one.answer {
+                println!("  began {:?} after, failed in {:?}: {why}", one.at, one.took);
+            }
+        }
+    }
     if cable {
         victim.mend_cable();
         // With a new session nothing is known of the link any more.

@@ -1,0 +1,100 @@
+//! One changed endpoint among few and many Services: from the objects to the kernel's rules, the
+//! way that an agent takes, in time and in CPU of this process; and the part of it that is the
+//! kernel's.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Instant;
+
+use edge_api::Object;
+use edge_core::proxy::Tables;
+use edge_node::net::{Net, NetConfig};
+use nix::time::{ClockId, clock_gettime};
+use serde_json::json;
+
+use crate::lab::namespace::Namespace;
+use crate::table::Table;
+
+const SERVICES: [usize; 3] = [10, 1000, 10_000];
+
+fn service(n: usize) -> Object {
+    let [_, _, high, low] = u32::try_from(n).expect("few").to_be_bytes();
+    json!({"metadata": {"namespace": "default", "name": format!("s{n}"),
+            "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": {"type": "ClusterIP", "clusterIP": Ipv4Addr::new(10, 43, high + 1, low),
+            "ports": [{"name": "", "port": 80, "protocol": "TCP"}]}})
+}
+
+fn slice(n: usize, last: u8) -> Object {
+    let endpoint = |ip: Ipv4Addr| {
+        json!({"addresses": [ip], "conditions": {"ready": true, "serving": true},
+            "nodeName": "other"})
+    };
+    json!({"metadata": {"namespace": "default", "name": format!("s{n}-x"),
+            "labels": {"kubernetes.io/service-name": format!("s{n}")}},
+        "addressType": "IPv4", "ports": [{"name": "", "port": 8080, "protocol": "TCP"}],
+        "endpoints": [endpoint(Ipv4Addr::new(10, 42, 1, last)),
+            endpoint(Ipv4Addr::new(10, 42, 2, 7))]})
+}
+
+fn cpu_ms() -> f64 {
+    let time = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).expect("a clock");
+    time.tv_sec() as f64 * 1e3 + time.tv_nsec() as f64 / 1e6
+}
+
+/// Times of single changes, in milliseconds.
+#[derive(Default)]
+struct Times {
+    whole: Vec<f64>,
+    cpu: Vec<f64>,
+    kernel: Vec<f64>,
+}
+
+pub(super) fn measure(table: &mut Table, quick: bool) {
+    let changes = if quick { 20 } else { 200 };
+    for count in SERVICES {
+        let name = format!("edb{}-{count}", std::process::id());
+        let namespace = Namespace::new(&name);
+        let dir = std::env::temp_dir().join(&name);
+        std::fs::create_dir_all(&dir).expect("a fresh directory");
+        let times = namespace.within(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(one(&dir, count, changes))
+        });
+        let _ = std::fs::remove_dir_all(&dir);
+        let what = |part: &str| format!("one endpoint among {count} Services: {part}");
+        table.add(&what("whole"), "ms", &times.whole, Some(1.0), None);
+        table.add(&what("CPU"), "ms", &times.cpu, None, None);
+        table.add(&what("difference and kernel"), "ms", &times.kernel, None, None);
+    }
+}
+
+async fn one(dir: &std::path::Path, count: usize, changes: u8) -> Times {
+    let net = Net::open(NetConfig {
+        run_dir: dir.join("run"),
+        data_dir: dir.join("data"),
+        pod_cidr: "10.42.0.0/24".into(),
+        cluster_cidr: "10.42.0.0/16".into(),
+        service_cidr: "10.43.0.0/16".into(),
+        node_ip: IpAddr::from([192, 0, 2, 1]),
+    })
+    .expect("a network");
+    let services: Vec<Object> = (0..count).map(service).collect();
+    let mut slices: Vec<Object> = (0..count).map(|n| slice(n, 1)).collect();
+    net.apply_proxy(&Tables::gather(&services, &slices, "me")).await.expect("rules");
+    let mut times = Times::default();
+    for n in 0..changes {
+        let at = usize::from(n) * 37 % count;
+        slices[at] = slice(at, n % 200 + 2);
+        // The kernel frees what an earlier change took out before it begins another.
+        tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+        let (begin, cpu) = (Instant::now(), cpu_ms());
+        let tables = Tables::gather(&services, &slices, "me");
+        let gathered = Instant::now();
+        net.apply_proxy(&tables).await.expect("rules");
+        times.kernel.push(gathered.elapsed().as_secs_f64() * 1e3);
+        times.whole.push(begin.elapsed().as_secs_f64() * 1e3);
+        times.cpu.push(cpu_ms() - cpu);
+    }
+    net.cleanup().await.expect("all of it goes");
+    times
+}
