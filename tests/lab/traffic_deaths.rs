@@ -55,6 +55,10 @@ fn die(traffic: &mut Traffic, cable: bool, stalled: bool) -> Duration {
                 println!("  began {:?} after, failed in {:?}: {why}", one.at, one.took);
             }
         }
+        // What the asked board still remembers of connections to the dead one.
+        let all = traffic.cluster.boards[ASKED].shell("cat /proc/net/nf_conntrack");
+        let dead = format!("src={} ", traffic.pods[VICTIM].ip);
+        all.lines().filter(|line| line.contains(&dead)).for_each(|line| println!("  {line}"));
     }
     if cable {
         victim.mend_cable();
