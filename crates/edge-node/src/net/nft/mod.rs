@@ -59,7 +59,8 @@ impl Rules {
         read::generation(&mut socket)?;
         let comment = fingerprint(&fixed);
         let policies = policy::Known::default();
-        let mut rules = Rules { socket, fixed, comment, known: None, policies, senders: None, fresh: false };
+        let mut rules =
+            Rules { socket, fixed, comment, known: None, policies, senders: None, fresh: false };
         if read::comment(&mut rules.socket)?.is_none() {
             rules.fresh = true;
             rules.apply(&Elements::default())?;
