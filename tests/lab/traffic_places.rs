@@ -13,6 +13,8 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
 
+use super::board::Board;
+
 /// What pods listen on, both by TCP and by UDP.
 pub(crate) const PORT: u16 = 7001;
 
@@ -46,6 +48,16 @@ impl Place {
     pub(crate) fn enter(&self) {
         let file = File::open(&self.namespace).expect("the namespace is there");
         setns(file, CloneFlags::CLONE_NEWNET).expect("root may enter namespaces");
+    }
+}
+
+impl Board {
+    /// Runs a line of shell in the board's network.
+    #[track_caller]
+    pub(crate) fn shell(&self, line: &str) -> String {
+        let mut command = self.inside("sh");
+        command.args(["-c", line]);
+        crate::board::command::run(command).ok()
     }
 }
 
@@ -117,6 +129,21 @@ pub(crate) fn ask(transport: Transport, to: SocketAddr) -> Result<Answer, String
     let (server, peer) = text.split_once(' ').ok_or_else(|| format!("answered {text:?}"))?;
     let peer = peer.parse().map_err(|_| format!("answered {text:?}"))?;
     Ok(Answer { server: server.to_owned(), peer })
+}
+
+/// Asks an HTTP server, by this name, which pod it is, from where the calling thread stands.
+pub(crate) fn page(to: SocketAddr, host: &str) -> Result<Answer, String> {
+    let text = |error: std::io::Error| error.to_string();
+    let mut stream = TcpStream::connect_timeout(&to, ANSWER).map_err(text)?;
+    stream.set_read_timeout(Some(ANSWER)).map_err(text)?;
+    let head = format!("Host: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(format!("GET /hostname HTTP/1.1\r\n{head}").as_bytes()).map_err(text)?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).map_err(text)?;
+    let found = answer.split_once("\r\n\r\n");
+    let found = found.filter(|(head, _)| head.starts_with("HTTP/1.1 200"));
+    let (_, body) = found.ok_or_else(|| format!("answered {answer:?}"))?;
+    Ok(Answer { server: body.trim().to_owned(), peer: Ipv4Addr::UNSPECIFIED.into() })
 }
 
 fn ask_tcp(to: SocketAddr) -> std::io::Result<String> {

@@ -14,8 +14,10 @@ use super::cluster::Cluster;
 use super::traffic_places::Place;
 use crate::board::command::until;
 
-/// Requests a second of each of the two clients, and how many of them at once at most.
+/// Requests a second of each of the two clients of the Service and of the one of the Ingress, and
+/// how many of them at once at most.
 const RATE: u32 = 500;
+const PROXY_RATE: u32 = 200;
 const AT_ONCE: usize = 16;
 /// How often all pods are replaced.
 const ROLLS: u32 = 3;
@@ -58,6 +60,17 @@ spec:
   selector: {{app: rolling}}
   ports: [{{port: 80, targetPort: 8080, nodePort: {NODE_PORT}}}]
 ---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{name: rolling}}
+spec:
+  ingressClassName: edged
+  rules:
+  - host: rolling.test
+    http:
+      paths:
+      - {{path: /, pathType: Prefix, backend: {{service: {{name: rolling, port: {{number: 80}}}}}}}}
+---
 apiVersion: v1
 kind: Pod
 metadata: {{name: client}}
@@ -84,7 +97,7 @@ fn request(to: SocketAddr) -> Result<String, String> {
     let told = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
     let mut stream = TcpStream::connect_timeout(&to, PATIENCE).map_err(told("connect"))?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(told("set a timeout"))?;
-    let question = b"GET /healthz HTTP/1.1\r\nHost: rolling\r\nConnection: close\r\n\r\n";
+    let question = b"GET /healthz HTTP/1.1\r\nHost: rolling.test\r\nConnection: close\r\n\r\n";
     stream.write_all(question).map_err(told("ask"))?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).map_err(told("listen"))?;
@@ -97,7 +110,7 @@ fn request(to: SocketAddr) -> Result<String, String> {
 }
 
 /// Asks at a steady rate, whatever becomes of the requests before, until all is done.
-fn load(place: &Place, to: SocketAddr, done: &AtomicBool) -> Seen {
+fn load(place: &Place, to: SocketAddr, rate: u32, done: &AtomicBool) -> Seen {
     let (next, begin) = (AtomicU32::new(0), Instant::now());
     let seen = Mutex::new(Seen::default());
     std::thread::scope(|scope| {
@@ -105,7 +118,7 @@ fn load(place: &Place, to: SocketAddr, done: &AtomicBool) -> Seen {
             scope.spawn(|| {
                 place.enter();
                 while !done.load(Ordering::Acquire) {
-                    let at = next.fetch_add(1, Ordering::Relaxed) * (1_000_000 / RATE);
+                    let at = next.fetch_add(1, Ordering::Relaxed) * (1_000_000 / rate);
                     let at = begin + Duration::from_micros(at.into());
                     std::thread::sleep(at.saturating_duration_since(Instant::now()));
                     let sent = Instant::now();
@@ -153,7 +166,8 @@ fn no_request_fails_while_all_pods_are_replaced() {
     let uid = field("pod", "client", ".metadata.uid");
     let pod = Place::new("client", cluster.board("a1").dir.join("run1/pods").join(uid).join("net"));
     let person = Place::new("outside", cluster.person.path());
-    for (place, to) in [(&pod, inside), (&person, outside)] {
+    let proxy = SocketAddr::new(cluster.boards[1].ip.into(), 80);
+    for (place, to) in [(&pod, inside), (&person, outside), (&person, proxy)] {
         until("the Service answers", || {
             let place = place.clone();
             let asked = std::thread::spawn(move || {
@@ -165,10 +179,11 @@ fn no_request_fails_while_all_pods_are_replaced() {
     }
     let done = AtomicBool::new(false);
     let begin = Instant::now();
-    let (from_pod, from_outside) = std::thread::scope(|scope| {
+    let (from_pod, from_outside, proxied) = std::thread::scope(|scope| {
         let ended = Ended(&done);
-        let from_pod = scope.spawn(|| load(&pod, inside, &done));
-        let from_outside = scope.spawn(|| load(&person, outside, &done));
+        let from_pod = scope.spawn(|| load(&pod, inside, RATE, &done));
+        let from_outside = scope.spawn(|| load(&person, outside, RATE, &done));
+        let proxied = scope.spawn(|| load(&person, proxy, PROXY_RATE, &done));
         std::thread::sleep(Duration::from_millis(500));
         for version in 2..=1 + ROLLS {
             println!("rolled out in {:?}", roll(&cluster, server, version));
@@ -179,11 +194,14 @@ fn no_request_fails_while_all_pods_are_replaced() {
             });
         }
         drop(ended);
-        (from_pod.join().expect("no panic"), from_outside.join().expect("no panic"))
+        let [one, two, three] =
+            [from_pod, from_outside, proxied].map(|seen| seen.join().expect("no panic"));
+        (one, two, three)
     });
     let took = begin.elapsed();
     judge(&cluster, "a pod to the cluster address", &from_pod, took);
     judge(&cluster, "outside to a node port", &from_outside, took);
+    judge(&cluster, "outside to an Ingress", &proxied, took);
 }
 
 /// Not one request failed, all pods had their share, and the rate was kept.
@@ -204,5 +222,5 @@ fn judge(cluster: &Cluster, who: &str, seen: &Seen, took: Duration) {
     }
     let pods: BTreeSet<&String> = seen.servers.keys().collect();
     assert_eq!(pods.len(), ((1 + ROLLS) * REPLICAS) as usize, "old and new pods: {pods:?}");
-    assert!(rate > f64::from(RATE) / 2.0, "{rate:.0} requests a second are no load");
+    assert!(rate > f64::from(PROXY_RATE) / 2.0, "{rate:.0} requests a second are no load");
 }

@@ -2,7 +2,8 @@
 //! and everybody asking everything: the matrix of all ways.
 //!
 //! Not asked, since it is not to be had: names by the host outside, for a board answers nobody but
-//! its own pods and itself; and names on a board while its `edged` is away, which is who answers.
+//! its own pods and itself; and names and Ingresses on a board while its `edged` is away, which is
+//! who answers.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::board::{Board, address};
 use super::cluster::{Cluster, PERSON};
 use super::lookup;
-use super::traffic_places::{Answer, PORT, Place, Server, Transport, ask};
+use super::traffic_places::{Answer, PORT, Place, Server, Transport, ask, page};
 use crate::board::command::until;
 use crate::board::machine::built;
 
@@ -32,6 +33,26 @@ pub(crate) const OUTSIDE: &str = "outside";
 const OUTSIDE_NAME: &str = "echo.lan";
 /// The name of it within the cluster: a Service without selector or address.
 const AWAY: &str = "away.default.svc.cluster.local";
+/// What the proxy on every board answers for, with the web server that is in each pod as well.
+const HOST: &str = "echo.test";
+const INGRESS: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: pages}
+spec: {selector: {app: traffic}, ports: [{port: 80, targetPort: 8080}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: pages}
+spec:
+  ingressClassName: edged
+  rules:
+  - host: echo.test
+    http:
+      paths:
+      - {path: /, pathType: Prefix, backend: {service: {name: pages, port: {number: 80}}}}
+---
+";
 /// Names that lead to pods or to the Service: headless, by another name, and the plain one.
 const NAMES: [(&str, u16); 3] = [
     ("bare.default.svc.cluster.local", PORT),
@@ -67,6 +88,8 @@ struct Asker {
     board: Option<Ipv4Addr>,
     /// Whether its board's `edged` runs, which answers for names.
     names: bool,
+    /// Boards whose `edged` runs, which is the proxy as well.
+    proxies: Vec<IpAddr>,
 }
 
 /// What is asked for.
@@ -74,6 +97,7 @@ struct Asker {
 enum To {
     At(SocketAddr),
     Named(&'static str, u16),
+    Page(SocketAddr),
 }
 
 #[derive(Clone, Debug)]
@@ -112,6 +136,7 @@ fn manifests(cluster: &Cluster) -> String {
              ExternalName, externalName: {target}}}\n---\n"
         );
     }
+    text += INGRESS;
     for (n, board) in cluster.boards.iter().enumerate() {
         let three = if n > 0 { ", three: yes-it-is" } else { "" };
         let name = &board.name;
@@ -198,6 +223,13 @@ impl Traffic {
                 add(&format!("node port of {}", board.name), (*ip).into(), node_port);
                 add(&format!("load balancer at {}", board.name), (*ip).into(), SERVICE_PORT);
             }
+            for (ip, board) in self.addresses.iter().zip(&self.cluster.boards) {
+                if transport == Transport::Tcp {
+                    let to = To::Page(SocketAddr::new((*ip).into(), 80));
+                    let what = format!("ingress at {}", board.name);
+                    found.push(Target { what, transport, to });
+                }
+            }
             for (name, port) in NAMES.into_iter().chain([(AWAY, PORT)]) {
                 let to = To::Named(name, port);
                 found.push(Target { what: name.to_owned(), transport, to });
@@ -209,16 +241,21 @@ impl Traffic {
     fn askers(&self, by_name: bool) -> Vec<Asker> {
         let boards = self.cluster.boards.iter().zip(&self.addresses);
         let mut askers = Vec::new();
+        let run = |(board, _): &(&Board, &Ipv4Addr)| by_name && board.pid().is_some();
+        let running = boards.clone().filter(run);
+        let proxies: Vec<IpAddr> = running.map(|(_, ip)| IpAddr::V4(*ip)).collect();
         for ((board, ip), pod) in boards.zip(&self.pods) {
+            let (own, proxies) = (proxies.clone(), proxies.clone());
             let (names, board_ip) = (by_name && board.pid().is_some(), Some(*ip));
             let place = pod.place.clone();
-            askers.push(Asker { place, ip: Some(pod.ip), board: board_ip, names });
+            let ip = Some(pod.ip);
+            askers.push(Asker { place, ip, board: board_ip, names, proxies: own });
             let namespace = board.marks().namespace.expect("a namespace");
             let place = Place::new(&format!("board {}", board.name), namespace);
-            askers.push(Asker { place, ip: None, board: board_ip, names });
+            askers.push(Asker { place, ip: None, board: board_ip, names, proxies });
         }
         let place = Place::new(OUTSIDE, self.cluster.person.path());
-        askers.push(Asker { place, ip: None, board: None, names: false });
+        askers.push(Asker { place, ip: None, board: None, names: false, proxies });
         askers
     }
 
@@ -291,22 +328,16 @@ impl Traffic {
     }
 }
 
-impl Board {
-    /// Runs a line of shell in the board's network.
-    #[track_caller]
-    pub(crate) fn shell(&self, line: &str) -> String {
-        let mut command = self.inside("sh");
-        command.args(["-c", line]);
-        crate::board::command::run(command).ok()
-    }
-}
-
 impl Asker {
     /// Asks everything that it can; how much that was, and what went wrong.
     fn ask(&self, targets: &[Target]) -> (usize, Vec<String>) {
         self.place.enter();
         let mut wrong = Vec::new();
-        let can = |target: &&Target| self.names || matches!(target.to, To::At(_));
+        let can = |target: &&Target| match target.to {
+            To::At(_) => true,
+            To::Named(..) => self.names,
+            To::Page(at) => self.proxies.contains(&at.ip()),
+        };
         let asked: Vec<&Target> = targets.iter().filter(can).collect();
         for target in &asked {
             let (to, transport) = (&target.to, target.transport);
@@ -356,6 +387,7 @@ impl Target {
     fn ask(&self) -> Result<Answer, String> {
         match self.to {
             To::At(to) => ask(self.transport, to),
+            To::Page(to) => page(to, HOST),
             To::Named(name, port) => {
                 let found = lookup::addresses(self.transport, name);
                 let found = found.map_err(|why| format!("no such name: {why}"))?;

@@ -24,6 +24,8 @@ use super::{host_ports, remembered};
 const SETTLE: Duration = Duration::from_millis(10);
 /// Tables that could not be applied are tried again after this long.
 const RETRY: Duration = Duration::from_secs(5);
+/// Whoever has not answered a connection by then, and is no endpoint any more, will not.
+const ANSWER: Duration = Duration::from_millis(300);
 /// While no server answers, the board's own pods are looked at so often.
 const REMIND: Duration = Duration::from_secs(1);
 /// Somebody may have flushed the board's rules: so often we look. It costs next to nothing when
@@ -118,6 +120,8 @@ struct Follower {
     recall: Recall,
     applied: Applied,
     apply_at: Option<Instant>,
+    /// When connections that are still unanswered are forgotten.
+    forget_at: Option<Instant>,
 }
 
 /// Follows Services and EndpointSlices, and keeps the kernel's tables as they want them.
@@ -128,6 +132,7 @@ pub(crate) async fn run(board: Arc<Board>) {
     let mut remind = Instant::now() + recall::PATIENCE;
     loop {
         let due = follower.apply_at.unwrap_or(remind);
+        let forget = follower.forget_at.unwrap_or(remind);
         tokio::select! {
             event = services.next() => follower.services(event),
             event = slices.next() => follower.slices(event),
@@ -137,6 +142,9 @@ pub(crate) async fn run(board: Arc<Board>) {
                 remind = Instant::now() + REMIND;
             }
             () = follower.recall.due() => follower.save().await,
+            () = tokio::time::sleep_until(forget), if follower.forget_at.is_some() => {
+                follower.forget_unanswered().await;
+            }
             () = tokio::time::sleep_until(due), if follower.apply_at.is_some() => {
                 follower.apply().await;
             }
@@ -157,6 +165,7 @@ impl Follower {
             recall,
             applied: Applied::default(),
             apply_at: None,
+            forget_at: None,
         }
     }
 
@@ -245,6 +254,16 @@ impl Follower {
     async fn apply(&mut self) {
         let again = if apply(&self.board, &mut self.applied).await { RETRY } else { LOOK };
         self.apply_at = Some(Instant::now() + again);
+        self.forget_at = Some(Instant::now() + ANSWER);
+    }
+
+    async fn forget_unanswered(&mut self) {
+        self.forget_at = None;
+        match self.board.net.forget_unanswered().await {
+            Ok(0) => {}
+            Ok(count) => tracing::debug!("{count} unanswered connections forgotten"),
+            Err(error) => tracing::debug!("{error}"),
+        }
     }
 }
 

@@ -198,6 +198,11 @@ impl Board {
         }
     }
 
+    /// See [`super::Net::forget_unanswered`].
+    pub(super) fn forget_unanswered(&self) -> Result<usize, NetError> {
+        lock(&self.rules).as_mut().map_or(Ok(0), Rules::forget_unanswered)
+    }
+
     /// See [`super::Net::rules_generation`].
     pub(super) fn generation(&self) -> Result<u32, NetError> {
         match lock(&self.rules).as_mut() {

@@ -165,6 +165,14 @@ impl Net {
         self.board.fresh
     }
 
+    /// Forgets connections that wait for an answer of targets that an earlier change took away:
+    /// their next packet goes to another. To be called once answers that were under way have come;
+    /// cheap when there was no such change. Answers how many those were.
+    pub async fn forget_unanswered(&self) -> Result<usize, NetError> {
+        let work = |board: &Board| board.forget_unanswered();
+        self.change("services", "forget unanswered connections", work).await
+    }
+
     /// The number of the last change to any rules of the board: it stays while nothing changes.
     pub fn rules_generation(&self) -> Result<u32, NetError> {
         self.board.generation()

@@ -1,14 +1,17 @@
 //! Connections that the kernel remembers: a UDP client has no handshake, so its old way to a
 //! target that is gone would hold for as long as it keeps sending. Those are forgotten when
-//! the target goes; TCP clients notice by themselves. A policy that newly forbids a connection
-//! has it forgotten as well.
+//! the target goes. A TCP client that is connected notices by itself; one that nobody has answered
+//! sends its first packet again after a second, and would be led to the dead target each time, as
+//! would be, for two minutes, whoever uses the same port anew: those are forgotten a moment later,
+//! when an answer that was under way has come. A policy that newly forbids a connection has it
+//! forgotten as well.
 
 use super::super::error::NetError;
 use super::super::netlink::{Attributes, DUMP, Message, Socket};
 use super::wire::{IPV4, header};
-use edge_core::proxy::{Change, Front, Protocol, Target, Verdict};
+use edge_core::proxy::{Change, Elements, Front, Protocol, Target, Verdict};
 use nix::sys::socket::SockProtocol;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 const GET: u16 = (1 << 8) | 1;
@@ -16,6 +19,9 @@ const DELETE: u16 = (1 << 8) | 2;
 const NESTED: u16 = 0x8000;
 const ORIGINAL: u16 = 1;
 const REPLY: u16 = 2;
+const STATUS: u16 = 3;
+/// The kernel's mark of a connection that was answered.
+const ANSWERED: u32 = 0x2;
 const TUPLE_ADDRESSES: u16 = 1;
 const TUPLE_PROTOCOL: u16 = 2;
 
@@ -54,6 +60,8 @@ pub(super) struct Tuple {
     pub(super) source: Target,
     pub(super) destination: Target,
     pub(super) protocol: u8,
+    /// Whether the connection was ever answered.
+    pub(super) answered: bool,
 }
 
 fn tuple(attributes: Attributes<'_>, which: u16) -> Option<Tuple> {
@@ -66,7 +74,13 @@ fn tuple(attributes: Attributes<'_>, which: u16) -> Option<Tuple> {
             ports.find(port).and_then(|bytes| Some(u16::from_be_bytes(bytes.try_into().ok()?)));
         Some(Target { address, port: port.unwrap_or(0) })
     };
-    Some(Tuple { source: end(1, 2)?, destination: end(2, 3)?, protocol: *ports.find(1)?.first()? })
+    let status = attributes.find(STATUS).and_then(|bytes| bytes.try_into().ok());
+    Some(Tuple {
+        source: end(1, 2)?,
+        destination: end(2, 3)?,
+        protocol: *ports.find(1)?.first()?,
+        answered: status.is_none_or(|status| u32::from_be_bytes(status) & ANSWERED != 0),
+    })
 }
 
 impl Stale {
@@ -98,6 +112,35 @@ pub(super) fn forget(change: &Change) {
     if let Err(error) = forget_where(old) {
         tracing::debug!("network: {error}");
     }
+}
+
+/// True when a change takes a target away from TCP clients.
+pub(super) fn strands(change: &Change) -> bool {
+    let kept: BTreeSet<(Front, Target)> =
+        change.new_targets.iter().map(|(key, target)| (key.1, *target)).collect();
+    let mut old = change.old_targets.iter().map(|(key, target)| (key.1, *target));
+    old.any(|way| way.0.protocol == Protocol::Tcp && !kept.contains(&way))
+}
+
+/// Forgets TCP connections that nobody has answered, where their front has their target no more;
+/// answers how many.
+pub(super) fn forget_unanswered(elements: &Elements) -> Result<usize, NetError> {
+    let mut targets: BTreeMap<Front, BTreeSet<Target>> = BTreeMap::new();
+    for ((_, front), spreading) in &elements.fronts {
+        targets.entry(*front).or_default().extend(&spreading.targets);
+    }
+    let tcp = Protocol::Tcp.number();
+    forget_where(|original, reply| {
+        let changed = reply.source != original.destination;
+        if original.protocol != tcp || original.answered || !changed {
+            return false;
+        }
+        let Target { address, port } = original.destination;
+        let fronts =
+            [Some(address), None].map(|address| Front { address, protocol: Protocol::Tcp, port });
+        let mut known = fronts.iter().filter_map(|front| targets.get(front)).peekable();
+        known.peek().is_some() && known.all(|targets| !targets.contains(&reply.source))
+    })
 }
 
 /// Forgets the connections that `old` picks by their two directions; answers how many.

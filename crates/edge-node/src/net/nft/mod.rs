@@ -47,6 +47,8 @@ pub(super) struct Rules {
     senders: Option<BTreeSet<guard::Sender>>,
     /// True when there was no table of ours before.
     pub(super) fresh: bool,
+    /// True when connections may wait for an answer of targets that are gone.
+    stranded: bool,
 }
 
 impl Rules {
@@ -59,8 +61,16 @@ impl Rules {
         read::generation(&mut socket)?;
         let comment = fingerprint(&fixed);
         let policies = policy::Known::default();
-        let mut rules =
-            Rules { socket, fixed, comment, known: None, policies, senders: None, fresh: false };
+        let mut rules = Rules {
+            socket,
+            fixed,
+            comment,
+            known: None,
+            policies,
+            senders: None,
+            fresh: false,
+            stranded: false,
+        };
         if read::comment(&mut rules.socket)?.is_none() {
             rules.fresh = true;
             rules.apply(&Elements::default())?;
@@ -137,11 +147,21 @@ impl Rules {
                 now = now.wrapping_add(self.forget_clients(&change)?);
             }
             conntrack::forget(&change);
+            self.stranded |= conntrack::strands(&change);
         }
         observed.elements.apply(&change);
         (observed.spreads, observed.guests) = (spreads, guests);
         self.known = Some((now, observed));
         Ok(())
+    }
+
+    /// See [`super::Net::forget_unanswered`].
+    pub(super) fn forget_unanswered(&mut self) -> Result<usize, NetError> {
+        let Some((_, observed)) = self.known.as_ref().filter(|_| self.stranded) else {
+            return Ok(0);
+        };
+        self.stranded = false;
+        conntrack::forget_unanswered(&observed.elements)
     }
 
     /// What the kernel has, from memory unless anybody changed any table since.
