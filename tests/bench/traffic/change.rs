@@ -76,6 +76,8 @@ async fn one(dir: &std::path::Path, count: usize, changes: u8) -> Times {
         cluster_cidr: "10.42.0.0/16".into(),
         service_cidr: "10.43.0.0/16".into(),
         node_ip: IpAddr::from([192, 0, 2, 1]),
+        encrypt_pods: false,
+        wireguard_port: 51820,
     })
     .expect("a network");
     let services: Vec<Object> = (0..count).map(service).collect();
