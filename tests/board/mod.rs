@@ -6,6 +6,7 @@ mod bad_input;
 pub(crate) mod command;
 mod demo;
 mod images;
+mod ingress;
 mod joined;
 mod kubectl;
 pub(crate) mod machine;

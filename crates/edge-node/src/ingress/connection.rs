@@ -28,8 +28,8 @@ use super::answer::{Refusal, answer};
 use super::body::ReplyBody;
 use super::headers::Client;
 use super::limits::{
-    CONNECTION_WINDOW, CONNECTIONS, DRAIN, FIRST_BYTE, HANDSHAKE, HEAD, HEAD_BYTES, HEAD_CROWDED,
-    HEAD_LINES, KEEPALIVE, PING, SEND_BUFFER, STREAM_WINDOW, STREAMS,
+    CONNECTION_WINDOW, CONNECTIONS, DRAIN, HANDSHAKE, HEAD_BYTES, HEAD_LINES, KEEPALIVE, PING,
+    SEND_BUFFER, STREAM_WINDOW, STREAMS,
 };
 use super::patient::Patient;
 
@@ -72,16 +72,14 @@ pub(super) async fn serve(
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4);
     let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
     // Nothing is set up for somebody who says nothing.
-    tokio::select! {
-        spoken = timeout(FIRST_BYTE, stream.readable()) => if !matches!(spoken, Ok(Ok(()))) {
-            return;
-        },
+    let mut first = [0; PRIOR_KNOWLEDGE.len()];
+    let known = tokio::select! {
+        known = timeout(visit.shared.waits.first_byte, stream.peek(&mut first)) => known,
         _ = &mut kicked => return,
         _ = stop.wait_for(|stop| *stop) => return,
-    }
+    };
+    let Ok(Ok(known @ 1..)) = known else { return };
     let Some(acceptor) = tls else {
-        let mut first = [0; PRIOR_KNOWLEDGE.len()];
-        let known = stream.peek(&mut first).await.unwrap_or(0);
         let http2 = &first[..known] == PRIOR_KNOWLEDGE;
         return Box::pin(speak(visit, stream, http2, kicked, stop)).await;
     };
@@ -118,7 +116,8 @@ impl Visit {
     /// How long a head may take.
     fn patience(&self) -> Duration {
         let crowded = self.shared.connections.available_permits() < CONNECTIONS / 2;
-        if crowded { HEAD_CROWDED } else { HEAD }
+        let waits = &self.shared.waits;
+        if crowded { waits.head_crowded } else { waits.head }
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<ReplyBody>, Infallible> {
@@ -170,6 +169,7 @@ async fn speak<S>(
             .timer(TokioTimer::new())
             .header_read_timeout(visit.patience())
             .max_buf_size(HEAD_BYTES)
+            .max_header_size(HEAD_BYTES)
             .max_headers(HEAD_LINES);
         let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
         if !until(&visit, connection.as_mut(), kicked, stop).await {

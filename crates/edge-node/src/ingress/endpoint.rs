@@ -29,6 +29,8 @@ pub(super) struct Endpoint {
     address: SocketAddr,
     protocol: Protocol,
     busy: AtomicUsize,
+    /// When it was taken last, counted in requests of its backend.
+    turn: AtomicUsize,
     /// It has left: nothing is kept for it.
     gone: AtomicBool,
     down: Mutex<Option<Instant>>,
@@ -71,6 +73,7 @@ impl Endpoint {
             address,
             protocol,
             busy: AtomicUsize::new(0),
+            turn: AtomicUsize::new(0),
             gone: AtomicBool::new(false),
             down: Mutex::default(),
             idle: Mutex::default(),
@@ -84,9 +87,10 @@ impl Endpoint {
     }
 
     /// How gladly it is taken: less is better.
-    pub(super) fn cost(&self, now: Instant) -> (bool, usize) {
+    pub(super) fn cost(&self, now: Instant) -> (bool, usize, usize) {
         let down = *self.down.lock().unwrap_or_else(PoisonError::into_inner);
-        (down.is_some_and(|until| until > now), self.busy.load(Ordering::Relaxed))
+        let down = down.is_some_and(|until| until > now);
+        (down, self.busy.load(Ordering::Relaxed), self.turn.load(Ordering::Relaxed))
     }
 
     /// It could not be connected to.
@@ -95,7 +99,8 @@ impl Endpoint {
     }
 
     /// Takes it for one request.
-    pub(super) fn lease(self: &Arc<Self>) -> Lease {
+    pub(super) fn lease(self: &Arc<Self>, turn: usize) -> Lease {
+        self.turn.store(turn, Ordering::Relaxed);
         self.busy.fetch_add(1, Ordering::Relaxed);
         Lease { endpoint: self.clone(), sender: None }
     }

@@ -4,6 +4,17 @@ use std::time::Duration;
 
 use edge_core::porch::Room;
 
+/// How long clients may be silent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waits {
+    /// On a new connection.
+    pub(super) first_byte: Duration,
+    /// So long a head may take to arrive, and a connection may wait for its next request …
+    pub(super) head: Duration,
+    /// … and only so long when more than half of the places are taken.
+    pub(super) head_crowded: Duration,
+}
+
 /// Connections that have not sent a whole request so far; who comes when it is full takes the
 /// place of whoever has waited longest.
 pub(super) const HALF_OPEN: Room = Room { each: 256, all: 1024 };
@@ -25,12 +36,12 @@ pub(super) const SEND_BUFFER: usize = 64 << 10;
 
 /// The TLS handshake may take so long.
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(5);
-/// A new connection may be silent for so long.
-pub(super) const FIRST_BYTE: Duration = Duration::from_secs(15);
-/// So long a head may take to arrive, and a connection may wait for its next request …
-pub(super) const HEAD: Duration = Duration::from_secs(60);
-/// … and only so long when more than half of the places are taken.
-pub(super) const HEAD_CROWDED: Duration = Duration::from_secs(5);
+/// How long clients may be silent.
+pub(super) const WAITS: Waits = Waits {
+    first_byte: Duration::from_secs(15),
+    head: Duration::from_secs(60),
+    head_crowded: Duration::from_secs(5),
+};
 /// A client that takes nothing of its answer for so long is let go.
 pub(super) const WRITE_STALL: Duration = Duration::from_secs(60);
 /// Silent HTTP/2 connections are asked whether anybody is there.

@@ -18,7 +18,7 @@ mod tls;
 mod tunnel;
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use edge_core::ingress::Table;
@@ -54,6 +54,7 @@ pub(crate) struct Shared {
     requests: Arc<Semaphore>,
     https_port: u16,
     stop: watch::Receiver<bool>,
+    waits: limits::Waits,
 }
 
 /// A running proxy; it ends when this is dropped, or better by [`Proxy::stop`].
@@ -68,6 +69,10 @@ pub struct Proxy {
 impl Proxy {
     /// Listens on all addresses of the board. An error names the port that can't be had.
     pub async fn start(ports: Ports) -> io::Result<Proxy> {
+        Proxy::open(ports, limits::WAITS).await
+    }
+
+    async fn open(ports: Ports, waits: limits::Waits) -> io::Result<Proxy> {
         let (plain, secure) = (listen::bind(ports.http).await?, listen::bind(ports.https).await?);
         let (http, https) = (plain.local_addr()?, secure.local_addr()?);
         let certificates = tls::Certificates::new()?;
@@ -81,6 +86,7 @@ impl Proxy {
             requests: Arc::new(Semaphore::new(limits::REQUESTS)),
             https_port: https.port(),
             stop: stopped.clone(),
+            waits,
         });
         let task = tokio::spawn(listen::run(shared.clone(), plain, secure, acceptor, stopped));
         Ok(Proxy { shared, stop, task, http, https })
@@ -107,7 +113,7 @@ impl Proxy {
     }
 
     /// How many connections are open, as (those without a request so far, the others).
-    pub fn open(&self) -> (usize, usize) {
+    pub fn connections(&self) -> (usize, usize) {
         let shared = &self.shared;
         let inside = limits::CONNECTIONS - shared.connections.available_permits();
         (shared.porch.waiting(), inside)
@@ -120,10 +126,7 @@ impl Proxy {
     }
 }
 
-/// An address that is reached from this board.
+/// An address that is reached from this board: all listen on IPv4, too.
 fn local(bound: SocketAddr) -> SocketAddr {
-    match bound.is_ipv6() {
-        true => SocketAddr::new(Ipv6Addr::LOCALHOST.into(), bound.port()),
-        false => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), bound.port()),
-    }
+    SocketAddr::new(Ipv4Addr::LOCALHOST.into(), bound.port())
 }

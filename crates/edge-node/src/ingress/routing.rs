@@ -27,7 +27,7 @@ impl Pool {
         let around = (0..count.min(COMPARED)).map(|n| &self.endpoints[(first + n) % count]);
         let fresh = around.filter(|e| !tried.iter().any(|known| Arc::ptr_eq(known, e)));
         let chosen = fresh.min_by_key(|endpoint| endpoint.cost(now))?;
-        Some((chosen.clone(), chosen.lease()))
+        Some((chosen.clone(), chosen.lease(first)))
     }
 }
 
@@ -64,7 +64,7 @@ impl Routing {
                 let kept = known.remove(&key).unwrap_or(fresh);
                 stays.entry(key).or_insert(kept).clone()
             });
-            Pool { endpoints: endpoints.collect(), turn: AtomicUsize::new(0) }
+            Pool { endpoints: endpoints.collect(), turn: AtomicUsize::new(1) }
         });
         let pools = pools.collect();
         let after = Arc::new(Current { table, pools });
