@@ -7,6 +7,7 @@
 //! `edge-bench lose again 50` loses edged's leader so often (again, kill, cable, pause, …).
 //! EDGED_BIN_DIR names the directory of the binaries to measure.
 //!
+//! `edge-bench ingress [--quick] [--out NAME]` compares our proxy with nginx and haproxy, likewise.
 //! `edge-bench broker [--quick] [--out NAME]` compares our broker with Mosquitto, without root.
 //! `edge-bench traffic` and `edge-bench dns` compare Services and names with those of others.
 
@@ -20,6 +21,7 @@ mod client;
 mod cluster;
 mod dns;
 mod footprint;
+mod ingress;
 #[path = "../lab/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod lab;
@@ -72,6 +74,11 @@ fn main() {
             return finish(&dns::compare(quick), &name, quick);
         }
         Some("broker-alone") => return broker::alone(args[2].as_ref()),
+        Some("ingress") => {
+            let name = value("--out").unwrap_or_else(|| "ingress".into());
+            return finish(&ingress::compare(quick), &name, quick);
+        }
+        Some("ingress-alone") => return ingress::alone(&args[2..]),
         _ => {}
     }
     if args.get(1).is_some_and(|word| word == "lab") {

@@ -19,8 +19,7 @@ use super::routing::Pool;
 use super::target::{self, Target};
 use super::tunnel;
 
-/// The log of requests is written where this is asked for (`--log edged::ingress=debug`), and
-/// nowhere else: cards wear out.
+/// Requests are logged only where everything is (`--log debug`): cards wear out.
 const LOG: &str = "edged::ingress";
 
 /// What a client is told when its request goes nowhere.

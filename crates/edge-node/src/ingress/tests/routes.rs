@@ -27,8 +27,9 @@ async fn hosts_paths_and_what_endpoints_learn_of_the_client() {
     assert_eq!(code(&get(at, "b.org", "/").await), 404);
     let answer = get(at, "empty.org", "/").await;
     assert!(code(&answer) == 503 && answer.contains("retry-after"), "{answer}");
-    let lies = b"POST / HTTP/1.1\r\nHost: a.org\r\nX-Forwarded-For: 1.1.1.1\r\nX-Real-IP: 1.1.1.1\r\n\
-                 Connection: close, X-Hop\r\nX-Hop: 1\r\nX-Kept: 1\r\nContent-Length: 5\r\n\r\nhello";
+    let lies = b"POST / HTTP/1.1\r\nHost: a.org\r\nX-Forwarded-For: 1.1.1.1\r\n\
+                 X-Real-IP: 1.1.1.1\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nX-Kept: 1\r\n\
+                 Content-Length: 5\r\n\r\nhello";
     let answer = talk(at, lies).await;
     for line in [
         "web POST /\n",
