@@ -48,18 +48,19 @@ impl Refusal {
     }
 }
 
-/// Answers a request.
+/// Answers a request; `busy` is held until its answer has passed.
 pub(super) async fn answer(
     shared: &Arc<Shared>,
     client: Client,
     request: Request<Incoming>,
+    busy: Arc<()>,
 ) -> Response<ReplyBody> {
     let began = Instant::now();
     let line = tracing::enabled!(target: LOG, tracing::Level::DEBUG).then(|| {
         let host = request.headers().get(http::header::HOST).cloned();
         format!("{} {} {} {host:?}", client.ip, request.method(), request.uri())
     });
-    let response = match pass(shared, client, request).await {
+    let response = match pass(shared, client, request, busy).await {
         Ok(response) => response,
         Err(refusal) => refusal.response(),
     };
@@ -74,6 +75,7 @@ async fn pass(
     shared: &Arc<Shared>,
     client: Client,
     mut request: Request<Incoming>,
+    busy: Arc<()>,
 ) -> Result<Response<ReplyBody>, Refusal> {
     let permit = shared.requests.clone().try_acquire_owned().map_err(|_| {
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many requests are under way")
@@ -120,7 +122,7 @@ async fn pass(
         return Ok(answer);
     }
     headers::strip(response.headers_mut());
-    Ok(response.map(|body| ReplyBody::stream(body, limit, lease, permit)))
+    Ok(response.map(|body| ReplyBody::stream(body, limit, lease, (permit, busy))))
 }
 
 fn say_upgrade(headers: &mut http::HeaderMap, protocol: Option<HeaderValue>) {

@@ -140,8 +140,11 @@ pub(super) struct Streamed {
     inner: Incoming,
     stall: Stall,
     lease: Option<Lease>,
-    _request: OwnedSemaphorePermit,
+    _held: Held,
 }
+
+/// What a request holds while it is under way: a place among all, and that of its connection.
+pub(super) type Held = (OwnedSemaphorePermit, Arc<()>);
 
 impl Streamed {
     fn finished(&mut self) {
@@ -176,14 +179,9 @@ impl ReplyBody {
     }
 
     /// An endpoint's answer, which may be silent for `limit`.
-    pub(super) fn stream(
-        inner: Incoming,
-        limit: Duration,
-        lease: Lease,
-        request: OwnedSemaphorePermit,
-    ) -> ReplyBody {
+    pub(super) fn stream(inner: Incoming, limit: Duration, lease: Lease, held: Held) -> ReplyBody {
         let stall = Stall::new(limit);
-        let streamed = Streamed { inner, stall, lease: Some(lease), _request: request };
+        let streamed = Streamed { inner, stall, lease: Some(lease), _held: held };
         ReplyBody::Streamed(Box::new(streamed))
     }
 }

@@ -25,7 +25,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::Shared;
 use super::answer::{Refusal, answer};
-use super::body::ReplyBody;
+use super::body::{Progress, ReplyBody};
 use super::headers::Client;
 use super::limits::{
     CONNECTION_WINDOW, CONNECTIONS, DRAIN, HANDSHAKE, HEAD_BYTES, HEAD_LINES, KEEPALIVE, PING,
@@ -41,6 +41,9 @@ struct Visit {
     shared: Arc<Shared>,
     client: Client,
     inside: AtomicBool,
+    /// Held by every request under way.
+    busy: Arc<()>,
+    progress: Arc<Progress>,
     held: Mutex<Held>,
 }
 
@@ -67,7 +70,14 @@ pub(super) async fn serve(
     let (place, _pushed) = shared.porch.enter((!ip.is_loopback()).then_some(bits), kick);
     let client = Client { ip, tls: tls.is_some() };
     let held = Mutex::new(Held::Porch { _place: place });
-    let visit = Arc::new(Visit { shared, client, inside: AtomicBool::new(false), held });
+    let visit = Arc::new(Visit {
+        shared,
+        client,
+        inside: AtomicBool::new(false),
+        busy: Arc::default(),
+        progress: Progress::new(),
+        held,
+    });
     let _ = stream.set_nodelay(true);
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4);
     let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
@@ -120,6 +130,20 @@ impl Visit {
         if crowded { waits.head_crowded } else { waits.head }
     }
 
+    /// Ends when no request has been under way for too long. HTTP/1.1 sees to that by itself.
+    async fn idle(&self, http2: bool) {
+        if !http2 {
+            return std::future::pending().await;
+        }
+        loop {
+            self.progress.silent(self.patience()).await;
+            if Arc::strong_count(&self.busy) == 1 {
+                return;
+            }
+            self.progress.touch();
+        }
+    }
+
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<ReplyBody>, Infallible> {
         if !self.come_in() {
             let words = "too many connections are open";
@@ -127,7 +151,10 @@ impl Visit {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             return Ok(response);
         }
-        Ok(answer(&self.shared, self.client, request).await)
+        self.progress.touch();
+        let response = answer(&self.shared, self.client, request, self.busy.clone()).await;
+        self.progress.touch();
+        Ok(response)
     }
 }
 
@@ -159,7 +186,7 @@ async fn speak<S>(
             .max_send_buf_size(SEND_BUFFER)
             .keep_alive_interval(PING);
         let mut connection = pin!(builder.serve_connection(io, service));
-        if !until(&visit, connection.as_mut(), kicked, stop).await {
+        if !until(&visit, connection.as_mut(), true, kicked, stop).await {
             connection.as_mut().graceful_shutdown();
             let _ = timeout(DRAIN, connection).await;
         }
@@ -172,17 +199,18 @@ async fn speak<S>(
             .max_header_size(HEAD_BYTES)
             .max_headers(HEAD_LINES);
         let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
-        if !until(&visit, connection.as_mut(), kicked, stop).await {
+        if !until(&visit, connection.as_mut(), false, kicked, stop).await {
             connection.as_mut().graceful_shutdown();
             let _ = timeout(DRAIN, connection).await;
         }
     }
 }
 
-/// Runs a connection; false when the proxy ends before it does.
+/// Runs a connection; false when it is to end before it does by itself.
 async fn until<F>(
     visit: &Visit,
     mut connection: std::pin::Pin<&mut F>,
+    http2: bool,
     mut kicked: oneshot::Receiver<()>,
     mut stop: watch::Receiver<bool>,
 ) -> bool
@@ -210,6 +238,7 @@ where
                     return true;
                 }
             }
+            () = visit.idle(http2), if inside => return false,
             _ = stop.wait_for(|stop| *stop) => return false,
         }
     }

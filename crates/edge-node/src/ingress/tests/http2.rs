@@ -41,7 +41,7 @@ async fn grpc() -> Endpoint {
 
 use futures_util::StreamExt as _;
 
-async fn speak<S>(stream: S) -> SendRequest<Full<Bytes>>
+pub(super) async fn speak<S>(stream: S) -> SendRequest<Full<Bytes>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

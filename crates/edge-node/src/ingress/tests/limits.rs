@@ -73,6 +73,10 @@ async fn silence_has_an_end() {
     let proxy = Proxy::open(Ports { http: 0, https: 0 }, waits).await.unwrap();
     proxy.route(table(lines, short));
     let (plain, secure) = (proxy.http(), proxy.https());
+    // A connection of HTTP/2 that has asked once and stays.
+    let mut stays = http2::speak(TcpStream::connect(plain).await.unwrap()).await;
+    let once = Request::get("http://a/none").body(Full::default()).unwrap();
+    assert_eq!(stays.send_request(once).await.unwrap().status(), 404);
     let answers = tokio::join!(
         get(plain, "a", "/mute"),
         get(plain, "a", "/half"),
@@ -87,6 +91,12 @@ async fn silence_has_an_end() {
     assert!(matches!(code(&answers.2), 502 | 504), "{}", answers.2);
     assert!(matches!(code(&answers.3), 0 | 408), "{}", answers.3);
     assert_eq!((answers.5.as_str(), answers.6.as_str()), ("", ""));
-    assert_eq!(proxy.connections(), (0, 0), "all of them are gone");
+    let gone = async {
+        while proxy.connections() != (0, 0) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(SOON, gone).await.expect("all of them are gone");
+    assert!(stays.is_closed());
     proxy.stop().await;
 }
