@@ -44,6 +44,10 @@ pub(crate) mod pods;
 #[cfg(test)]
 mod policy;
 #[cfg(test)]
+mod policy_model;
+#[cfg(test)]
+mod policy_probes;
+#[cfg(test)]
 mod policy_recipes;
 pub(crate) mod processes;
 #[cfg(test)]

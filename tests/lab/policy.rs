@@ -3,9 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::{IpAddr, Ipv4Addr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use edge_api::Object;
@@ -14,94 +12,11 @@ use edge_client::{Client, DeleteParams, ListParams, WriteParams};
 
 use super::cluster::Cluster;
 use super::load::{clients, runtime};
-use super::policy_recipes::{
-    DNS, Model, NAMESPACES, OUTSIDE, PODS, PORTS, RECIPES, Way, What, manifest,
-};
+use super::policy_model::{Model, manifest};
+use super::policy_probes::{Listener, PATIENCE, answers};
+use super::policy_recipes::{DNS, NAMESPACES, OUTSIDE, PODS, PORTS, RECIPES, Way, What};
 use super::traffic_places::Place;
 use crate::board::command::until;
-
-/// How long a packet that is dropped is waited for.
-const PATIENCE: Duration = Duration::from_millis(250);
-
-/// Listens on all ports until it is dropped.
-struct Listener {
-    stop: Arc<AtomicBool>,
-    threads: Vec<std::thread::JoinHandle<()>>,
-}
-
-impl Listener {
-    fn start(place: &Place) -> Listener {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
-        let place = place.clone();
-        let opened = std::thread::spawn(move || {
-            place.enter();
-            let any = |port| (Ipv4Addr::UNSPECIFIED, port);
-            let udp = UdpSocket::bind(any(PORTS[0])).expect("listen");
-            udp.set_read_timeout(Some(Duration::from_millis(100))).expect("a socket");
-            (PORTS.map(|port| TcpListener::bind(any(port)).expect("listen")), udp)
-        });
-        let (tcp, udp) = opened.join().expect("the place is there");
-        let mut threads = vec![std::thread::spawn(move || {
-            let mut word = [0; 16];
-            while !stopped.load(Ordering::Acquire) {
-                if let Ok((length, who)) = udp.recv_from(&mut word) {
-                    let _ = udp.send_to(&word[..length], who);
-                }
-            }
-        })];
-        for listener in tcp {
-            listener.set_nonblocking(true).expect("a listener");
-            let stopped = stop.clone();
-            threads.push(std::thread::spawn(move || accept(&listener, &stopped)));
-        }
-        Listener { stop, threads }
-    }
-}
-
-/// Echoes what comes.
-fn accept(listener: &TcpListener, stopped: &AtomicBool) {
-    let mut streams: Vec<TcpStream> = Vec::new();
-    let mut word = [0; 16];
-    while !stopped.load(Ordering::Acquire) {
-        while let Ok((stream, _)) = listener.accept() {
-            stream.set_nonblocking(true).expect("a socket");
-            streams.push(stream);
-        }
-        streams.retain_mut(|stream| match stream.read(&mut word) {
-            Ok(0) => false,
-            Ok(length) => stream.write_all(&word[..length]).is_ok(),
-            Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
-        });
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Whether an answer comes, from where the calling thread stands.
-fn answers(what: What, to: Ipv4Addr) -> bool {
-    let (port, question) = match what {
-        What::Tcp(port) => {
-            return TcpStream::connect_timeout(&SocketAddr::new(to.into(), port), PATIENCE).is_ok();
-        }
-        What::Udp(port) => (port, b"?".to_vec()),
-        // `localhost`, type A.
-        What::Name => {
-            (53, b"\x00\x07\x01\x00\x00\x01\0\0\0\0\0\0\x09localhost\0\0\x01\0\x01".into())
-        }
-    };
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a socket");
-    socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
-    socket.send_to(&question, (to, port)).is_ok() && socket.recv(&mut [0; 512]).is_ok()
-}
 
 /// The cluster and its cast.
 struct Stage {
@@ -311,6 +226,7 @@ fn every_recipe_does_on_two_boards_what_its_words_say() {
         [false, false] => Ok(()),
         _ => Err("some stand".to_owned()),
     });
+    a_board_alone_knows_what_it_was_told(&mut stage);
     println!("all of it took {:?}", begin.elapsed());
 }
 
@@ -400,4 +316,43 @@ fn rules_outlive_edged(stage: &mut Stage) {
         assert_eq!(open.count(), 0, "while an agent starts, nobody gets through");
     }
     stage.settle("after it is back", &policies);
+}
+
+/// A board that boots with no server in reach goes by what it was last told.
+fn a_board_alone_knows_what_it_was_told(stage: &mut Stage) {
+    let recipe = RECIPES.iter().find(|r| r.name == "no rule is nobody").expect("a recipe");
+    let policies = recipe.objects("alone");
+    stage.apply(&policies);
+    stage.settle(recipe.name, &policies);
+    stage.cluster.boards[0].kill();
+    stage._listeners.clear();
+    let board = &stage.cluster.boards[1];
+    board.reboot();
+    let again = |full: &str| {
+        let pins = stage.places[full].namespace.parent().expect("a directory");
+        let dir = board.dir.join("run2/pods").join(pins.file_name().expect("a uid"));
+        let ip = until(&format!("{full} has a network again"), || {
+            let text = std::fs::read_to_string(dir.join("network")).map_err(|e| e.to_string())?;
+            let record: Object = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+            let ip = record["ip"].as_str().and_then(|ip| ip.parse::<Ipv4Addr>().ok());
+            ip.filter(|_| record["ready"] == true).ok_or(text)
+        });
+        (Place::new(full, dir.join("net")), ip)
+    };
+    let [db, client, web] = ["x/db", "x/client", "y/web"].map(again);
+    let _listeners = [&db, &client, &web].map(|(place, _)| Listener::start(place));
+    let reaches = |from: &(Place, Ipv4Addr), to: &(Place, Ipv4Addr)| {
+        let (place, to) = (from.0.clone(), to.1);
+        let asked = std::thread::spawn(move || {
+            place.enter();
+            answers(What::Tcp(PORTS[0]), to)
+        });
+        asked.join().expect("no panic")
+    };
+    until("who is open is reached", || {
+        assert!(!reaches(&client, &db) && !reaches(&web, &db), "the closed pod was open");
+        let open = reaches(&web, &client) && reaches(&db, &web);
+        if open { Ok(()) } else { Err("not yet".to_owned()) }
+    });
+    assert!(!reaches(&client, &db) && !reaches(&web, &db), "the closed pod was open");
 }
