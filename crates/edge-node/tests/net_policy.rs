@@ -316,3 +316,60 @@ fn nobody_sends_with_an_address_that_is_not_its_own() {
         assert_eq!(next(), Some(remote.into()));
     });
 }
+
+/// Many policies and pods of the whole cluster: one pod more is a few elements.
+#[test]
+fn one_pod_among_thousands_changes_quickly() {
+    Lab::run("policy-many", async |lab| {
+        let net = lab.open();
+        let web = net.create_pod("web", "web", false).await.expect("a pod");
+        for (pods, policies) in [(10, 2), (1000, 50), (4000, 200)] {
+            let mut world = World::default();
+            world.namespaces.insert("x".to_owned(), Labels::new());
+            let pod = |uid: &str, app: usize, address: Option<Ipv4Addr>| {
+                let labels = json!({"app": format!("a{app}"), "web": "yes"});
+                let meta = json!({"namespace": "x", "name": uid, "uid": uid, "labels": labels});
+                Pod { address, ..Pod::read(&json!({"metadata": meta})) }
+            };
+            world.pods.insert("web".to_owned(), pod("web", 0, None));
+            for n in 0..pods {
+                let number = 0x0a2a_0100 + u32::try_from(n).expect("small");
+                let uid = format!("pod-{n}");
+                let made = pod(&uid, n % policies, Some(Ipv4Addr::from(number)));
+                world.pods.insert(uid, made);
+            }
+            for n in 0..policies {
+                let from = json!({"podSelector": {"matchLabels": {"app": format!("a{n}")}}});
+                let spec = json!({"podSelector": {}, "policyTypes": ["Ingress"],
+                    "ingress": [{"from": [from],
+                        "ports": [{"protocol": "TCP", "port": 1000 + n}]}]});
+                let meta = json!({"namespace": "x", "name": format!("p{n}")});
+                let policy = Policy::read(&json!({"metadata": meta, "spec": spec}));
+                world.policies.insert(("x".to_owned(), policy.name.clone()), policy);
+            }
+            let own = net.pod_addresses();
+            let begin = std::time::Instant::now();
+            net.apply_policies(Some(world.compile(&own))).await.expect("rules");
+            let all = begin.elapsed();
+            let (mut compile, mut change) = (Vec::new(), Vec::new());
+            for round in 0..10 {
+                let uid = format!("late-{round}");
+                let made = pod(&uid, 1, Some(Ipv4Addr::new(10, 42, 99, 2 + round)));
+                world.pods.insert(uid, made);
+                let begin = std::time::Instant::now();
+                let compiled = world.compile(&own);
+                compile.push(begin.elapsed());
+                let begin = std::time::Instant::now();
+                net.apply_policies(Some(compiled)).await.expect("rules");
+                change.push(begin.elapsed());
+            }
+            compile.sort();
+            change.sort();
+            println!(
+                "{pods} pods, {policies} policies: {all:?}; one pod more: table {:?}, kernel {:?}",
+                compile[5], change[5]
+            );
+        }
+        drop(web);
+    });
+}
