@@ -69,4 +69,21 @@ fn boards_go_on_when_a_server_is_paused() {
     let took = paused(&cluster, "follower", follower);
     eprintln!("a follower paused: pods run on all other boards after {took:.1?}");
     assert!(took < MOST, "{took:?}");
+    most_paused(&cluster);
+}
+
+/// With the leader and one more paused nobody can answer a write, and whoever waits for one through
+/// the third is told so.
+fn most_paused(cluster: &Cluster) {
+    let leader = cluster.wait_leader();
+    let others: Vec<&Board> = cluster.servers().filter(|b| b.port != leader.port).collect();
+    leader.pause();
+    others[1].pause();
+    let begin = Instant::now();
+    let told = cluster.ctl(others[0], &["create", "configmap", "hangs"]).fails();
+    let took = begin.elapsed();
+    leader.resume();
+    others[1].resume();
+    assert!(told.contains("no server leads"), "{told}");
+    assert!(took < MOST, "{took:?}");
 }

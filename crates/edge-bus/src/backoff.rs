@@ -7,7 +7,7 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(50);
 
 /// The longest, before chance is added.
-const LONGEST: Duration = Duration::from_secs(3);
+const LONGEST: Duration = Duration::from_millis(1500);
 
 /// The same between servers, which are few: until they have met again, an election may have to
 /// wait for its timeouts.

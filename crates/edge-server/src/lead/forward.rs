@@ -15,7 +15,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long a request waits for a leader before it is refused.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -100,16 +100,26 @@ pub(crate) async fn pass(
 }
 
 /// Waits until somebody else leads than the server at `address`, and then as long as an answer
-/// from there may still be on its way: a leader that is cut off or paused gives none.
+/// from there may still be on its way; or until nobody has led for as long as a request waits for a
+/// leader. A leader that is cut off or paused answers nothing.
 async fn overtaken(leadership: &Leadership, address: &str) -> String {
     let mut news = leadership.news();
-    let other = |standing: &Arc<Standing>| match super::place(standing) {
-        Place::Here(_) => true,
-        Place::There { address: now, .. } => now != address,
-        Place::Rising | Place::Nowhere => false,
+    let still = |standing: &Arc<Standing>| match super::place(standing) {
+        Place::There { address: now, .. } => now == address,
+        Place::Here(_) | Place::Rising | Place::Nowhere => false,
     };
-    if news.wait_for(other).await.is_err() {
-        return std::future::pending().await;
+    let led = |standing: &Arc<Standing>| super::place(standing) != Place::Nowhere;
+    loop {
+        if news.wait_for(|standing| !still(standing)).await.is_err() {
+            return std::future::pending().await;
+        }
+        let again = timeout(PATIENCE, news.wait_for(led)).await;
+        match again.map(|led| led.map(|standing| still(&standing))) {
+            Err(_) => return "it answered nothing, and no server leads now".to_owned(),
+            Ok(Err(_)) => return std::future::pending().await,
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => break,
+        }
     }
     tokio::time::sleep(LATE).await;
     "it answered nothing, and another server leads now".to_owned()
