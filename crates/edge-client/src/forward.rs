@@ -1,5 +1,6 @@
-//! A connection to a port of a pod: Kubernetes' port-forward over SPDY/3.1, one connection in each
-//! session, so that one that stands still never holds up another.
+//! Connections to ports of a pod: Kubernetes' port-forward over SPDY/3.1, one connection at a time in
+//! each session, so that one that stands still never holds up another. A session whose connection
+//! has ended well may have the next.
 
 use crate::body;
 use crate::call::{Call, read_failure};
@@ -8,6 +9,7 @@ use crate::http_client::Client;
 use crate::query::object_path;
 use crate::spdy::{self, CANCEL, Frame, GOAWAY, PING, RST_STREAM};
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use http::header::{CONNECTION, HeaderName, UPGRADE};
 use http::{HeaderValue, Method, StatusCode};
 use hyper::upgrade::Upgraded;
@@ -28,15 +30,25 @@ const HANDSHAKE: Duration = Duration::from_secs(30);
 const BLOCK: usize = 32 << 10;
 /// The longest error that is kept.
 const ERROR_BYTES: usize = 4 << 10;
-/// The stream of errors, and that of the bytes.
-const ERRORS: u32 = 1;
-const BYTES: u32 = 3;
+/// Between numbers of a client's streams.
+const STEP: u32 = 2;
 /// Pings that wait to be answered; more are left unanswered.
 const PONGS: usize = 4;
 
-/// A way to a port of a pod.
-pub struct PodConnection {
+/// A way to a pod.
+pub struct PodSession {
     stream: TokioIo<Upgraded>,
+    /// What has come and is not read yet.
+    buffer: BytesMut,
+    /// The number of the next stream.
+    next: u32,
+}
+
+/// The streams of a connection: for an error, and for its bytes.
+#[derive(Clone, Copy)]
+struct Pair {
+    errors: u32,
+    bytes: u32,
 }
 
 /// How a connection ended.
@@ -55,17 +67,11 @@ pub enum Ending {
 }
 
 impl Client {
-    /// Opens a way to a port of a pod. Whether somebody listens there is told by
-    /// [`PodConnection::carry`].
+    /// Opens a way to a pod. Whether somebody listens on a port is told by [`PodSession::carry`].
     ///
     /// # Errors
     /// The server's refusal, or why it can't be reached.
-    pub async fn port_forward(
-        &self,
-        namespace: &str,
-        pod: &str,
-        port: u16,
-    ) -> Result<PodConnection, Error> {
+    pub async fn port_forward(&self, namespace: &str, pod: &str) -> Result<PodSession, Error> {
         let path = object_path("", "v1", "pods", namespace, pod, Some("portforward"));
         let call = Call::new(Method::POST, path);
         let fault = |message: String| Error::Protocol {
@@ -89,18 +95,8 @@ impl Client {
             return Err(read_failure(&call, response, HANDSHAKE).await);
         }
         let upgraded = hyper::upgrade::on(response).await;
-        let mut stream = TokioIo::new(upgraded.map_err(|error| fault(flatten(&error)))?);
-        let port = port.to_string();
-        let headers = |kind| [("port", port.as_str()), ("requestid", "0"), ("streamtype", kind)];
-        let mut opening = spdy::open(ERRORS, true, &headers("error"));
-        opening.extend(spdy::data(ERRORS, true, &[]));
-        opening.extend(spdy::open(BYTES, false, &headers("data")));
-        let sent = async {
-            stream.write_all(&opening).await?;
-            stream.flush().await
-        };
-        sent.await.map_err(|error| fault(error.to_string()))?;
-        Ok(PodConnection { stream })
+        let stream = TokioIo::new(upgraded.map_err(|error| fault(flatten(&error)))?);
+        Ok(PodSession { stream, buffer: BytesMut::new(), next: 1 })
     }
 }
 
@@ -114,31 +110,63 @@ struct Shared {
     news: Notify,
 }
 
-impl PodConnection {
-    /// Carries a local connection's bytes both ways, each until its own end.
-    pub async fn carry(self, mut local: TcpStream) -> Ending {
+impl PodSession {
+    /// Whether the other side still has it, as far as it has told.
+    pub fn is_open(&mut self) -> bool {
+        !matches!(self.stream.read_buf(&mut self.buffer).now_or_never(), Some(Ok(0) | Err(_)))
+    }
+
+    /// Carries a local connection's bytes to a port of the pod and back, each direction until its
+    /// own end. Gives the session back if it can have another one.
+    pub async fn carry(mut self, port: u16, mut local: TcpStream) -> (Ending, Option<PodSession>) {
+        let pair = Pair { errors: self.next, bytes: self.next + STEP };
+        if self.open(pair, port).await.is_err() {
+            return (Ending::Lost, None);
+        }
+        self.next = pair.bytes + STEP;
         let ending = {
-            let (remote_read, remote_write) = tokio::io::split(self.stream);
+            let (remote_read, remote_write) = tokio::io::split(&mut self.stream);
             let (local_read, local_write) = local.split();
             let shared = Shared::default();
             let (pong, pongs) = mpsc::channel(PONGS);
-            let mut down = Down { read: remote_read, local: local_write, pong, shared: &shared };
+            let mut down = Down {
+                read: remote_read,
+                buffer: &mut self.buffer,
+                local: local_write,
+                pong,
+                shared: &shared,
+            };
             tokio::select! {
-                ending = down.run() => ending,
-                () = up(local_read, remote_write, pongs, &shared) => Ending::Lost,
+                ending = down.run(pair) => ending,
+                () = up(pair, local_read, remote_write, pongs, &shared) => Ending::Lost,
             }
         };
         if ending == Ending::Reset {
             let _ = local.set_zero_linger();
         }
-        ending
+        let again = ending == Ending::Done && self.next < u32::MAX / 4;
+        (ending, again.then_some(self))
+    }
+
+    async fn open(&mut self, pair: Pair, port: u16) -> io::Result<()> {
+        let (port, request) = (port.to_string(), pair.errors.to_string());
+        let headers =
+            |kind| [("port", port.as_str()), ("requestid", request.as_str()), ("streamtype", kind)];
+        let mut opening = spdy::open(pair.errors, pair.errors == 1, &headers("error"));
+        opening.extend(spdy::data(pair.errors, true, &[]));
+        opening.extend(spdy::open(pair.bytes, false, &headers("data")));
+        self.stream.write_all(&opening).await?;
+        self.stream.flush().await
     }
 }
 
+type Remote<'a> = &'a mut TokioIo<Upgraded>;
+
 /// From the local side to the pod. Returns only when the way to the board has ended.
 async fn up(
+    pair: Pair,
     mut local: LocalRead<'_>,
-    mut write: WriteHalf<TokioIo<Upgraded>>,
+    mut write: WriteHalf<Remote<'_>>,
     mut pongs: mpsc::Receiver<Bytes>,
     shared: &Shared,
 ) {
@@ -147,13 +175,13 @@ async fn up(
         let frame = tokio::select! {
             Some(payload) = pongs.recv() => spdy::control(PING, &payload),
             read = local.read(&mut buffer), if !shared.ended.load(Ordering::Relaxed) => match read {
-                Ok(count @ 1..) => spdy::data(BYTES, false, &buffer[..count]),
+                Ok(count @ 1..) => spdy::data(pair.bytes, false, &buffer[..count]),
                 read => {
                     shared.ended.store(true, Ordering::Relaxed);
                     shared.abandoned.store(read.is_err(), Ordering::Relaxed);
                     match read {
-                        Ok(_) => spdy::data(BYTES, true, &[]),
-                        Err(_) => spdy::reset(BYTES, CANCEL),
+                        Ok(_) => spdy::data(pair.bytes, true, &[]),
+                        Err(_) => spdy::reset(pair.bytes, CANCEL),
                     }
                 }
             },
@@ -174,15 +202,15 @@ async fn up(
 
 /// From the pod to the local side.
 struct Down<'a> {
-    read: ReadHalf<TokioIo<Upgraded>>,
+    read: ReadHalf<Remote<'a>>,
+    buffer: &'a mut BytesMut,
     local: LocalWrite<'a>,
     pong: mpsc::Sender<Bytes>,
     shared: &'a Shared,
 }
 
 impl Down<'_> {
-    async fn run(&mut self) -> Ending {
-        let mut buffer = BytesMut::new();
+    async fn run(&mut self, pair: Pair) -> Ending {
         let mut error = Vec::new();
         let (mut bytes_ended, mut errors_ended) = (false, false);
         loop {
@@ -195,12 +223,12 @@ impl Down<'_> {
             if bytes_ended && errors_ended && self.shared.ended.load(Ordering::Relaxed) {
                 return Ending::Done;
             }
-            let frame = match spdy::take_frame(&mut buffer) {
+            let frame = match spdy::take_frame(self.buffer) {
                 Ok(Some(frame)) => frame,
                 Err(_) => return Ending::Lost,
                 Ok(None) => {
                     tokio::select! {
-                        read = self.read.read_buf(&mut buffer) => if !matches!(read, Ok(1..)) {
+                        read = self.read.read_buf(self.buffer) => if !matches!(read, Ok(1..)) {
                             // Whoever has said all needs no good-bye.
                             return if bytes_ended { Ending::Done } else { Ending::Lost };
                         },
@@ -210,7 +238,7 @@ impl Down<'_> {
                 }
             };
             match frame {
-                Frame::Data { stream: BYTES, fin, payload } => {
+                Frame::Data { stream, fin, payload } if stream == pair.bytes => {
                     if self.local.write_all(&payload).await.is_err() {
                         return Ending::Abandoned;
                     }
@@ -219,7 +247,7 @@ impl Down<'_> {
                         let _ = self.local.shutdown().await;
                     }
                 }
-                Frame::Data { stream: ERRORS, fin, payload } => {
+                Frame::Data { stream, fin, payload } if stream == pair.errors => {
                     let room = ERROR_BYTES.saturating_sub(error.len()).min(payload.len());
                     error.extend_from_slice(&payload[..room]);
                     errors_ended |= fin;
@@ -227,9 +255,10 @@ impl Down<'_> {
                 Frame::Data { .. } => {}
                 Frame::Control { kind: PING, payload, .. } => drop(self.pong.try_send(payload)),
                 Frame::Control { kind: RST_STREAM, payload, .. } => match stream_of(&payload) {
-                    BYTES if bytes_ended => return Ending::Done,
-                    BYTES => return Ending::Reset,
-                    _ => errors_ended = true,
+                    id if id != pair.bytes => errors_ended |= id == pair.errors,
+                    // It has said all, and has gone.
+                    _ if bytes_ended => return Ending::Abandoned,
+                    _ => return Ending::Reset,
                 },
                 Frame::Control { kind: GOAWAY, .. } => return Ending::Lost,
                 Frame::Control { .. } => {}

@@ -280,3 +280,6 @@ fn failures(results: &[(Check, Outcome)]) -> impl Iterator<Item = (&Check, &str,
         _ => None,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! `port-forward`: ports of this computer that lead to ports of a pod. Each connection has a way of
-//! its own to the board, so that none holds up another, and a server or a pod that is gone matters
-//! to those only that are open.
+//! its own to the board while it lasts, so that none holds up another, and a server or a pod that is
+//! gone matters to those only that are open.
 
 mod listen;
 mod ports;
@@ -12,7 +12,7 @@ use crate::resource;
 use crate::session::Session;
 use edge_api::status::Reason;
 use edge_api::{Object, meta};
-use edge_client::forward::Ending;
+use edge_client::forward::{Ending, PodSession};
 use edge_client::{Call, Client, Error};
 use listen::Arrival;
 use ports::Pair;
@@ -25,6 +25,8 @@ use tokio::time::Instant;
 const CONNECTIONS: usize = 128;
 /// Connections that have been accepted and not begun.
 const ARRIVALS: usize = 8;
+/// Ways to the pod that are kept for the next connections.
+const IDLE: usize = 8;
 /// How often a pod is looked at until it runs.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -96,13 +98,15 @@ async fn serve(
     session: &mut Session,
 ) -> Result<(), Fault> {
     let direct = !args.target.contains('/') || is_pod(args.target.as_str());
-    let mut open: JoinSet<(u16, u16, Result<Ending, Error>)> = JoinSet::new();
+    let mut open: JoinSet<Ended> = JoinSet::new();
+    let mut idle: Vec<PodSession> = Vec::new();
     let mut stale = false;
     loop {
         let Arrival { stream, local, remote } = tokio::select! {
             Some(arrival) = arrivals.recv(), if open.len() < CONNECTIONS => arrival,
             Some(ended) = open.join_next() => {
-                let Ok((local, remote, ended)) = ended else { continue };
+                let Ok(Ended { local, remote, ended, session: way, pod }) = ended else { continue };
+                idle.extend(way.filter(|_| idle.len() < IDLE && pod == found.pod));
                 if let Some(why) = trouble(&ended) {
                     let what = format!("an error occurred forwarding {local} -> {remote}");
                     session.io.say(format!("error: {what}: {why}"));
@@ -121,23 +125,43 @@ async fn serve(
         if stale {
             // Another pod may have come in its place.
             match find(args, LOOK, session).await {
-                Ok(again) => (found, stale) = (again, false),
+                Ok(again) => {
+                    (found, stale) = (again, false);
+                    idle.clear();
+                }
                 Err(fault) => {
                     session.io.say(fault);
                     continue;
                 }
             }
         }
+        idle.retain_mut(PodSession::is_open);
         let (client, namespace, pod) = (client.clone(), found.namespace.clone(), found.pod.clone());
+        let way = idle.pop();
         open.spawn(async move {
-            let way = client.port_forward(&namespace, &pod, remote).await;
-            let ended = match way {
-                Ok(way) => Ok(way.carry(stream).await),
-                Err(error) => Err(error),
+            let way = match way {
+                Some(way) => Ok(way),
+                None => client.port_forward(&namespace, &pod).await,
             };
-            (local, remote, ended)
+            let (ended, session) = match way {
+                Ok(way) => {
+                    let (ending, way) = way.carry(remote, stream).await;
+                    (Ok(ending), way)
+                }
+                Err(error) => (Err(error), None),
+            };
+            Ended { local, remote, ended, session, pod }
         });
     }
+}
+
+/// How a connection ended, and what is left of it.
+struct Ended {
+    local: u16,
+    remote: u16,
+    ended: Result<Ending, Error>,
+    session: Option<PodSession>,
+    pod: String,
 }
 
 fn is_pod(word: &str) -> bool {

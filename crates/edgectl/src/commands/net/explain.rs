@@ -317,23 +317,24 @@ fn outside(known: &Known<'_>, from: &Board, in_pod: bool) -> String {
 }
 
 fn person(known: &Known<'_>, to: Option<&Board>, balancer: bool) -> String {
-    let from_boards = |check: &Check| {
-        check.path == Path::NodePort
-            && (to.is_none() || check.to.as_deref() == to.map(|b| b.name.as_str()))
-    };
     let what = if balancer { "the load balancer's address" } else { "the node port" };
-    match (known.works(from_boards), to.and_then(board_trouble)) {
-        (true, _) => format!(
-            "other boards get an answer from {what}, this computer does not: a firewall between \
-             drops it, or on the board by where packets come from"
-        ),
-        (false, Some(trouble)) => trouble,
-        (false, None) if known.fails(from_boards) => {
-            format!("{what} does not answer other boards either: that comes first")
-        }
-        (false, None) => format!(
-            "{what} does not answer: something between this computer and the board drops it (ports \
-             30000-32767), or Services don't work there"
-        ),
+    if let Some(trouble) = to.and_then(board_trouble) {
+        return trouble;
     }
+    let from_boards = |check: &Check| {
+        check.path == Path::NodePort && to.is_none_or(|to| check.to.as_deref() == Some(&to.name))
+    };
+    if known.works(from_boards) {
+        return format!(
+            "boards get an answer there from each other, this computer does not from {what}: a \
+             firewall between drops it, or one on the board that looks at where packets come from"
+        );
+    }
+    if known.fails(from_boards) {
+        return format!("{what} does not answer other boards either: that comes first");
+    }
+    format!(
+        "{what} does not answer: something between this computer and the board drops it, or \
+         Services don't work there"
+    )
 }

@@ -377,7 +377,8 @@ impl Scene<'_> {
         }
         for ip in &front.balancers {
             let name = format!("this computer -> load balancer at {ip}");
-            checks.push(check(name, true, None, *ip, front.port));
+            let board = self.boards.iter().find(|board| board.address == Some(*ip));
+            checks.push(check(name, true, board, *ip, front.port));
         }
     }
 }
