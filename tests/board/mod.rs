@@ -5,6 +5,8 @@
 mod bad_input;
 pub(crate) mod command;
 mod demo;
+#[cfg(test)]
+mod forward;
 mod images;
 mod ingress;
 mod joined;

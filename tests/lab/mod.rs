@@ -39,6 +39,8 @@ mod names;
 pub(crate) mod namespace;
 pub(crate) mod nemesis;
 #[cfg(test)]
+mod net_check;
+#[cfg(test)]
 mod paused;
 pub(crate) mod pods;
 #[cfg(test)]
