@@ -4,6 +4,7 @@
 
 #[cfg(test)]
 mod accounts;
+mod announced;
 pub(crate) mod board;
 pub(crate) mod broker;
 pub(crate) mod cargo;

@@ -2,6 +2,7 @@
 //! defaults. After this nothing reads the environment or asks what was typed.
 
 mod file;
+mod lan;
 mod nodes;
 mod servers;
 
@@ -15,6 +16,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::identity;
 use edge_bus::{ExternalBroker, parse_broker};
+use edge_core::controllers::load_balancer::LanPool;
 use edge_server::join::Token;
 pub(crate) use file::{File, Registry};
 
@@ -96,6 +98,8 @@ pub(crate) struct Settings {
     pub broker_listen: Option<String>,
     #[command(flatten)]
     pub nodes: nodes::NodeFlags,
+    #[command(flatten)]
+    pub lan: lan::LanFlags,
     /// How much to say: error, warn, info, debug or trace [default: info]
     #[arg(long, env = "EDGED_LOG", value_name = "LEVEL")]
     pub log: Option<String>,
@@ -131,6 +135,8 @@ pub(crate) struct Config {
     pub broker_listen: SocketAddr,
     /// What is made of boards that fall silent.
     pub nodes: edge_server::NodeSettings,
+    /// Addresses of the LAN that Services may have.
+    pub lan_pool: LanPool,
     /// Whether somebody chose the address; else it may change.
     pub fixed_ip: bool,
     /// Whether somebody chose the name.
@@ -182,16 +188,19 @@ impl Config {
         let nodes = nodes::settle(&settings.nodes, &file)?;
         let named = settings.name.is_some() || file.name.is_some();
         let data_dir =
-            absolute("data-dir", dir(&settings.data_dir, file.data_dir, "/var/lib/edged"))?;
-        let name = name(settings.name.clone().or(file.name), &data_dir)?;
+            absolute("data-dir", dir(&settings.data_dir, file.data_dir.clone(), "/var/lib/edged"))?;
+        let name = name(settings.name.clone().or(file.name.clone()), &data_dir)?;
         if !edge_api::names::dns1123_subdomain(&name).is_empty() {
             return Err(bad("name", &name, "a lower-case DNS name (a-z, 0-9, '-', '.')"));
         }
-        let node_ip = match settings.node_ip.clone().or(file.node_ip) {
+        let node_ip = match settings.node_ip.clone().or(file.node_ip.clone()) {
             Some(text) => text.parse().map_err(|_| bad("node-ip", &text, "an IP address"))?,
             None => identity::node_ip().map_err(|e| ConfigError(format!("node-ip: {e}")))?,
         };
-        let log = pick(&settings.log, file.log, "info");
+        let log = pick(&settings.log, file.log.clone(), "info");
+        let pods = pick(&settings.cluster_cidr, file.cluster_cidr.clone(), "10.42.0.0/16");
+        let services = pick(&settings.service_cidr, file.service_cidr.clone(), "10.43.0.0/16");
+        let lan_pool = lan::settle(&settings.lan, &file, (&pods, &services), node_ip)?;
         let agent_listen = format!("0.0.0.0:{AGENT_PORT}");
         Ok(Config {
             data_dir,
@@ -203,14 +212,8 @@ impl Config {
                 "agent-listen",
                 &pick(&settings.agent_listen, file.agent_listen, &agent_listen),
             )?,
-            cluster_cidr: cidr(
-                "cluster-cidr",
-                pick(&settings.cluster_cidr, file.cluster_cidr, "10.42.0.0/16"),
-            )?,
-            service_cidr: cidr(
-                "service-cidr",
-                pick(&settings.service_cidr, file.service_cidr, "10.43.0.0/16"),
-            )?,
+            cluster_cidr: cidr("cluster-cidr", pods)?,
+            service_cidr: cidr("service-cidr", services)?,
             cluster_domain: pick(&settings.cluster_domain, file.cluster_domain, "cluster.local"),
             encrypt_pods: settings.encrypt_pods || file.encrypt_pods,
             wireguard_port: port(
@@ -230,6 +233,7 @@ impl Config {
                 &pick(&settings.broker_listen, file.broker_listen, "0.0.0.0:8883"),
             )?,
             fixed_ip,
+            lan_pool,
             nodes,
             named,
             log: log

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use edge_api::kinds::{self, Kind};
 use edge_api::{Object, meta};
 
+use crate::controllers::load_balancer::LanPool;
 use crate::liveness::{Liveness, Standing};
 
 /// (namespace, name); the namespace is empty for cluster-scoped kinds.
@@ -30,6 +31,8 @@ pub struct View {
     pub since_ms: i64,
     /// When Nodes went that were there before, in Unix milliseconds, by name.
     pub departed: BTreeMap<String, i64>,
+    /// Addresses of the LAN that Services may have.
+    pub lan_pool: LanPool,
 }
 
 fn slot(kind: &Kind) -> (&'static str, &'static str) {

@@ -3,6 +3,7 @@
 
 mod lab;
 
+use edge_core::proxy::claims::Say;
 use edge_core::proxy::{ANNOUNCED_BY, Tables};
 use edge_node::net::Net;
 use lab::Lab;
@@ -81,5 +82,61 @@ fn at_a_services_own_address_nobody_else_answers() {
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
         apply(&net, &Tables::default()).await;
         net.cleanup().await.expect("cleanup");
+    });
+}
+
+#[test]
+fn a_neighbour_that_asks_for_an_address_is_answered_on_its_link() {
+    Lab::run("lan-arp", async |lab| {
+        let net = lab.open();
+        let networks = net.networks().await.expect("networks");
+        let text: Vec<String> =
+            networks.iter().map(|n| format!("{} {}", n.link, n.range)).collect();
+        assert_eq!(text, ["lan0 192.0.2.0/24"], "neither the bridge nor the loopback");
+        let (one, _server) = pod(&net, "one").await;
+        apply(&net, &balanced(json!({}), OWN, &here(&[&one]))).await;
+        let ear = net.hear_arp("lan0").expect("a packet socket");
+        net.hear_arp("nosuch0").expect_err("no such link");
+        let asker = std::thread::spawn(move || lab.outside(|| lab::try_fetch((OWN, 80))));
+        loop {
+            let packet = ear.hear().await.expect("a packet");
+            if packet.request && packet.target.to_string() == OWN {
+                ear.say(&Say::Answer(packet.target, packet.sender)).expect("sent");
+                break;
+            }
+        }
+        while !asker.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(asker.join().expect("no panic").expect("an answer"), "one");
+        net.cleanup().await.expect("cleanup");
+    });
+}
+
+#[test]
+fn ranges_that_meet_the_lan_are_refused_with_what_they_meet() {
+    Lab::run("lan-clash", async |lab| {
+        let refused = |services: &str, cluster: &str| {
+            let mut config = lab.config();
+            config.service_cidr = services.to_owned();
+            config.cluster_cidr = cluster.to_owned();
+            Net::open(config).expect_err("a clash").to_string()
+        };
+        let told = refused("192.0.0.0/16", "10.42.0.0/16");
+        assert!(
+            told.contains("service-cidr \"192.0.0.0/16\"") && told.contains("this board's own")
+        );
+        lab::ip("link add lan2 type bridge");
+        lab::ip("addr add 10.43.7.1/24 dev lan2");
+        lab::ip("link set lan2 up");
+        let told = refused("10.43.0.0/16", "10.42.0.0/16");
+        assert!(told.contains("overlaps 10.43.7.0/24, the network of lan2"), "{told}");
+        lab::ip("addr del 10.43.7.1/24 dev lan2");
+        lab::ip("route add 10.32.0.0/11 via 192.0.2.2");
+        let told = refused("10.99.0.0/16", "10.42.0.0/16");
+        assert!(told.contains("cluster-cidr \"10.42.0.0/16\""), "{told}");
+        assert!(told.contains("overlaps 10.32.0.0/11, to which a route leads by lan0"), "{told}");
+        lab::ip("route del 10.32.0.0/11");
+        lab.open().cleanup().await.expect("cleanup");
     });
 }

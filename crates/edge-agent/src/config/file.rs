@@ -34,6 +34,7 @@ pub(crate) struct File {
     pub silent_after: Option<String>,
     pub node_grace: Option<String>,
     pub default_toleration: Option<String>,
+    pub lan_pool: Vec<String>,
     pub no_agent: bool,
     pub registries: Registries,
 }

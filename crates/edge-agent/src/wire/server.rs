@@ -138,6 +138,7 @@ fn settings(config: &Config, member: Option<&Member>) -> edge_server::Config {
             derive: Some(edge_bus::derive),
             broker_port: config.broker_listen.port(),
             brokers: config.brokers.iter().map(ExternalBroker::secret_url).collect(),
+            lan_pool: config.lan_pool.clone(),
             ..Cluster::default()
         },
     }

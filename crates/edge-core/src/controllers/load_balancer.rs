@@ -1,6 +1,14 @@
-//! Where Services of type LoadBalancer are found: at the addresses of the boards themselves, each
-//! of which answers on the Service's own ports. An address of the LAN that belongs to no board,
-//! announced by one of them, is for later.
+//! Where Services of type LoadBalancer are found: at an address of the LAN that one board
+//! announces, where there is a pool of them; else at the addresses of the boards themselves, each
+//! of which answers on the Service's own ports.
+
+mod lan;
+mod pool;
+#[cfg(test)]
+mod tests;
+
+pub use lan::{CONFLICTS, NETWORKS, WANTED};
+pub use pool::{LanPool, PoolError};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,8 +19,10 @@ use super::endpoints::SERVICE_LABEL;
 use super::node;
 use crate::plan::{Action, Plan};
 use crate::podnet::Peer;
+use crate::proxy::ANNOUNCED_BY;
 use crate::view::{Round, View};
 use crate::workload::{Condition, condition, set_condition};
+use lan::{Lan, Refused};
 
 /// The component's name in events.
 pub const SOURCE: &str = "service-controller";
@@ -20,8 +30,10 @@ pub const SOURCE: &str = "service-controller";
 /// A board with this label is not shown as an address of any.
 const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 
-/// The condition that says why a Service has no address.
-const CONDITION: &str = "LoadBalancerPortsFree";
+/// The condition that says why a Service has no ports on the boards.
+const PORTS: &str = "LoadBalancerPortsFree";
+/// The condition that says why it has no address of the LAN, or nobody to announce it.
+const ADDRESS: &str = "LoadBalancerAddressReady";
 
 /// Ports of boards by which the cluster itself is reached: API, bus, agent. A Service that took
 /// one would cut off every board.
@@ -34,48 +46,127 @@ type Port<'a> = (&'a str, u64);
 pub fn plan(view: &View, round: &Round) -> Plan {
     let mut plan = Plan::default();
     let boards = boards(view);
-    let mut services: Vec<&Object> = view.list(kinds::SERVICE).map(AsRef::as_ref).collect();
+    let services = view.list(kinds::SERVICE).map(AsRef::as_ref);
+    let mut services: Vec<&Object> = services.filter(|s| !meta::is_deleting(s)).collect();
     services.sort_by_key(|s| (meta::creation_timestamp(s), meta::namespace(s), meta::name(s)));
+    let lan = Lan::decide(view, &services);
     let mut taken: BTreeMap<Port<'_>, &Object> = BTreeMap::new();
-    for service in services.into_iter().filter(|service| !meta::is_deleting(service)) {
-        let mut status = service["status"].clone();
-        if !status.is_object() {
-            status = json!({});
+    for service in services {
+        if service["spec"]["type"] == "LoadBalancer" && !ours(service) {
+            continue;
         }
-        let wanted = if ours(service) {
-            let clash = clash(service, &taken);
-            let told = condition(service, CONDITION).is_some_and(|c| c["status"] == "False");
-            judge(&mut status, clash.as_deref(), round.now_ms);
-            match clash {
+        let found = match lan.address(service) {
+            Some(given) => announced(view, &lan, service, given),
+            None if !ours(service) => Found::default(),
+            None => match clash(service, &taken) {
                 Some(why) => {
-                    if !told {
-                        plan.push(Action::warning(SOURCE, service, "PortTaken", why));
-                    }
-                    Vec::new()
+                    let trouble = Some((PORTS, Refused { reason: "PortTaken", why }));
+                    Found { trouble, ..Found::default() }
                 }
                 None => {
                     taken.extend(ports(service).map(|port| (port, service)));
-                    ingress(view, service, &boards)
+                    Found { ingress: ingress(view, service, &boards), ..Found::default() }
                 }
-            }
-        } else if service["spec"]["type"] == "LoadBalancer" {
-            continue;
-        } else {
-            forget(&mut status);
-            Vec::new()
+            },
         };
-        let held = status["loadBalancer"]["ingress"].as_array().map_or(&[][..], Vec::as_slice);
-        if held != wanted {
-            status["loadBalancer"] =
-                if wanted.is_empty() { json!({}) } else { json!({"ingress": wanted}) };
-        }
-        if status != service["status"] && (service["status"].is_object() || status != json!({})) {
-            let mut changed = service.clone();
-            changed["status"] = status;
-            plan.push(Action::status(kinds::SERVICE, changed));
-        }
+        settle(service, found, round, &mut plan);
     }
     plan
+}
+
+/// What is right for a Service.
+#[derive(Debug, Default)]
+struct Found {
+    ingress: Vec<Value>,
+    /// Who announces its address, empty for nobody; `None` where it has none of the LAN.
+    announcer: Option<String>,
+    /// The condition that is not met, and why.
+    trouble: Option<(&'static str, Refused)>,
+}
+
+impl Found {
+    fn address(&self) -> Option<&str> {
+        self.ingress.first()?["ip"].as_str()
+    }
+}
+
+fn announced(
+    view: &View,
+    lan: &Lan<'_>,
+    service: &Object,
+    given: &Result<core::net::Ipv4Addr, Refused>,
+) -> Found {
+    match given {
+        Err(refused) => Found { trouble: Some((ADDRESS, refused.clone())), ..Found::default() },
+        Ok(ip) => {
+            let announcer = lan.announcer(view, service, *ip);
+            let trouble = announcer.is_none().then(|| {
+                let why =
+                    format!("no board can announce {ip}: none that is Ready is on its network");
+                let local = service["spec"]["externalTrafficPolicy"] == "Local";
+                let why = if local { why + " and has a ready endpoint" } else { why };
+                (ADDRESS, Refused { reason: "NobodyAnnounces", why })
+            });
+            let ingress = vec![json!({"ip": ip.to_string(), "ipMode": "VIP"})];
+            Found { ingress, announcer: Some(announcer.unwrap_or_default().to_owned()), trouble }
+        }
+    }
+}
+
+/// Makes a Service say what was found, its status first.
+fn settle(service: &Object, found: Found, round: &Round, plan: &mut Plan) {
+    let mut status = service["status"].clone();
+    if !status.is_object() {
+        status = json!({});
+    }
+    let name = found.trouble.as_ref().map(|(name, _)| *name);
+    [PORTS, ADDRESS].iter().filter(|known| name != Some(**known)).for_each(|known| {
+        forget(&mut status, known);
+    });
+    if let Some((kind, Refused { reason, why })) = &found.trouble {
+        let said = condition(service, kind).is_some_and(|c| c["message"] == why.as_str());
+        let new = Condition { kind, status: "False", reason, message: why };
+        set_condition(&mut status, new, round.now_ms, false);
+        if !said {
+            let text =
+                format!("Error syncing load balancer: failed to ensure load balancer: {why}");
+            plan.push(Action::warning(SOURCE, service, "SyncLoadBalancerFailed", text));
+        }
+    }
+    let held = status["loadBalancer"]["ingress"].as_array().map_or(&[][..], Vec::as_slice);
+    if held != found.ingress {
+        if let Some(ip) = found.announcer.as_ref().and(found.address()) {
+            let text = format!("Ensured load balancer: {ip} is an address of the LAN");
+            plan.push(Action::event(SOURCE, service, "EnsuredLoadBalancer", text));
+        }
+        let empty = found.ingress.is_empty();
+        status["loadBalancer"] = if empty { json!({}) } else { json!({"ingress": found.ingress}) };
+    }
+    if status != service["status"] && (service["status"].is_object() || status != json!({})) {
+        let mut changed = service.clone();
+        changed["status"] = status;
+        // The announcer follows in the next round: both are changes of one object.
+        return plan.push(Action::status(kinds::SERVICE, changed));
+    }
+    let known = meta::annotation(service, ANNOUNCED_BY);
+    if known == found.announcer.as_deref() {
+        return;
+    }
+    let mut changed = service.clone();
+    match &found.announcer {
+        Some(board) => {
+            meta::set_annotation(&mut changed, ANNOUNCED_BY, board);
+            if let Some(ip) = found.address().filter(|_| !board.is_empty()) {
+                let text = format!("announcing {ip} on the LAN from node \"{board}\"");
+                plan.push(Action::event(SOURCE, service, "nodeAssigned", text));
+            }
+        }
+        None => {
+            let map = changed["metadata"]["annotations"].as_object_mut();
+            map.map(|map| map.remove(ANNOUNCED_BY));
+        }
+    }
+    plan.push(Action::update(kinds::SERVICE, changed));
 }
 
 /// A Service with a class is served by whoever knows that class.
@@ -113,26 +204,11 @@ fn clash(service: &Object, taken: &BTreeMap<Port<'_>, &Object>) -> Option<String
     })
 }
 
-/// Notes on a Service why it has no address, or that nothing is in its way any more.
-fn judge(status: &mut Value, clash: Option<&str>, now_ms: i64) {
-    let said = status["conditions"]
-        .as_array()
-        .is_some_and(|list| list.iter().any(|condition| condition["type"] == CONDITION));
-    match clash {
-        Some(why) => {
-            let kind = CONDITION;
-            let new = Condition { kind, status: "False", reason: "PortTaken", message: why };
-            set_condition(status, new, now_ms, false);
-        }
-        None if said => forget(status),
-        None => {}
-    }
-}
-
-fn forget(status: &mut Value) {
+/// Takes back what was said.
+fn forget(status: &mut Value, kind: &str) {
     let list = status.get_mut("conditions").and_then(Value::as_array_mut);
     let Some(list) = list else { return };
-    list.retain(|condition| condition["type"] != CONDITION);
+    list.retain(|condition| condition["type"] != kind);
     if list.is_empty() {
         status.as_object_mut().map(|fields| fields.remove("conditions"));
     }
@@ -143,150 +219,18 @@ fn ingress(view: &View, service: &Object, boards: &BTreeMap<String, Value>) -> V
     if service["spec"]["externalTrafficPolicy"] != "Local" {
         return boards.values().cloned().collect();
     }
-    let slices = view.within(kinds::ENDPOINT_SLICE, meta::namespace(service));
-    let own = slices.filter(|s| meta::label(s, SERVICE_LABEL) == Some(meta::name(service)));
-    let endpoints = own.filter_map(|slice| slice["endpoints"].as_array()).flatten();
-    let on: BTreeSet<&str> = endpoints
-        .filter(|endpoint| endpoint["conditions"]["ready"] != false)
-        .filter_map(|endpoint| endpoint["nodeName"].as_str())
-        .collect();
+    let on = boards_with_endpoints(view, service);
     let there = boards.iter().filter(|(name, _)| on.contains(name.as_str()));
     there.map(|(_, address)| address.clone()).collect()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Arc;
-
-    const ROUND: Round = Round { now_ms: 0, seed: 0 };
-
-    fn service(name: &str, created: u32, extra: &Value) -> Object {
-        let mut object = json!({"apiVersion": "v1", "kind": "Service",
-            "metadata": {"name": name, "namespace": "a", "uid": name,
-                         "creationTimestamp": format!("2026-01-01T00:00:{created:02}Z")},
-            "spec": {"type": "LoadBalancer", "ports": [{"port": 80, "protocol": "TCP"}]},
-            "status": {"loadBalancer": {}}});
-        for (key, value) in extra.as_object().into_iter().flatten() {
-            object["spec"][key] = value.clone();
-        }
-        object
-    }
-
-    fn node(name: &str, ready: bool) -> Object {
-        let number = name.trim_start_matches('n');
-        json!({"metadata": {"name": name}, "spec": {"podCIDR": format!("10.42.{number}.0/24")},
-            "status": {"addresses": [{"type": "InternalIP",
-                                      "address": format!("192.0.2.{number}")}],
-                       "conditions": [{"type": "Ready",
-                                       "status": if ready { "True" } else { "Unknown" }}]}})
-    }
-
-    fn view(services: &[Object]) -> View {
-        let mut view = View::default();
-        for node in [node("n1", true), node("n2", true), node("n3", false)] {
-            view.put(kinds::NODE, Arc::new(node));
-        }
-        for service in services {
-            view.put(kinds::SERVICE, Arc::new(service.clone()));
-        }
-        view
-    }
-
-    fn realise(view: &mut View) -> Plan {
-        let first = plan(view, &ROUND);
-        for action in &first.actions {
-            if let Action::Update { kind, object, sub } = action {
-                assert_eq!(*sub, "status");
-                view.put(kind, Arc::new(object.clone()));
-            }
-        }
-        assert!(plan(view, &ROUND).is_empty(), "a realised plan is empty");
-        first
-    }
-
-    fn addresses(view: &View, name: &str) -> Vec<String> {
-        let service = view.get(kinds::SERVICE, "a", name).expect("a service");
-        let list = service["status"]["loadBalancer"]["ingress"].as_array();
-        let list = list.into_iter().flatten();
-        list.map(|entry| entry["ip"].as_str().unwrap_or_default().to_owned()).collect()
-    }
-
-    #[test]
-    fn a_service_is_found_at_every_ready_board() {
-        let mut view = view(&[service("web", 1, &Value::Null)]);
-        realise(&mut view);
-        assert_eq!(addresses(&view, "web"), ["192.0.2.1", "192.0.2.2"]);
-        view.put(kinds::NODE, Arc::new(node("n2", false)));
-        realise(&mut view);
-        assert_eq!(addresses(&view, "web"), ["192.0.2.1"]);
-        let mut hidden = node("n1", true);
-        hidden["metadata"]["labels"] = json!({EXCLUDED: ""});
-        view.put(kinds::NODE, Arc::new(hidden));
-        realise(&mut view);
-        assert!(addresses(&view, "web").is_empty());
-    }
-
-    #[test]
-    fn a_local_policy_shows_boards_that_have_a_pod() {
-        let mut view = view(&[service("web", 1, &json!({"externalTrafficPolicy": "Local"}))]);
-        realise(&mut view);
-        assert!(addresses(&view, "web").is_empty());
-        view.put(
-            kinds::ENDPOINT_SLICE,
-            Arc::new(json!({"metadata": {"name": "x", "namespace": "a",
-                "labels": {SERVICE_LABEL: "web"}}, "endpoints": [
-                {"nodeName": "n2", "conditions": {"ready": true}},
-                {"nodeName": "n1", "conditions": {"ready": false}}]})),
-        );
-        realise(&mut view);
-        assert_eq!(addresses(&view, "web"), ["192.0.2.2"]);
-    }
-
-    #[test]
-    fn a_port_is_the_older_services_and_some_are_the_clusters() {
-        let api = json!({"ports": [{"port": 6443, "protocol": "TCP"}]});
-        let udp = json!({"ports": [{"port": 80, "protocol": "UDP"}]});
-        let mut view = view(&[
-            service("late", 2, &Value::Null),
-            service("early", 1, &Value::Null),
-            service("api", 3, &api),
-            service("udp", 4, &udp),
-        ]);
-        let first = realise(&mut view);
-        let told: Vec<&str> = first
-            .actions
-            .iter()
-            .filter_map(|action| match action {
-                Action::Event { message, .. } => Some(message.as_str()),
-                _ => None,
-            })
-            .collect();
-        assert_eq!(told.len(), 2, "{told:?}");
-        assert!(told[0].contains("80/TCP") && told[0].contains("a/early"), "{told:?}");
-        assert!(told[1].contains("6443/TCP of the boards is the cluster's own"), "{told:?}");
-        let counts = ["early", "late", "api", "udp"].map(|name| addresses(&view, name).len());
-        assert_eq!(counts, [2, 0, 0, 2]);
-        view.remove(kinds::SERVICE, "a", "early", u64::MAX);
-        realise(&mut view);
-        assert_eq!(addresses(&view, "late").len(), 2);
-        let late = view.get(kinds::SERVICE, "a", "late").expect("a service");
-        assert!(late["status"]["conditions"].is_null(), "{late}");
-    }
-
-    #[test]
-    fn others_services_are_left_alone_and_former_ones_are_cleared() {
-        let with = |mut object: Object| {
-            object["status"] = json!({"loadBalancer": {"ingress": [{"ip": "203.0.113.9"}]}});
-            object
-        };
-        let foreign = with(service("foreign", 1, &json!({"loadBalancerClass": "x.y/z"})));
-        let former = with(service("former", 2, &json!({"type": "ClusterIP"})));
-        let mut bare = service("bare", 3, &json!({"type": "ClusterIP"}));
-        bare.as_object_mut().map(|fields| fields.remove("status"));
-        let mut view = view(&[foreign, former, bare]);
-        assert_eq!(realise(&mut view).actions.len(), 1);
-        assert_eq!(addresses(&view, "foreign"), ["203.0.113.9"]);
-        assert!(addresses(&view, "former").is_empty());
-    }
+/// The boards that have a ready endpoint of a Service.
+fn boards_with_endpoints<'a>(view: &'a View, service: &Object) -> BTreeSet<&'a str> {
+    let slices = view.within(kinds::ENDPOINT_SLICE, meta::namespace(service));
+    let own = slices.filter(|s| meta::label(s, SERVICE_LABEL) == Some(meta::name(service)));
+    let endpoints = own.filter_map(|slice| slice["endpoints"].as_array()).flatten();
+    endpoints
+        .filter(|endpoint| endpoint["conditions"]["ready"] != false)
+        .filter_map(|endpoint| endpoint["nodeName"].as_str())
+        .collect()
 }

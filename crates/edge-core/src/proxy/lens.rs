@@ -116,6 +116,20 @@ impl<'a> Service<'a> {
     }
 }
 
+/// Which board announces each address of the LAN that Services have; nobody is an empty name.
+pub fn announced<'a>(services: impl IntoIterator<Item = &'a Object>) -> BTreeMap<Ipv4Addr, String> {
+    let mut found = BTreeMap::new();
+    for object in services {
+        let (Some(board), Some(service)) =
+            (meta::annotation(object, ANNOUNCED_BY), Service::read(object))
+        else {
+            continue;
+        };
+        found.extend(service.ingress.into_iter().map(|ip| (ip, board.to_owned())));
+    }
+    found
+}
+
 /// One endpoint of one port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Endpoint {

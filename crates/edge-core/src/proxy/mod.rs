@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod any_cluster;
+pub mod claims;
 mod elements;
 mod lens;
 mod sources;
@@ -13,7 +14,7 @@ mod sources;
 mod tests;
 
 pub use elements::{Change, Elements, Source, Spreading, TargetKey, Verdict, VerdictKey};
-pub use lens::ANNOUNCED_BY;
+pub use lens::{ANNOUNCED_BY, announced};
 pub use sources::Sources;
 
 use core::net::Ipv4Addr;

@@ -1,7 +1,7 @@
 //! What all workers of the agent share: the board's parts, and where things are on its disk.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -10,6 +10,7 @@ use edge_client::Client;
 use edge_core::dns::ClusterDns;
 use edge_core::pod::Desired;
 use edge_core::podnet::tunnel::Announcement;
+use edge_core::proxy::claims::Mac;
 use tokio::sync::{Notify, watch};
 
 use super::events::{Events, Subject};
@@ -67,6 +68,8 @@ pub(crate) struct Board {
     pub(crate) checks: Mutex<BTreeSet<String>>,
     /// What the Node has to say of tunnels; `None` until that is known.
     pub(crate) announcement: Mutex<Option<Announcement>>,
+    /// Addresses of the LAN that somebody else was found to have.
+    pub(crate) lan_conflicts: Mutex<BTreeMap<Ipv4Addr, Mac>>,
 }
 
 impl Board {

@@ -6,6 +6,7 @@
 //! they say has changed.
 
 mod addresses;
+mod announce;
 mod beats;
 mod board;
 mod clock;
@@ -261,6 +262,7 @@ fn assemble(
         network_problem: Mutex::default(),
         checks: Mutex::default(),
         announcement: Mutex::default(),
+        lan_conflicts: Mutex::default(),
     };
     identity.memory_problem = memory_problem;
     Ok((Arc::new(board), pods::Feeds { exits, changed, shutdown }))

@@ -11,13 +11,13 @@ use edge_client::{Client, Error, PatchType, WatchParams, Watcher, WriteParams};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::addresses;
 use super::board::Board;
 use super::clock::now_ms;
 use super::error::AgentError;
 use super::events::Grade::{Normal, Warning};
 use super::events::Subject;
 use super::node::{Identity, Pressure, labels, object, status};
+use super::{addresses, announce};
 
 /// How often the board is looked at. Nothing is sent unless something changed.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
@@ -167,6 +167,13 @@ async fn adopt(board: &Board, identity: &Identity, node: &Object) -> Result<Opti
     let mut patch = json!({});
     if !missing.is_empty() {
         patch["metadata"]["labels"] = Value::Object(missing);
+    }
+    for (key, value) in announce::notes(board).await {
+        if meta::annotation(node, key).unwrap_or_default() != value {
+            // Nothing to say is no annotation.
+            let value = (!value.is_empty()).then_some(value);
+            patch["metadata"]["annotations"][key] = json!(value);
+        }
     }
     if addresses::of(node).is_none() && !identity.pod_cidr.is_empty() {
         patch["spec"] = json!({ "podCIDR": identity.pod_cidr });

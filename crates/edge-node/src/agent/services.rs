@@ -9,10 +9,11 @@ use edge_api::kinds::{ENDPOINT_SLICE, SERVICE};
 use edge_api::{Object, meta};
 use edge_client::watcher::Event;
 use edge_client::{WatchParams, Watcher};
-use edge_core::proxy::{Front, Tables};
+use edge_core::proxy::{Front, Tables, announced};
 
 use tokio::time::Instant;
 
+use super::announce::Announcer;
 use super::board::Board;
 use super::events::Grade::Warning;
 use super::events::Subject;
@@ -272,6 +273,7 @@ impl Follower {
 struct Applied {
     told: Vec<Clash>,
     checks: HealthChecks,
+    announcer: Announcer,
 }
 
 /// Tells people about a Service.
@@ -287,10 +289,11 @@ fn say(board: &Board, namespace: &str, name: &str, reason: &'static str, message
 }
 
 /// Applies the tables; true when that has to be tried again.
-async fn apply(board: &Board, applied: &mut Applied) -> bool {
-    let mut tables = {
+async fn apply(board: &Arc<Board>, applied: &mut Applied) -> bool {
+    let (mut tables, announced) = {
         let table = board.services.read().unwrap_or_else(PoisonError::into_inner);
-        Tables::gather(table.services.values(), table.slices.values(), &board.name)
+        let announced = announced(table.services.values());
+        (Tables::gather(table.services.values(), table.slices.values(), &board.name), announced)
     };
     host_ports::add(&mut tables, &board.pod_views());
     for clash in tables.clashes.iter().filter(|clash| !applied.told.contains(clash)) {
@@ -303,7 +306,10 @@ async fn apply(board: &Board, applied: &mut Applied) -> bool {
         say(board, &check.namespace, &check.name, "FailedToStartServiceHealthcheck", why);
     }
     let begin = Instant::now();
-    match board.net.apply_proxy(&tables).await {
+    let outcome = board.net.apply_proxy(&tables).await;
+    // Whoever is called by the announcement finds the way.
+    applied.announcer.set(board, announced);
+    match outcome {
         Ok(()) => {
             tracing::debug!(
                 "{} ways to Services set in {:?}",

@@ -118,6 +118,7 @@ impl Board {
         let own = Path::new("/proc/thread-self/ns/net");
         let namespace = File::open(own).map_err(NetError::file("open", own))?;
         let mut links = Links::open()?;
+        super::routes::check_ranges(&mut links, &ranges)?;
         let mtu = own_link_mtu(&mut links, config.node_ip)?.unwrap_or(DEFAULT_MTU);
         let tunnels = config.encrypt_pods || links.find(TUNNEL)?.is_some();
         let pods_mtu = if tunnels { fitting(mtu, config.node_ip.is_ipv4()) } else { mtu };

@@ -4,6 +4,7 @@
 //! The kernel and the run directory hold all state, so edged may die at any moment: what a
 //! crash left half made is removed when the next edged opens the network.
 
+mod announce;
 mod board;
 mod error;
 mod events;
@@ -21,6 +22,7 @@ mod sandbox;
 mod sysctl;
 mod wireguard;
 
+pub use announce::{ArpSocket, Network};
 pub use error::NetError;
 pub use events::LinkEvents;
 pub(crate) use inside::within;
@@ -192,6 +194,16 @@ impl Net {
     /// Tells when links, addresses or routes of the board change.
     pub fn link_events(&self) -> Result<LinkEvents, NetError> {
         LinkEvents::open()
+    }
+
+    /// The networks that the board is on, by links that have neighbours.
+    pub async fn networks(&self) -> Result<Vec<Network>, NetError> {
+        self.change("networks", "look at the board's networks", Board::networks).await
+    }
+
+    /// Hears and says ARP on a link.
+    pub fn hear_arp(&self, link: &str) -> Result<ArpSocket, NetError> {
+        ArpSocket::open(link)
     }
 
     /// What drops the pods' packets on this board right now, in sentences; what is ours to set

@@ -1,7 +1,7 @@
 //! Routes to other boards' pods in the kernel's main table. Ours carry a mark of our own, so
 //! that they are found again by the next edged, and nobody else's is ever touched.
 
-use super::board::{BRIDGE, Board, lock};
+use super::board::{BRIDGE, Board, Ranges, lock};
 use super::error::NetError;
 use super::link::{Link, Links, TABLE_MAIN, UNICAST};
 use super::netlink::{ACK, Attributes, CREATE, DUMP, Message, REPLACE, Reply};
@@ -154,6 +154,42 @@ fn way(reply: &Reply, links: &[Link]) -> Option<Way> {
         return Some(Way::Nowhere);
     }
     Some(if neighbour { Way::Neighbour(index) } else { Way::Routed })
+}
+
+/// Refuses ranges that meet a network of the board, or a route that somebody made: either the
+/// pods or the hosts there could not be reached.
+pub(super) fn check_ranges(links: &mut Links, ranges: &Ranges) -> Result<(), NetError> {
+    let all = links.list()?;
+    let named = |index| all.iter().find(|link| Some(link.index) == index);
+    let name = |index| named(index).map_or("", |link| link.name.as_str());
+    let own = |link: &str| [BRIDGE, TUNNEL].contains(&link);
+    let (addresses, routes) = (links.addresses()?, links.routes()?);
+    for (setting, range) in [("service-cidr", ranges.services), ("cluster-cidr", ranges.cluster)] {
+        let range = Range::from(range);
+        let clash = |other: Range, what: String| NetError::Config {
+            setting,
+            value: range.to_string(),
+            reason: format!("overlaps {other}, {what}; choose another"),
+        };
+        for (index, address, length) in &addresses {
+            let link = name(Some(*index));
+            let bits = u32::MAX.checked_shl(32 - u32::from(*length)).unwrap_or(0);
+            let base = Ipv4Addr::from(u32::from(*address) & bits);
+            let network = Range::new(base, *length).filter(|_| !own(link));
+            if let Some(network) = network.filter(|network| network.overlaps(&range)) {
+                return Err(clash(network, format!("the network of {link}")));
+            }
+        }
+        for seen in routes.iter().filter(|seen| !seen.ours && seen.range.length() > 0) {
+            // Single routes to pods that somebody made are told of, and left alone.
+            let within = setting == "cluster-cidr" && !seen.range.covers(&range);
+            let link = name(seen.link);
+            if !own(link) && !within && seen.range.overlaps(&range) {
+                return Err(clash(seen.range, format!("to which a route leads by {link}")));
+            }
+        }
+    }
+    Ok(())
 }
 
 impl Board {

@@ -40,6 +40,7 @@ use edge_api::kinds::Kind;
 use edge_api::status::{Reason, Status};
 use edge_api::{Object, keys, meta};
 use edge_core::consensus::Term;
+use edge_core::controllers::load_balancer::LanPool;
 use edge_store::{Command, Expect, Op, ProposeError, Revision, Store};
 use ring::rand::{SecureRandom, SystemRandom};
 use std::sync::Arc;
@@ -79,6 +80,8 @@ pub(crate) struct Inner {
     pub(crate) beats: Arc<Beats>,
     /// What is made of boards that fall silent.
     pub(crate) nodes: NodeSettings,
+    /// Addresses of the LAN that Services may have.
+    pub(crate) lan_pool: LanPool,
     /// When expired Events were last looked for, in milliseconds.
     pub(crate) swept: std::sync::atomic::AtomicI64,
     random: SystemRandom,
@@ -158,6 +161,7 @@ impl Api {
                 name: config.name.clone(),
                 beats: Arc::new(Beats::new(config.nodes.liveness)),
                 nodes: config.nodes,
+                lan_pool: config.cluster.lan_pool.clone(),
                 swept: Default::default(),
                 random: SystemRandom::new(),
                 store,

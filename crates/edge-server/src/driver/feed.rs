@@ -39,6 +39,7 @@ impl Feed {
         view.since_ms = now_ms();
         view.root_ca = api.inner.root_ca.clone();
         view.leader = Some(api.inner.name.clone());
+        view.lan_pool = api.inner.lan_pool.clone();
         let mut feed = Feed { view, watch };
         for entry in listing.entries {
             feed.put(&entry.key, &entry.value);

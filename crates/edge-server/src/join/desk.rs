@@ -59,7 +59,8 @@ impl Desk {
         port: u16,
         trust: watch::Receiver<Arc<Trust>>,
     ) -> Result<Desk, PkiError> {
-        let Cluster { clock, membership, derive, broker_port, brokers } = config.cluster.clone();
+        let Cluster { clock, membership, derive, broker_port, brokers, .. } =
+            config.cluster.clone();
         let key = BoardKey::open(&config.data_dir)?;
         let membership = membership.unwrap_or_else(|| {
             let at = |port| SocketAddr::new(config.advertised(), port);

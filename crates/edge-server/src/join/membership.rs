@@ -2,6 +2,7 @@
 //! [`Membership`] on the store's members; a server by itself has [`Lone`].
 
 use super::words::ServerInfo;
+use edge_core::controllers::load_balancer::LanPool;
 use futures_util::future::BoxFuture;
 use std::fmt;
 use std::sync::Arc;
@@ -107,6 +108,8 @@ pub struct Cluster {
     pub broker_port: u16,
     /// URLs of the user's own brokers, for boards that join; none when the servers' are used.
     pub brokers: Vec<String>,
+    /// Addresses of the LAN that Services may have.
+    pub lan_pool: LanPool,
 }
 
 impl Default for Cluster {
@@ -117,6 +120,7 @@ impl Default for Cluster {
             derive: None,
             broker_port: 8883,
             brokers: Vec::new(),
+            lan_pool: LanPool::default(),
         }
     }
 }
