@@ -95,6 +95,7 @@ async fn network(config: &CleanupConfig) -> Result<(), NetError> {
         node_ip: config.node_ip,
         encrypt_pods: false,
         wireguard_port: 0,
+        without_nf_tables: false,
     })?;
     for uid in net.list_pods() {
         net.remove_pod(&uid).await?;

@@ -224,6 +224,7 @@ fn assemble(
         node_ip: config.node_ip,
         encrypt_pods: config.encrypt_pods,
         wireguard_port: config.wireguard_port,
+        without_nf_tables: without_nf_tables(),
     })
     .map_err(AgentError::Net)?;
     let memory_problem = runtime.facts().memory_problem.map(str::to_owned);
@@ -266,6 +267,11 @@ fn assemble(
     };
     identity.memory_problem = memory_problem;
     Ok((Arc::new(board), pods::Feeds { exits, changed, shutdown }))
+}
+
+/// Builds for tests may be told to do without the kernel's rules.
+fn without_nf_tables() -> bool {
+    cfg!(debug_assertions) && std::env::var_os("EDGED_NO_NFTABLES").is_some()
 }
 
 fn open_ledger(config: &AgentConfig) -> Result<ledger::Ledger, AgentError> {

@@ -7,6 +7,7 @@ use super::link::{Link, Links, Route, mac_of};
 use super::nft::Rules;
 use super::range::{Pool, Range};
 use super::record::{PAIR_PREFIX, Record, Records, pair_name};
+use super::splice::LOST;
 use super::wireguard::{Settings, TUNNEL};
 use super::{sandbox, sysctl};
 use edge_core::podnet::tunnel::mtu as fitting;
@@ -97,6 +98,7 @@ pub(super) struct Board {
     pub(super) holds: AtomicBool,
     /// The board's own network namespace.
     pub(super) namespace: File,
+    without_nf_tables: bool,
     pub(super) run_dir: PathBuf,
     /// True when there were no rules of ours before.
     pub(super) fresh: bool,
@@ -140,6 +142,7 @@ impl Board {
             rules: Mutex::new(None),
             holds: AtomicBool::new(false),
             namespace,
+            without_nf_tables: config.without_nf_tables,
             run_dir,
             fresh: true,
             warnings: Vec::new(),
@@ -165,7 +168,7 @@ impl Board {
 
     /// Without nf_tables pods still run, on the board's network or among themselves.
     fn open_rules(&mut self) {
-        let opened = Rules::open(&self.ranges).and_then(|mut rules| {
+        let opened = self.fresh_rules().and_then(|mut rules| {
             let mut warnings = rules.warnings()?;
             warnings.extend(self.open_policies(&mut rules)?);
             Ok((rules, warnings))
@@ -176,8 +179,17 @@ impl Board {
                 self.fresh = rules.fresh;
                 self.rules = Mutex::new(Some(rules));
             }
+            Err(NetError::NoNfTables { .. }) => self.warnings.push(LOST.to_owned()),
             Err(error) => self.warnings.push(error.to_string()),
         }
+    }
+
+    /// Our table, unless the kernel can have none.
+    pub(super) fn fresh_rules(&self) -> Result<Rules, NetError> {
+        if self.without_nf_tables {
+            return Err(NetError::NoNfTables { errno: nix::errno::Errno::EPROTONOSUPPORT });
+        }
+        Rules::open(&self.ranges)
     }
 
     /// The elements of tables, on this board.
@@ -191,7 +203,7 @@ impl Board {
         match rules.as_mut() {
             Some(rules) => rules.apply(wanted),
             None => {
-                let mut fresh = Rules::open(&self.ranges)?;
+                let mut fresh = self.fresh_rules()?;
                 fresh.apply(wanted)?;
                 *rules = Some(fresh);
                 Ok(())

@@ -19,6 +19,7 @@ mod range;
 mod record;
 mod routes;
 mod sandbox;
+mod splice;
 mod sysctl;
 mod wireguard;
 
@@ -34,6 +35,7 @@ use board::Board;
 use edge_core::podnet::Peer;
 use edge_core::policy::Compiled;
 use edge_core::proxy::Tables;
+use splice::Splice;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -62,6 +64,8 @@ pub struct NetConfig {
     pub encrypt_pods: bool,
     /// The UDP port of its end of tunnels to other boards.
     pub wireguard_port: u16,
+    /// Serve Services as where the kernel has no nf_tables, whether it has or not: for tests.
+    pub without_nf_tables: bool,
 }
 
 /// The network of this board's pods. A cheap handle; clones are the same network.
@@ -69,6 +73,8 @@ pub struct NetConfig {
 pub struct Net {
     board: Arc<Board>,
     turns: Arc<Vec<Arc<Mutex<()>>>>,
+    /// What carries Services where the kernel can't.
+    splice: Arc<Mutex<Option<Splice>>>,
 }
 
 impl Net {
@@ -76,7 +82,8 @@ impl Net {
     /// and removes what it left half made. Blocks for some milliseconds.
     pub fn open(config: NetConfig) -> Result<Net, NetError> {
         let turns = (0..TURNS).map(|_| Arc::default()).collect();
-        Ok(Net { board: Arc::new(Board::open(&config)?), turns: Arc::new(turns) })
+        let board = Arc::new(Board::open(&config)?);
+        Ok(Net { board, turns: Arc::new(turns), splice: Arc::default() })
     }
 
     /// The address at which this board answers its pods' DNS questions; it stands on our bridge.
@@ -126,8 +133,20 @@ impl Net {
     /// when nothing differs.
     pub async fn apply_proxy(&self, tables: &Tables) -> Result<(), NetError> {
         let wanted = self.board.elements(tables);
-        self.change("services", "change the rules for Services", move |board| board.apply(&wanted))
-            .await
+        let operation = "change the rules for Services";
+        let outcome = self.change("services", operation, move |board| board.apply(&wanted)).await;
+        let mut splice = self.splice.lock().await;
+        if !matches!(outcome, Err(NetError::NoNfTables { .. })) {
+            *splice = None;
+            return outcome;
+        }
+        let all = tables.clone();
+        let operation = "hold the addresses of Services";
+        let busy = splice.as_ref().map(Splice::busy).unwrap_or_default();
+        let hold = move |board: &Board| board.hold_addresses(&all, &busy);
+        let addresses = self.change("services", operation, hold).await?;
+        splice.get_or_insert_default().apply(tables, &addresses).await;
+        Ok(())
     }
 
     /// Keeps new pods from everybody, or no longer, until [`Net::apply_policies`] knows them.
@@ -219,6 +238,7 @@ impl Net {
 
     /// Removes everything of ours from the board: pods, bridge, rules, files. Nothing else.
     pub async fn cleanup(&self) -> Result<(), NetError> {
+        *self.splice.lock().await = None;
         self.change("", "clean up the network", |board| board.cleanup()).await
     }
 

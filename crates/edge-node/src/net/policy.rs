@@ -72,7 +72,7 @@ impl Board {
         let rules = match (rules.as_mut(), wanted) {
             (Some(rules), _) => rules,
             (None, None) => return Ok(0),
-            (None, Some(_)) => rules.insert(Rules::open(&self.ranges)?),
+            (None, Some(_)) => rules.insert(self.fresh_rules()?),
         };
         let Some(wanted) = wanted else {
             rules.remove_policies()?;

@@ -278,8 +278,13 @@ impl Board {
     /// Sentences about what drops the pods' packets on this board.
     pub(super) fn obstacles(&self) -> Result<Vec<String>, NetError> {
         let mut found = self.keep_forwarding();
-        if let Some(rules) = lock(&self.rules).as_mut() {
-            found.extend(rules.warnings()?);
+        let mut rules = lock(&self.rules);
+        match rules.as_mut() {
+            Some(rules) => found.extend(rules.warnings()?),
+            None if matches!(self.fresh_rules(), Err(NetError::NoNfTables { .. })) => {
+                found.push(super::splice::LOST.to_owned());
+            }
+            None => {}
         }
         Ok(found)
     }

@@ -104,6 +104,7 @@ pub fn config() -> NetConfig {
         node_ip: IpAddr::from([192, 0, 2, 1]),
         encrypt_pods: false,
         wireguard_port: 51820,
+        without_nf_tables: false,
     }
 }
 
