@@ -92,6 +92,26 @@ fn a_push_to_all_boards_passes_each_link_once() {
     let api = format!("https://{}:6443/api/v1/nodes/{}/proxy", first.ip, second.name);
     proxied.arg(format!("{api}{follow}"));
     assert_eq!(run(proxied).stdout, "403");
+    is_refused_once_revoked(&lab, first, second, third);
+}
+
+/// A board whose key is revoked is refused by the agents of the others within two seconds: of a
+/// board, and of the one beside a server.
+fn is_refused_once_revoked(lab: &Cluster, server: &Board, other: &Board, thief: &Board) {
+    let push = "/images/push/0123456789abcdef0123456789abcdef";
+    for agent in [server, other] {
+        assert_eq!(code(thief, agent, true, "GET", push), "404", "{}", agent.name);
+    }
+    lab.ctl(server, &["node", "revoke", &thief.name]).ok();
+    let begin = Instant::now();
+    for agent in [server, other] {
+        until("its certificate is refused", || {
+            let code = code(thief, agent, true, "GET", push);
+            (code == "401").then_some(()).ok_or(code)
+        });
+    }
+    assert!(begin.elapsed() < Duration::from_secs(2), "after {:?}", begin.elapsed());
+    assert_eq!(code(other, server, true, "GET", push), "404", "others stay trusted");
 }
 
 #[test]

@@ -13,4 +13,5 @@ pub mod runtime;
 pub mod seams;
 pub mod serve;
 pub mod shim;
+mod trust;
 pub mod volumes;

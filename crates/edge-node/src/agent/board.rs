@@ -23,6 +23,7 @@ use crate::dns::{Files, SharedTable};
 use crate::images::ImageStore;
 use crate::net::Net;
 use crate::runtime::Runtime;
+use crate::trust::Keys;
 
 /// The parts of a board.
 pub(crate) struct Board {
@@ -34,6 +35,8 @@ pub(crate) struct Board {
     /// Whom the board itself asks.
     pub(crate) resolv: Files,
     pub(crate) client: Client,
+    /// Which boards' keys still count.
+    pub(crate) keys: Arc<Keys>,
     pub(crate) runtime: Runtime,
     pub(crate) images: ImageStore,
     pub(crate) net: Net,

@@ -66,6 +66,7 @@ use crate::net::{Net, NetConfig};
 use crate::runtime::{Runtime, RuntimeConfig};
 use crate::seams::Exit;
 use crate::serve;
+use crate::trust::Keys;
 
 /// Pods whose objects have changed, waiting to be told to their workers.
 const CHANGED: usize = 64;
@@ -136,6 +137,8 @@ pub async fn run(
         .map_err(AgentError::Serve)?;
     tracing::info!("agent {} listens on {}", config.name, config.listen);
     tasks.spawn(server.run(board.clone()));
+    let (keys, api) = (board.keys.clone(), board.client.clone());
+    tasks.spawn(async move { keys.follow(api).await });
     tasks.spawn(services::run(board.clone()));
     tasks.spawn(ingress::run(board.clone()));
     tasks.spawn(podnet::run(board.clone()));
@@ -208,7 +211,8 @@ fn assemble(
 ) -> Result<(Arc<Board>, pods::Feeds), AgentError> {
     let ledger = Arc::new(open_ledger(config)?);
     let (runtime, exits) = open_runtime(config)?;
-    let lan = Lan::new(&config.name, client.clone(), config.api.clone());
+    let keys = Arc::new(Keys::default());
+    let lan = Lan::new(&config.name, client.clone(), config.api.clone()).trusting(keys.clone());
     let images = ImagesConfig {
         registries: config.registries.clone(),
         lan: Some(Arc::new(lan)),
@@ -245,6 +249,7 @@ fn assemble(
         events: events::Events::start(client.clone(), config.name.clone()),
         allocatable: facts.allocatable(),
         client,
+        keys,
         runtime,
         images: images.map_err(AgentError::Images)?,
         net,

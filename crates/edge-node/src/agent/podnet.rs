@@ -1,6 +1,6 @@
 //! The way to other boards' pods: follows the Nodes and the board's own links, and keeps the
 //! routes and tunnels that they ask for. Of each Node only its name, its address, its pods' and
-//! what it says of tunnels are kept.
+//! what it says of tunnels are kept; its board's key goes to those who judge keys.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -117,6 +117,7 @@ pub(crate) async fn run(board: Arc<Board>) {
     loop {
         let news = tokio::select! {
             event = nodes.next() => {
+                board.keys.nodes(&event);
                 let news = keeper.boards.take(event);
                 if news {
                     recall.changed();

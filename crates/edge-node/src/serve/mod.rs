@@ -8,6 +8,7 @@ mod exec;
 mod find;
 mod forward;
 mod images;
+mod leash;
 mod logs;
 mod peer;
 mod query;
@@ -21,9 +22,11 @@ mod websocket;
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use edge_api::status::{Reason, Status};
 use edge_core::porch::{Place, Porch, Room};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -31,12 +34,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 pub use error::ServeError;
 #[cfg(test)]
 pub(crate) use reply::pieces;
 
 use crate::agent::Board;
+use leash::Leash;
 
 /// Connections served at once; more wait.
 const CONNECTIONS: usize = 256;
@@ -108,6 +113,9 @@ impl Server {
     }
 }
 
+/// Ends with the reason when a caller's key does not count any more.
+type Distrust = Pin<Box<dyn Future<Output = String> + Send>>;
+
 /// A connection that has not shown who it is, and what tells it that it has to make room.
 type Waiting = (Place<oneshot::Sender<()>>, oneshot::Receiver<()>);
 
@@ -132,7 +140,13 @@ async fn serve(
         return tracing::warn!("the agent's port serves {CONNECTIONS} callers: one is let go");
     };
     drop(place);
-    let caller = peer::caller(stream.get_ref().1.peer_certificates());
+    let (caller, claim) = peer::caller(stream.get_ref().1.peer_certificates());
+    if let Some(why) = claim.as_ref().and_then(|claim| board.keys.refusal(claim)) {
+        return turn_away(stream, why).await;
+    }
+    let distrust = || claim.clone().map(|claim| Box::pin(board.keys.distrust(claim)) as Distrust);
+    let stream = Leash::new(stream, distrust());
+    let distrust = distrust().unwrap_or_else(|| Box::pin(std::future::pending()));
     let service = service_fn(move |request| {
         let board = board.clone();
         async move { Ok::<_, Infallible>(route::answer(&board, caller, request).await) }
@@ -140,7 +154,24 @@ async fn serve(
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
     let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
-    if let Err(error) = connection.await {
-        tracing::debug!("connection on the agent's port: {error}");
+    tokio::select! {
+        result = connection => if let Err(error) = result {
+            tracing::debug!("connection on the agent's port: {error}");
+        },
+        why = distrust => tracing::info!("ended a connection on the agent's port: {why}"),
+    }
+}
+
+/// Tells whoever has a key that does not count why it is refused, whatever it asks.
+async fn turn_away(stream: TlsStream<TcpStream>, why: String) {
+    let service = service_fn(move |_| {
+        let refusal = reply::refuse(&Status::new(Reason::Unauthorized, why.clone()));
+        async move { Ok::<_, Infallible>(refusal) }
+    });
+    let mut builder = http1::Builder::new();
+    builder.keep_alive(false);
+    let told = builder.serve_connection(TokioIo::new(stream), service);
+    if !matches!(tokio::time::timeout(HANDSHAKE, told).await, Ok(Ok(()))) {
+        tracing::debug!("agent's port: a caller whose key does not count would not listen");
     }
 }

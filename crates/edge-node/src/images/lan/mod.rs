@@ -10,6 +10,7 @@ mod tests;
 use super::ImageStore;
 use super::digest::Digest;
 use super::manifest::DOCUMENT_MAX;
+use crate::trust::Keys;
 use edge_client::{Call, Client, Config, Patience};
 use http::header::{HeaderValue, RANGE};
 use http::{Method, Request, Response, StatusCode};
@@ -20,7 +21,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -48,6 +49,8 @@ pub struct Lan {
     /// The board that servers take this one for when its certificate doesn't say.
     node: String,
     peers: Mutex<BTreeMap<String, Client>>,
+    /// Which boards' keys still count.
+    keys: Arc<Keys>,
     stall: Duration,
 }
 
@@ -71,7 +74,16 @@ impl Lan {
     /// Asks servers with `api`, and dials boards with the credentials of `base`.
     pub fn new(node: &str, api: Client, base: Config) -> Lan {
         let peers = Mutex::default();
-        Lan { api, base, node: node.to_owned(), peers, stall: STALL }
+        Lan { api, base, node: node.to_owned(), peers, keys: Arc::default(), stall: STALL }
+    }
+
+    /// Takes nothing from boards whose keys these say were revoked.
+    pub(crate) fn trusting(self, keys: Arc<Keys>) -> Lan {
+        Lan { keys, ..self }
+    }
+
+    fn trusts(&self, holder: &Holder) -> Result<(), String> {
+        if self.keys.is_out(&holder.node) { Err("its key was revoked".to_owned()) } else { Ok(()) }
     }
 
     /// Asks the servers something about images.
@@ -120,6 +132,7 @@ impl Lan {
 
     /// A client of that board alone.
     fn dial(&self, holder: &Holder, answer: Duration) -> Result<Client, String> {
+        self.trusts(holder)?;
         let config = Config {
             servers: vec![self.url(holder)],
             server_name: Some(holder.node.clone()),
@@ -138,6 +151,7 @@ impl Lan {
     }
 
     fn client(&self, holder: &Holder) -> Result<Client, String> {
+        self.trusts(holder)?;
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         let key = format!("{} {}", holder.node, self.url(holder));
         if let Some(client) = peers.get(&key) {
