@@ -55,6 +55,9 @@ const APPLETS: &[&str] = &[
     "true",
     "test",
     "wc",
+    "timeout",
+    "netstat",
+    "ps",
     "env",
     "hostname",
 ];

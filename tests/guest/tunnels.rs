@@ -139,7 +139,7 @@ impl Pair {
 impl Drop for Pair {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for guest in [&mut self.a, &mut self.b] {
+            for guest in [&mut self.a, &mut self.b].into_iter().filter(|guest| guest.answers()) {
                 let (_, text) = guest.shell("tail -n 40 /tmp/log; ip route; ip link");
                 println!("{text}");
             }
@@ -182,7 +182,7 @@ fn apart(pair: &mut Pair) {
         // Packets of full size, and whole connections' worth of them.
         let size = std::fs::metadata("/bin/busybox").expect("busybox").len();
         let whole =
-            "printf 'GET /bin/busybox HTTP/1.0\\r\\n\\r\\n' | nc -w 20 10.42.1.2 8080 | wc -c";
+            "printf 'GET /bin/busybox HTTP/1.0\\r\\n\\r\\n' | timeout 60 nc 10.42.1.2 8080 | wc -c";
         let count: u64 = pair.a.ok(whole).parse().expect("a number");
         assert!(count > size, "{count} of {size} bytes");
         pair.again("");
