@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::command::{Outcome, has, run, until};
+use super::command::{Outcome, run, until};
 use super::machine::{ADDRESS, Board};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/web.yaml");

@@ -70,6 +70,7 @@ pub(super) fn measure(table: &mut Table, quick: bool) {
 
 async fn one(dir: &std::path::Path, count: usize, changes: u8) -> Times {
     let net = Net::open(NetConfig {
+        without_nf_tables: false,
         run_dir: dir.join("run"),
         data_dir: dir.join("data"),
         pod_cidr: "10.42.0.0/24".into(),
