@@ -11,15 +11,15 @@ use super::oracle::labels;
 use super::{cases, chance, name};
 
 pub(super) fn query(chance: &mut Chance) -> Query {
-    let edns = Edns { size: chance.next() as u16, dnssec: chance.next() % 2 == 0 };
+    let edns = Edns { size: chance.next() as u16, dnssec: chance.next().is_multiple_of(2) };
     Query {
         id: chance.next() as u16,
-        recursion: chance.next() % 2 == 0,
-        unchecked: chance.next() % 2 == 0,
+        recursion: chance.next().is_multiple_of(2),
+        unchecked: chance.next().is_multiple_of(2),
         name: name(chance),
         kind: [1, 12, 28, 33, 255][chance.below(5)],
         class: 1,
-        edns: (chance.next() % 2 == 0).then_some(edns),
+        edns: (chance.next().is_multiple_of(2)).then_some(edns),
     }
 }
 
@@ -139,7 +139,7 @@ fn what_we_answer_another_maker_reads_the_same() {
         };
         let reply = Reply {
             code: [0, 2, 3, 5, 16][chance.below(5)],
-            authoritative: chance.next() % 2 == 0,
+            authoritative: chance.next().is_multiple_of(2),
             answers: many(&mut chance, 12),
             authority: many(&mut chance, 3),
             additional: many(&mut chance, 6),
@@ -181,7 +181,7 @@ fn what_we_ask_another_maker_reads_the_same() {
     let mut chance = chance("questions of ours");
     for _ in 0..cases() / 20 {
         let query = query(&mut chance);
-        let edns = chance.next() % 2 == 0;
+        let edns = chance.next().is_multiple_of(2);
         let packet = edge_core::dns::ask(3, &query, &query.name, edns);
         let read = Message::from_vec(&packet).expect("a message");
         assert_eq!((read.metadata.id, read.metadata.message_type), (3, MessageType::Query));

@@ -36,7 +36,7 @@ fn labels(chance: &mut Chance) -> Vec<Vec<u8>> {
     let count = chance.below(5);
     let mut labels: Vec<Vec<u8>> =
         (0..count).map(|_| WORDS[chance.below(WORDS.len())].to_vec()).collect();
-    if chance.next() % 4 != 0 {
+    if !chance.next().is_multiple_of(4) {
         labels.extend([&b"ns"[..], b"svc", b"cluster", b"local"].map(<[u8]>::to_vec));
     }
     while labels.iter().map(|label| label.len() + 1).sum::<usize>() >= 255 {

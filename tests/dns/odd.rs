@@ -11,15 +11,15 @@ use super::{cases, chance, labels, mutate, name};
 /// A question with records behind it, as clients make them and as they don't.
 fn question(chance: &mut Chance) -> Vec<u8> {
     let kinds = [1, 5, 6, 12, 13, 15, 16, 28, 33, 41, 64, 65, 128, 251, 252, 255, 256, 0xffff];
-    let edns = Edns { size: chance.next() as u16, dnssec: chance.next() % 2 == 0 };
+    let edns = Edns { size: chance.next() as u16, dnssec: chance.next().is_multiple_of(2) };
     let query = Query {
         id: chance.next() as u16,
         recursion: true,
-        unchecked: chance.next() % 8 == 0,
+        unchecked: chance.next().is_multiple_of(8),
         name: name(chance),
         kind: kinds[chance.below(kinds.len())],
         class: [1, 1, 1, 3, 4, 254, 255, 77][chance.below(8)],
-        edns: (chance.next() % 2 == 0).then_some(edns),
+        edns: (chance.next().is_multiple_of(2)).then_some(edns),
     };
     let name = query.name.clone();
     let mut packet = edge_core::dns::ask(query.id, &query, &name, query.edns.is_some());
@@ -143,7 +143,7 @@ fn long_names_and_long_messages_are_decided_alike() {
         let mut packet = vec![0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
         let mut left: usize = total - 1;
         while left > 0 {
-            let label = (left - 1).min(63).max(1);
+            let label = (left - 1).clamp(1, 63);
             packet.push(label as u8);
             packet.extend(std::iter::repeat_n(b'x', label));
             left = left.saturating_sub(label + 1);

@@ -39,7 +39,7 @@ fn exchange(chance: &mut Chance) -> (Query, Message, Vec<u8>) {
     let mut asked = Message::new(77, MessageType::Query, OpCode::Query);
     asked.metadata.recursion_desired = true;
     asked.queries.push(question.clone());
-    if chance.next() % 2 == 0 {
+    if chance.next().is_multiple_of(2) {
         let mut edns = Edns::new();
         edns.set_max_payload(chance.next() as u16);
         asked.edns = Some(edns);
@@ -64,7 +64,7 @@ fn exchange(chance: &mut Chance) -> (Query, Message, Vec<u8>) {
             }
         }
     }
-    if chance.next() % 2 == 0 || said.metadata.response_code == ResponseCode::BADVERS {
+    if chance.next().is_multiple_of(2) || said.metadata.response_code == ResponseCode::BADVERS {
         said.edns = Some(Edns::new());
     }
     let packet = said.to_vec().expect("an answer");

@@ -15,8 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const LINES: usize = 1024;
 /// MiB of a guest's memory.
 const MEMORY: u32 = 640;
-/// What the kernel is told. On a busy machine it would measure its own clock wrongly while it boots,
-/// and then its timers stop: it takes the one that QEMU keeps.
+/// What the kernel is told. On a busy machine it would measure its own clock wrongly while it
+/// boots, and then its timers stop: it takes the one that QEMU keeps.
 const WORDS: &str = "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on \
                      no_timer_check tsc=unstable clocksource=hpet";
 
@@ -77,9 +77,9 @@ impl Guest {
         self.answer("boot");
     }
 
-    /// False once a command has not come to its end.
-    pub(crate) fn answers(&self) -> bool {
-        !self.lost
+    /// False once a command has not come to its end, or the guest is gone.
+    pub(crate) fn answers(&mut self) -> bool {
+        !self.lost && matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Runs a line of shell; gives its status and all that it printed.

@@ -79,8 +79,9 @@ impl Pair {
         lan.namespace.ip("addr add 192.168.71.1/24 dev ta\naddr add 192.168.72.1/24 dev tb\n");
         let [mut a, mut b] = [("a", "ta"), ("b", "tb")]
             .map(|(name, tap)| Guest::start(name, &kernel, &disk, &lan, &[tap]));
-        for guest in [&mut a, &mut b] {
+        for (guest, name) in [(&mut a, "a"), (&mut b, "b")] {
             guest.booted();
+            guest.ok(&format!("hostname {name}"));
         }
         a.ok("ip addr add 192.168.71.2/24 dev eth0 && ip link set eth0 up");
         a.ok("ip route add default via 192.168.71.1");
@@ -139,7 +140,10 @@ impl Pair {
 impl Drop for Pair {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for guest in [&mut self.a, &mut self.b].into_iter().filter(|guest| guest.answers()) {
+            for guest in [&mut self.a, &mut self.b] {
+                if !guest.answers() {
+                    continue;
+                }
                 let (_, text) = guest.shell("tail -n 40 /tmp/log; ip route; ip link");
                 println!("{text}");
             }

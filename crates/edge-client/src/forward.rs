@@ -1,6 +1,6 @@
-//! Connections to ports of a pod: Kubernetes' port-forward over SPDY/3.1, one connection at a time in
-//! each session, so that one that stands still never holds up another. A session whose connection
-//! has ended well may have the next.
+//! Connections to ports of a pod: Kubernetes' port-forward over SPDY/3.1, one connection at a time
+//! in each session, so that one that stands still never holds up another. A session whose
+//! connection has ended well may have the next.
 
 use crate::body;
 use crate::call::{Call, read_failure};

@@ -3,6 +3,8 @@
 //!
 //! `EDGED_LEAK_CYCLES=500 cargo test -p edge-node --test net_leaks` is the long run.
 
+#![allow(clippy::panic)]
+
 mod lab;
 
 use edge_core::proxy::{ANNOUNCED_BY, Tables};

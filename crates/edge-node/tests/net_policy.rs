@@ -1,5 +1,7 @@
 //! NetworkPolicies as the kernel enforces them on one board, and who may say that it is who.
 
+#![allow(clippy::panic)]
+
 mod lab;
 
 use edge_core::policy::{Compiled, Labels, Pod, Policy, Traffic, World};

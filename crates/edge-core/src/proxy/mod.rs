@@ -4,8 +4,6 @@
 //!
 //! IPv4 so far: slices and addresses of the other family are passed over.
 
-#[cfg(test)]
-mod any_cluster;
 pub mod claims;
 mod elements;
 mod lens;

@@ -1,5 +1,7 @@
 //! What Kubernetes promises about Services, case by case, and what must hold for any input.
 
+mod any_cluster;
+
 use super::*;
 use serde_json::{Value, json};
 use std::slice::from_ref;

@@ -23,6 +23,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Where the keys are in the store. It is no kind's, so nothing of the API shows or changes it.
 const KEYS: &str = "edged.tokens//keys";
 
+/// The keys as they were at a revision.
+type AsOf = (Revision, Arc<Ring>);
+
 /// Issues tokens and checks them.
 #[derive(Clone)]
 pub(crate) struct Tokens {
@@ -30,7 +33,7 @@ pub(crate) struct Tokens {
     clock: ClusterClock,
     issuer: Arc<str>,
     /// The keys as they were read last, and the revision that they are of.
-    ring: Arc<Mutex<Option<(Revision, Arc<Ring>)>>>,
+    ring: Arc<Mutex<Option<AsOf>>>,
 }
 
 /// Whose a token is.

@@ -1,6 +1,6 @@
 //! `port-forward`: ports of this computer that lead to ports of a pod. Each connection has a way of
-//! its own to the board while it lasts, so that none holds up another, and a server or a pod that is
-//! gone matters to those only that are open.
+//! its own to the board while it lasts, so that none holds up another, and a server or a pod that
+//! is gone matters to those only that are open.
 
 mod listen;
 mod ports;
@@ -54,6 +54,14 @@ struct Found {
 }
 
 pub(crate) async fn run(args: PortForward, session: &mut Session) -> Result<(), Fault> {
+    tokio::select! {
+        biased;
+        _ = tokio::signal::ctrl_c() => Ok(()),
+        ended = forward(args, session) => ended,
+    }
+}
+
+async fn forward(args: PortForward, session: &mut Session) -> Result<(), Fault> {
     let limit = &args.pod_running_timeout;
     let limit = age::parse_duration(limit).ok_or_else(|| {
         Fault::text(format!("--pod-running-timeout: {limit:?} is not a duration"))
@@ -83,10 +91,7 @@ pub(crate) async fn run(args: PortForward, session: &mut Session) -> Result<(), 
         let text = format!("unable to listen on any of the requested ports: [{all}]");
         return Err(Fault::text(text));
     }
-    tokio::select! {
-        ended = serve(&args, found, client, arrivals, session) => ended,
-        _ = tokio::signal::ctrl_c() => Ok(()),
-    }
+    serve(&args, found, client, arrivals, session).await
 }
 
 /// Connects whoever comes, until that is of no use any more.

@@ -221,128 +221,133 @@ fn said(boards: &[Board], fails: &[(&str, &str)]) -> String {
     explain(&Known { boards, results: &results }, check, code, error)
 }
 
+/// Beginnings of the names of failing paths, with their codes.
+type Fails = &'static [(&'static str, &'static str)];
+const PODS: Fails = &[("pod on b1 -> pod on b2", "timeout")];
+
+/// What it is about, which paths fail, what is different about the boards, and what is said.
+type Case = (&'static str, Fails, fn(&mut [Board]), &'static str);
+const CASES: &[Case] = &[
+    (
+        "no route",
+        PODS,
+        |b| facts(&mut b[0]).routes.retain(|(to, _)| to != "10.42.2.0/24"),
+        "board b1 has no route to the pods of b2 (10.42.2.0/24 via 192.0.2.2)",
+    ),
+    (
+        "no way back",
+        PODS,
+        |b| facts(&mut b[1]).routes.clear(),
+        "board b2 has no route to the pods of b1 (10.42.1.0/24 via 192.0.2.1)",
+    ),
+    (
+        "a stolen route",
+        PODS,
+        |b| facts(&mut b[0]).routes[0].1 = Some(ip("192.0.2.99")),
+        "board b1 sends what is for the pods of b2 (10.42.2.0/24) to 192.0.2.99 instead of",
+    ),
+    (
+        "forwarding",
+        PODS,
+        |b| facts(&mut b[1]).forwarding = Some(false),
+        "forwarding is off on board b2 (net.ipv4.ip_forward=0)",
+    ),
+    (
+        "a firewall",
+        PODS,
+        |b| facts(&mut b[1]).drops = vec!["fw/forward".to_owned()],
+        "board b2 has rules of its own that drop packets (nftables chain fw/forward)",
+    ),
+    (
+        "the Node's word",
+        PODS,
+        |b| facts(&mut b[0]).problem = Some("no link".to_owned()),
+        "board b1 says itself that its pod network is not whole: no link",
+    ),
+    ("nothing known", PODS, |_| {}, "neither board knows why"),
+    (
+        "boards apart",
+        &[PODS[0], ("b1 -> b2 port", "timeout")],
+        |_| {},
+        "the boards b1 and b2 themselves don't reach each other: that comes first",
+    ),
+    (
+        "two boards apart",
+        &[("b1 -> b2 port", "timeout")],
+        |_| {},
+        "board b1 gets no answer from b2 (192.0.2.2) at all. Others reach it: look at",
+    ),
+    (
+        "a board apart",
+        &[("b1 -> b2 port", "noRoute"), ("b3 -> b2 port", "noRoute")],
+        |_| {},
+        "board b1 finds no way to b2 (192.0.2.2): nobody has that address, or the link is down",
+    ),
+    (
+        "one port",
+        &[("b2 -> b1 port 8883", "timeout")],
+        |_| {},
+        "port 8883 of b1 does not answer b2 while others do",
+    ),
+    (
+        "a refused port",
+        &[("b2 -> b1 port 8883", "refused")],
+        |_| {},
+        "board b1 (192.0.2.1) refuses port 8883",
+    ),
+    (
+        "different links",
+        &[("pod on b1 -> pod on b2, packets", "timeout")],
+        |b| facts(&mut b[1]).mtu = 1400,
+        "the link of b1 takes 1500 bytes and that of b2 1400",
+    ),
+    (
+        "a small link",
+        &[("pod on b1 -> pod on b2, packets", "tooLarge")],
+        |_| {},
+        "packets of 1500 bytes don't get from b1 to b2 while small ones do: (tooLarge)",
+    ),
+    (
+        "a silent link",
+        &[("pod on b1 -> pod on b2, packets", "timeout")],
+        |_| {},
+        "something between them loses large packets without a word",
+    ),
+    (
+        "rules",
+        &[("pod on b1 -> service", "timeout")],
+        |_| {},
+        "the board itself reaches the Service, its pods don't: the rules for Services on b1",
+    ),
+    (
+        "names",
+        &[("pod on b1: kubernetes", "timeout"), ("pod on b1: a", "timeout")],
+        |_| {},
+        "the board's own name server does not answer pods",
+    ),
+    (
+        "upstream",
+        &[("pod on b1: a name from", "timeout")],
+        |_| {},
+        "whom b1 asks for other names (192.0.2.53, from its /etc/resolv.conf) does not answer",
+    ),
+    (
+        "masquerade",
+        &[("pod on b1 -> outside", "timeout")],
+        |_| {},
+        "board b1 itself gets out, its pods don't",
+    ),
+    (
+        "router",
+        &[("board b1 -> outside", "timeout")],
+        |_| {},
+        "board b1 gets no answer from its router (192.0.2.254)",
+    ),
+];
+
 #[test]
 fn failures_are_explained_by_what_lies_under_them() {
-    let pods = [("pod on b1 -> pod on b2", "timeout")];
-    type Change = fn(&mut [Board]);
-    let table: [(&str, &[(&str, &str)], Change, &str); 20] = [
-        (
-            "no route",
-            &pods,
-            |b| facts(&mut b[0]).routes.retain(|(to, _)| to != "10.42.2.0/24"),
-            "board b1 has no route to the pods of b2 (10.42.2.0/24 via 192.0.2.2)",
-        ),
-        (
-            "no way back",
-            &pods,
-            |b| facts(&mut b[1]).routes.clear(),
-            "board b2 has no route to the pods of b1 (10.42.1.0/24 via 192.0.2.1)",
-        ),
-        (
-            "a stolen route",
-            &pods,
-            |b| facts(&mut b[0]).routes[0].1 = Some(ip("192.0.2.99")),
-            "board b1 sends what is for the pods of b2 (10.42.2.0/24) to 192.0.2.99 instead of",
-        ),
-        (
-            "forwarding",
-            &pods,
-            |b| facts(&mut b[1]).forwarding = Some(false),
-            "forwarding is off on board b2 (net.ipv4.ip_forward=0)",
-        ),
-        (
-            "a firewall",
-            &pods,
-            |b| facts(&mut b[1]).drops = vec!["fw/forward".to_owned()],
-            "board b2 has rules of its own that drop packets (nftables chain fw/forward)",
-        ),
-        (
-            "the Node's word",
-            &pods,
-            |b| facts(&mut b[0]).problem = Some("no link".to_owned()),
-            "board b1 says itself that its pod network is not whole: no link",
-        ),
-        ("nothing known", &pods, |_| {}, "neither board knows why"),
-        (
-            "boards apart",
-            &[pods[0], ("b1 -> b2 port", "timeout")],
-            |_| {},
-            "the boards b1 and b2 themselves don't reach each other: that comes first",
-        ),
-        (
-            "two boards apart",
-            &[("b1 -> b2 port", "timeout")],
-            |_| {},
-            "board b1 gets no answer from b2 (192.0.2.2) at all. Others reach it: look at the cable",
-        ),
-        (
-            "a board apart",
-            &[("b1 -> b2 port", "noRoute"), ("b3 -> b2 port", "noRoute")],
-            |_| {},
-            "board b1 finds no way to b2 (192.0.2.2): nobody has that address, or the link is down",
-        ),
-        (
-            "one port",
-            &[("b2 -> b1 port 8883", "timeout")],
-            |_| {},
-            "port 8883 of b1 does not answer b2 while others do",
-        ),
-        (
-            "a refused port",
-            &[("b2 -> b1 port 8883", "refused")],
-            |_| {},
-            "board b1 (192.0.2.1) refuses port 8883",
-        ),
-        (
-            "different links",
-            &[("pod on b1 -> pod on b2, packets", "timeout")],
-            |b| facts(&mut b[1]).mtu = 1400,
-            "the link of b1 takes 1500 bytes and that of b2 1400",
-        ),
-        (
-            "a small link",
-            &[("pod on b1 -> pod on b2, packets", "tooLarge")],
-            |_| {},
-            "packets of 1500 bytes don't get from b1 to b2 while small ones do: (tooLarge)",
-        ),
-        (
-            "a silent link",
-            &[("pod on b1 -> pod on b2, packets", "timeout")],
-            |_| {},
-            "something between them loses large packets without a word",
-        ),
-        (
-            "rules",
-            &[("pod on b1 -> service", "timeout")],
-            |_| {},
-            "the board itself reaches the Service, its pods don't: the rules for Services on b1",
-        ),
-        (
-            "names",
-            &[("pod on b1: kubernetes", "timeout"), ("pod on b1: a", "timeout")],
-            |_| {},
-            "the board's own name server does not answer pods",
-        ),
-        (
-            "upstream",
-            &[("pod on b1: a name from", "timeout")],
-            |_| {},
-            "whom b1 asks for other names (192.0.2.53, from its /etc/resolv.conf) does not answer",
-        ),
-        (
-            "masquerade",
-            &[("pod on b1 -> outside", "timeout")],
-            |_| {},
-            "board b1 itself gets out, its pods don't",
-        ),
-        (
-            "router",
-            &[("board b1 -> outside", "timeout")],
-            |_| {},
-            "board b1 gets no answer from its router (192.0.2.254)",
-        ),
-    ];
-    for (what, fails, change, wanted) in table {
+    for (what, fails, change, wanted) in CASES {
         let mut boards = [board(1), board(2), board(3)];
         change(&mut boards);
         let said = said(&boards, fails);

@@ -1,7 +1,7 @@
 //! What must hold of tables, elements and changes for any cluster.
 
-use super::tests::{elements, gather, service, slice};
-use super::*;
+use super::super::*;
+use super::{elements, gather, service, slice};
 use serde_json::{Value, json};
 
 /// A small pseudo-random source, so that the cases are many and the same each time.
