@@ -1,6 +1,6 @@
 //! What the board last knew of Services, their endpoints and the other boards, on disk: a board
 //! that boots with no server in reach sends traffic and answers for names as it did before. Written
-//! when that has changed, seldom, and never because time passed: `docs/adr/0024-recall.md`.
+//! when that has changed, seldom, and never because time passed: `docs/adr/0026-recall.md`.
 
 use std::io;
 use std::path::{Path, PathBuf};
