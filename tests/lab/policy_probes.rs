@@ -82,9 +82,11 @@ pub(crate) fn answers(what: What, to: Ipv4Addr) -> bool {
             return TcpStream::connect_timeout(&SocketAddr::new(to.into(), port), PATIENCE).is_ok();
         }
         What::Udp(port) => (port, b"?".to_vec()),
-        // `localhost`, type A.
+        // A name of the cluster, which is answered at once, type A.
         What::Name => {
-            (53, b"\x00\x07\x01\x00\x00\x01\0\0\0\0\0\0\x09localhost\0\0\x01\0\x01".into())
+            let mut question = b"\x00\x07\x01\x00\x00\x01\0\0\0\0\0\0".to_vec();
+            question.extend(b"\x0akubernetes\x07default\x03svc\x07cluster\x05local\0\0\x01\0\x01");
+            (53, question)
         }
     };
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a socket");
