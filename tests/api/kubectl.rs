@@ -169,6 +169,6 @@ async fn accounts(kubectl: &Kubectl<'_>) {
     );
     let who = format!("{as_robot} auth whoami");
     kubectl.run(&who, "", &["system:serviceaccount:default:robot"]).await;
-    kubectl.run(&format!("{as_robot} get pods"), "", &["No resources found"]).await;
+    kubectl.run(&format!("{as_robot} get pods -o name"), "", &[]).await;
     kubectl.fails(&format!("{as_robot} get secrets"), "", "cannot list resource").await;
 }

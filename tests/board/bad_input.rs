@@ -65,7 +65,7 @@ fn manifests_that_are_wrong_are_refused_in_words() {
     let why = board.ctl(&["apply", "-f", &file]).fails();
     assert!(why.len() < 2000 && why.to_lowercase().contains("too large"), "{:.300}", why);
     let names = board.ctl(&["get", "configmaps", "-o", "name"]).ok();
-    assert_eq!(names, "configmap/odd\n");
+    assert_eq!(names, "configmap/kube-root-ca.crt\nconfigmap/odd\n");
 }
 
 #[test]

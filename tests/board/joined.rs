@@ -150,7 +150,7 @@ fn refused(board: &Joiner, good: &str, there: &[&str], url: &str) {
         ("another secret", &flip(good, good.len() - 3), there, 1, "has another secret"),
         ("the broker's port", good, &broker, 1, "the API is on 6443: --join https://192.168.77.1"),
         ("the agent's port", good, &agent, 1, "the API is on 6443: --join https://192.168.77.1"),
-        ("a taken name", good, &["--name", "board-1", "--join", url], 1, "is taken by another"),
+        ("a taken name", good, &["--name", "board-1", "--join", url], 1, "is a server's"),
     ];
     for (what, token, args, status, words) in cases {
         let outcome = board.try_agent("wrong", token, args);

@@ -95,6 +95,8 @@ fn forget(flows: &mut BTreeMap<SocketAddr, Flow>, client: SocketAddr) {
 async fn towards(target: Target) -> Option<Arc<UdpSocket>> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await.ok()?;
     socket.connect((target.address, target.port)).await.ok()?;
+    // Until it has said so, nothing is tried, and the first datagram would be lost.
+    socket.writable().await.ok()?;
     Some(Arc::new(socket))
 }
 
