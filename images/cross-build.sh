@@ -53,7 +53,7 @@ export PATH="$tools/venv/bin:$PATH"
 CARGO=$(rustup which cargo 2>/dev/null || command -v cargo)
 export CARGO RUSTC="$root/bin/rustc" RUSTC_BOOTSTRAP=1
 # Panics abort, so that nothing ever unwinds: the tables for it are a megabyte.
-export RUSTFLAGS="-C link-self-contained=no -C target-feature=+crt-static -C force-unwind-tables=no"
+export RUSTFLAGS="-C link-self-contained=no -C target-feature=+crt-static -C force-unwind-tables=no -Z location-detail=none"
 
 "$tools/venv/bin/cargo-zigbuild" zigbuild --release --target "$triple" \
   -Z build-std=std,panic_abort -p edge-agent -p edgectl "$@"
