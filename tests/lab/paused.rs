@@ -84,6 +84,8 @@ fn most_paused(cluster: &Cluster) {
     let took = begin.elapsed();
     leader.resume();
     others[1].resume();
-    assert!(told.contains("no server leads"), "{told}");
+    // By how far the paused leader's kernel got with the connection.
+    let words = ["no server leads", "the write was not made"];
+    assert!(words.iter().any(|words| told.contains(words)), "{told}");
     assert!(took < MOST, "{took:?}");
 }

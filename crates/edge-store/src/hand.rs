@@ -237,6 +237,7 @@ impl Hand {
         }
         match self.replica.again() {
             Ok(own) if install(&own, built.head.index, built.head.term) == Install::NotNeeded => {
+                self.replica.discard(built);
                 return self.tell(Done::NotInstalled { detail: None, start: Box::new(own) });
             }
             Ok(_) => {}

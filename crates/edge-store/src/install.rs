@@ -34,11 +34,21 @@ pub(crate) struct Built {
 
 /// Builds a state beside the one in `home`; nothing is changed there. `store` is a fresh number.
 pub(crate) fn build(home: &Home, store: u64, input: &mut dyn Read) -> Result<Built, SnapshotError> {
-    let home = home.next(format!("{store:016x}"));
+    let old = home;
+    let home = old.next(format!("{store:016x}"));
     let target = SnapshotError::Target;
     let base = home.open().map_err(target)?;
-    let head = fill(&base, input)?;
-    Ok(Built { home, base: Arc::new(base), store, head })
+    match fill(&base, input) {
+        Ok(head) => Ok(Built { home, base: Arc::new(base), store, head }),
+        Err(error) => {
+            drop(base);
+            // Else each attempt on a bad link leaves a part of a state, until the next start.
+            if let Err(error) = old.sweep() {
+                tracing::warn!("store: removing what came of a snapshot: {error}");
+            }
+            Err(error)
+        }
+    }
 }
 
 fn fill(base: &Base, input: &mut dyn Read) -> Result<Head, SnapshotError> {
@@ -110,10 +120,20 @@ impl Replica {
         }
         self.shared.wake();
         self.replace(home, base, config, log, &meta);
-        if let Err(error) = self.home.sweep() {
-            tracing::warn!("store: removing the state before the snapshot: {error}");
-        }
+        self.sweep();
         Ok(replica::start(hard, head, Vec::new()))
+    }
+
+    /// What was built is not needed after all, and takes no room until the next start.
+    pub(crate) fn discard(&self, built: Built) {
+        drop(built);
+        self.sweep();
+    }
+
+    fn sweep(&self) {
+        if let Err(error) = self.home.sweep() {
+            tracing::warn!("store: removing a state that is not in use: {error}");
+        }
     }
 }
 
