@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Fails when a release binary in DIR outgrew its budget. One file of at most 12 MB is the aim; since it
-# has Ingress, policies, roles and tunnels it has 12.46 MB (docs/bench), and must not grow further.
+# Fails when a release binary in DIR outgrew its budget. One file of at most 12 MB is the aim; since
+# it has Ingress, policies, roles and tunnels it has 12.46 MB (docs/bench), and must not grow further.
 set -euo pipefail
 dir=$1
 check() {
