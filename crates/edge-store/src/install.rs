@@ -34,21 +34,11 @@ pub(crate) struct Built {
 
 /// Builds a state beside the one in `home`; nothing is changed there. `store` is a fresh number.
 pub(crate) fn build(home: &Home, store: u64, input: &mut dyn Read) -> Result<Built, SnapshotError> {
-    let old = home;
-    let home = old.next(format!("{store:016x}"));
+    let home = home.next(format!("{store:016x}"));
     let target = SnapshotError::Target;
     let base = home.open().map_err(target)?;
-    match fill(&base, input) {
-        Ok(head) => Ok(Built { home, base: Arc::new(base), store, head }),
-        Err(error) => {
-            drop(base);
-            // Else each attempt on a bad link leaves a part of a state, until the next start.
-            if let Err(error) = old.sweep() {
-                tracing::warn!("store: removing what came of a snapshot: {error}");
-            }
-            Err(error)
-        }
-    }
+    let head = fill(&base, input)?;
+    Ok(Built { home, base: Arc::new(base), store, head })
 }
 
 fn fill(base: &Base, input: &mut dyn Read) -> Result<Head, SnapshotError> {
