@@ -30,6 +30,7 @@ if [ "$extra" = yes ]; then
   need skopeo skopeo
   need umoci umoci
   need openssl openssl
+  need curl curl
   need podman podman
   need runc runc
   need ip iproute2
