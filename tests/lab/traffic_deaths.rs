@@ -13,9 +13,6 @@ use super::traffic_ways::{OUTSIDE, THREE_PORT, Traffic};
 const DEATHS: usize = 3;
 /// This long after a board's death some new connections may still be sent there.
 const SOON: Duration = Duration::from_millis(1500);
-/// What CI's few deaths are held to: in long runs 5 of 24 were 2.0 to 2.5 s late, not explained yet
-/// (`docs/network.md`). The aim itself is asserted of as many deaths as somebody asks for.
-const AT_MOST: Duration = Duration::from_secs(3);
 /// How long a board hangs that stalls: with what is left to the next beat, a WiFi's nap.
 const STALL: Duration = Duration::from_millis(900);
 /// The board that is asked, and the one that dies: it has no server.
@@ -100,9 +97,6 @@ fn a_dead_board_is_left_soon() {
         }
     }
     println!("all of it took {:?}", begin.elapsed());
-    if std::env::var_os("EDGED_LAB_DEATHS").is_none() {
-        return assert!(all.iter().all(|(last, _, _)| *last < AT_MOST), "{all:?}");
-    }
     let late: Vec<_> = all.iter().filter(|(last, _, stalled)| !stalled && *last > SOON).collect();
     assert!(late.is_empty(), "still sent to a dead board: {late:?} of {all:?}");
     // A stall is not taken for a death: as long as the longest that was seen, and a little more.

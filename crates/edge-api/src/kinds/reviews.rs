@@ -1,26 +1,9 @@
 //! Kinds that are asked and answered, and kept nowhere: reviews of tokens and of permissions, and
 //! requests for tokens. They have paths, schemas and a place in discovery, but no objects.
 
-use super::{Kind, rows, rules};
-use crate::table;
+use super::{Kind, rows};
 
-const REVIEW: Kind = Kind {
-    group: "authorization.k8s.io",
-    version: "v1",
-    kind: "",
-    list_kind: "",
-    plural: "",
-    singular: "",
-    short_names: &[],
-    categories: &[],
-    namespaced: false,
-    subresources: &[],
-    counts_generation: false,
-    schema: "",
-    selectable: &[],
-    rules: rules::PLAIN,
-    table: table::PLAIN,
-};
+const REVIEW: Kind = Kind { group: "authorization.k8s.io", namespaced: false, ..rows::PLAIN };
 
 /// `TokenReview`: whose token is this?
 pub static TOKEN_REVIEW: &Kind = &Kind {

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::board::Board;
 use super::events::{Grade, Subject};
+use super::services::take;
 use crate::ingress::{Certificate, Ports, Proxy};
 
 /// Changes that come within this time of each other are applied together.
@@ -56,19 +57,6 @@ struct Keeper {
     proxy: Option<Proxy>,
     /// What was said of a port that can't be had.
     said: String,
-}
-
-fn take(map: &mut BTreeMap<Name, Object>, event: Event) {
-    let key = |o: &Object| (meta::namespace(o).to_owned(), meta::name(o).to_owned());
-    match event {
-        Event::Restarted(list) => *map = list.into_iter().map(|o| (key(&o), o)).collect(),
-        Event::Applied(object) => {
-            map.insert(key(&object), object);
-        }
-        Event::Deleted(object) => {
-            map.remove(&key(&object));
-        }
-    }
 }
 
 async fn next(watcher: &mut Option<Watcher>) -> Event {

@@ -43,7 +43,8 @@ pub(crate) struct ServiceTable {
     slices: BTreeMap<(String, String), Object>,
 }
 
-fn take(map: &mut BTreeMap<(String, String), Object>, event: Event) {
+/// Brings what is known of a kind, by namespace and name, to where its watch is.
+pub(super) fn take(map: &mut BTreeMap<(String, String), Object>, event: Event) {
     let key = |o: &Object| (meta::namespace(o).to_owned(), meta::name(o).to_owned());
     match event {
         Event::Restarted(list) => *map = list.into_iter().map(|o| (key(&o), o)).collect(),
