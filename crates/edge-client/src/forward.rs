@@ -2,21 +2,18 @@
 //! in each session, so that one that stands still never holds up another. A session whose
 //! connection has ended well may have the next.
 
-use crate::body;
-use crate::call::{Call, read_failure};
-use crate::error::{Error, flatten};
+use crate::call::Call;
+use crate::error::Error;
 use crate::http_client::Client;
 use crate::query::object_path;
 use crate::spdy::{self, CANCEL, Frame, GOAWAY, PING, RST_STREAM};
+use crate::switch::{Switch, Switched};
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
-use http::header::{CONNECTION, HeaderName, UPGRADE};
-use http::{HeaderValue, Method, StatusCode};
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
+use http::header::HeaderName;
+use http::{HeaderValue, Method};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf as LocalRead, WriteHalf as LocalWrite};
@@ -24,8 +21,6 @@ use tokio::sync::{Notify, mpsc};
 
 const VERSION_HEADER: HeaderName = HeaderName::from_static("x-stream-protocol-version");
 const PROTOCOL: &str = "portforward.k8s.io";
-/// How long the server may take to switch protocols.
-const HANDSHAKE: Duration = Duration::from_secs(30);
 /// Bytes read from the local connection at once.
 const BLOCK: usize = 32 << 10;
 /// The longest error that is kept.
@@ -37,7 +32,7 @@ const PONGS: usize = 4;
 
 /// A way to a pod.
 pub struct PodSession {
-    stream: TokioIo<Upgraded>,
+    stream: Switched,
     /// What has come and is not read yet.
     buffer: BytesMut,
     /// The number of the next stream.
@@ -74,28 +69,11 @@ impl Client {
     pub async fn port_forward(&self, namespace: &str, pod: &str) -> Result<PodSession, Error> {
         let path = object_path("", "v1", "pods", namespace, pod, Some("portforward"));
         let call = Call::new(Method::POST, path);
-        let fault = |message: String| Error::Protocol {
-            operation: format!("open a connection by {}", call.path),
-            message,
-        };
-        let mut request = call.request()?.map(|_| body::empty());
-        let headers = request.headers_mut();
-        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(UPGRADE, HeaderValue::from_static("SPDY/3.1"));
-        headers.insert(VERSION_HEADER, HeaderValue::from_static(PROTOCOL));
-        let response = tokio::time::timeout(HANDSHAKE, self.request(request)).await;
-        let response = response.map_err(|_| Error::Timeout {
-            operation: format!("open a connection by {}", call.path),
-            seconds: HANDSHAKE.as_secs(),
-        })??;
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            if response.status().is_success() {
-                return Err(fault(format!("the server answered {}", response.status())));
-            }
-            return Err(read_failure(&call, response, HANDSHAKE).await);
-        }
-        let upgraded = hyper::upgrade::on(response).await;
-        let stream = TokioIo::new(upgraded.map_err(|error| fault(flatten(&error)))?);
+        let operation = format!("open a connection by {}", call.path);
+        let switch = Switch { call: &call, operation };
+        let mut request = switch.request("SPDY/3.1")?;
+        request.headers_mut().insert(VERSION_HEADER, HeaderValue::from_static(PROTOCOL));
+        let (stream, ()) = switch.send(self, request, |_| Ok(())).await?;
         Ok(PodSession { stream, buffer: BytesMut::new(), next: 1 })
     }
 }
@@ -160,7 +138,7 @@ impl PodSession {
     }
 }
 
-type Remote<'a> = &'a mut TokioIo<Upgraded>;
+type Remote<'a> = &'a mut Switched;
 
 /// From the local side to the pod. Returns only when the way to the board has ended.
 async fn up(

@@ -19,6 +19,7 @@ mod pause;
 pub mod query;
 mod refusal;
 pub mod spdy;
+mod switch;
 pub mod tls;
 mod trust;
 mod typed;

@@ -1,22 +1,19 @@
 //! The client's side of RFC 6455, as little of it as `exec` needs: handshake, frames, ping,
 //! close. A library would bring a second HTTP stack's worth of options for these few frames.
 
-use crate::call::{Call, read_failure};
-use crate::error::{Error, flatten};
+use crate::call::Call;
+use crate::error::Error;
 use crate::http_client::Client;
+use crate::switch::{Switch, Switched};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{
-    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
-    SEC_WEBSOCKET_VERSION, UPGRADE,
+    SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
 };
-use http::{HeaderValue, Method, Request, StatusCode};
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
+use http::{HeaderMap, HeaderValue, Method};
 use ring::rand::{SecureRandom, SystemRandom};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::Mutex;
 
@@ -25,9 +22,6 @@ const ACCEPT_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// The largest message; the streams that Kubernetes sends come in pieces of 32 KiB or less.
 const MESSAGE_LIMIT: usize = 4 * 1024 * 1024;
-
-/// How long the server may take to switch protocols.
-const HANDSHAKE: Duration = Duration::from_secs(30);
 
 /// The largest payload sent in one frame.
 const FRAME_PAYLOAD: usize = 32 * 1024;
@@ -39,8 +33,6 @@ const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
 
-type Stream = TokioIo<Upgraded>;
-
 /// A WebSocket connection.
 pub struct WebSocket {
     protocol: String,
@@ -50,7 +42,7 @@ pub struct WebSocket {
 
 /// The receiving half.
 pub struct Reader {
-    stream: ReadHalf<Stream>,
+    stream: ReadHalf<Switched>,
     buffer: BytesMut,
     /// What came of a message whose last fragment is still to come.
     partial: Option<BytesMut>,
@@ -61,7 +53,7 @@ pub struct Reader {
 /// The sending half; clones write to the same connection.
 #[derive(Clone)]
 pub struct Writer {
-    stream: Arc<Mutex<WriteHalf<Stream>>>,
+    stream: Arc<Mutex<WriteHalf<Switched>>>,
 }
 
 /// What a peer says when it closes.
@@ -81,57 +73,35 @@ impl Client {
         protocols: &[&str],
     ) -> Result<WebSocket, Error> {
         let call = Call::new(Method::GET, path_and_query);
-        let fault = |message: String| Error::Protocol {
-            operation: format!("open a WebSocket on {path_and_query}"),
-            message,
-        };
+        let operation = format!("open a WebSocket on {path_and_query}");
+        let switch = Switch { call: &call, operation };
         let mut nonce = [0u8; 16];
-        SystemRandom::new().fill(&mut nonce).map_err(|_| fault("no random numbers".into()))?;
+        SystemRandom::new().fill(&mut nonce).map_err(|_| switch.fault("no random numbers"))?;
         let key = STANDARD.encode(nonce);
-        let request = handshake(&call, &key, protocols)?;
-        let response = tokio::time::timeout(HANDSHAKE, self.request(request)).await;
-        let response = response.map_err(|_| Error::Timeout {
-            operation: format!("open a WebSocket on {path_and_query}"),
-            seconds: HANDSHAKE.as_secs(),
-        })??;
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            if response.status().is_success() {
-                return Err(fault(format!("the server answered {}", response.status())));
+        let mut request = switch.request("websocket")?;
+        let headers = request.headers_mut();
+        headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        let offered = protocols.join(", ");
+        for (name, text) in [(SEC_WEBSOCKET_KEY, &key), (SEC_WEBSOCKET_PROTOCOL, &offered)] {
+            if !text.is_empty() {
+                let value = HeaderValue::from_str(text);
+                headers.insert(name, value.map_err(|error| switch.fault(error.to_string()))?);
             }
-            return Err(read_failure(&call, response, HANDSHAKE).await);
         }
-        let header = |name| response.headers().get(name).and_then(|v| v.to_str().ok());
-        if header(SEC_WEBSOCKET_ACCEPT) != Some(accept_of(&key).as_str()) {
-            return Err(fault("the server's Sec-WebSocket-Accept is wrong".into()));
-        }
-        let protocol = header(SEC_WEBSOCKET_PROTOCOL).unwrap_or("").to_string();
-        if !protocols.is_empty() && !protocols.contains(&protocol.as_str()) {
-            return Err(fault(format!("the server chose protocol {protocol:?}")));
-        }
-        let upgraded =
-            hyper::upgrade::on(response).await.map_err(|error| fault(flatten(&error)))?;
-        Ok(WebSocket::over(TokioIo::new(upgraded), protocol))
+        let chosen = |headers: &HeaderMap| {
+            let header = |name| headers.get(name).and_then(|v| v.to_str().ok());
+            if header(SEC_WEBSOCKET_ACCEPT) != Some(accept_of(&key).as_str()) {
+                return Err(switch.fault("the server's Sec-WebSocket-Accept is wrong"));
+            }
+            let protocol = header(SEC_WEBSOCKET_PROTOCOL).unwrap_or("").to_string();
+            match protocols.is_empty() || protocols.contains(&protocol.as_str()) {
+                true => Ok(protocol),
+                false => Err(switch.fault(format!("the server chose protocol {protocol:?}"))),
+            }
+        };
+        let (stream, protocol) = switch.send(self, request, chosen).await?;
+        Ok(WebSocket::over(stream, protocol))
     }
-}
-
-fn handshake(call: &Call, key: &str, protocols: &[&str]) -> Result<Request<crate::Body>, Error> {
-    let mut request = call.request()?;
-    let headers = request.headers_mut();
-    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-    for (name, text) in
-        [(SEC_WEBSOCKET_KEY, key.to_string()), (SEC_WEBSOCKET_PROTOCOL, protocols.join(", "))]
-    {
-        if !text.is_empty() {
-            let value = HeaderValue::from_str(&text).map_err(|error| Error::Protocol {
-                operation: format!("open a WebSocket on {}", call.path),
-                message: error.to_string(),
-            })?;
-            headers.insert(name, value);
-        }
-    }
-    Ok(request)
 }
 
 /// The answer that proves that the server read our key.
@@ -144,7 +114,7 @@ fn accept_of(key: &str) -> String {
 }
 
 impl WebSocket {
-    fn over(stream: Stream, protocol: String) -> WebSocket {
+    fn over(stream: Switched, protocol: String) -> WebSocket {
         let (read, write) = tokio::io::split(stream);
         let writer = Writer { stream: Arc::new(Mutex::new(write)) };
         let reader = Reader {
@@ -271,7 +241,7 @@ impl Writer {
 }
 
 async fn write_frame(
-    stream: &mut WriteHalf<Stream>,
+    stream: &mut WriteHalf<Switched>,
     opcode: u8,
     prefix: &[u8],
     data: &[u8],
