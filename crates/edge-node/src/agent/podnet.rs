@@ -147,11 +147,19 @@ pub(crate) async fn run(board: Arc<Board>) {
     }
 }
 
-/// A board's line on the disk: of its Node, what is read of it.
+/// A board's line on the disk: of its Node, what is read of it. What it says of tunnels as well:
+/// whoever forgot that would send in plain text what the board wants encrypted.
 fn line(peer: &Peer) -> Object {
     let address = peer.address.map(|ip| json!({"type": "InternalIP", "address": ip.to_string()}));
-    json!({"metadata": {"name": peer.name}, "spec": {"podCIDR": peer.pods.to_string()},
-           "status": {"addresses": address.as_slice()}})
+    let mut node = json!({"metadata": {"name": peer.name},
+                          "spec": {"podCIDR": peer.pods.to_string()},
+                          "status": {"addresses": address.as_slice()}});
+    for (key, value) in peer.says.annotations() {
+        if let Some(value) = value {
+            node["metadata"]["annotations"][key] = json!(value);
+        }
+    }
+    node
 }
 
 async fn changed(links: &mut Option<LinkEvents>) {
@@ -229,6 +237,7 @@ fn summary(sentences: &[String]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use edge_core::podnet::tunnel::{Announced, Announcement, Key};
 
     fn node(name: &str, ip: &str) -> Object {
         json!({"metadata": {"name": name}, "spec": {"podCIDR": "10.42.1.0/24"},
@@ -248,8 +257,19 @@ mod tests {
         assert!(boards.take(Event::Applied(node("b", "192.0.2.3"))));
         assert!(boards.take(Event::Deleted(node("b", "192.0.2.3"))));
         assert!(!boards.take(Event::Deleted(node("b", "192.0.2.3"))));
-        let peer = Peer::read(&node("b", "192.0.2.2")).expect("a board");
-        assert_eq!(Peer::read(&line(&peer)), Some(peer), "what the disk holds is enough");
+    }
+
+    #[test]
+    fn what_the_disk_holds_is_enough() {
+        let plain = Peer::read(&node("b", "192.0.2.2")).expect("a board");
+        let key = Announced::Key { key: Key([7; 32]), port: 51820 };
+        for encrypts in [false, true] {
+            for wireguard in [Announced::Nothing, Announced::Lacking, key] {
+                let says = Announcement { encrypts, wireguard };
+                let peer = Peer { says, ..plain.clone() };
+                assert_eq!(Peer::read(&line(&peer)), Some(peer), "a tunnel is not forgotten");
+            }
+        }
     }
 
     #[test]

@@ -344,6 +344,7 @@ impl Board {
         lock(&self.links).remove(BRIDGE)?;
         self.remove_routes()?;
         self.remove_tunnel(&mut lock(&self.links))?;
+        self.forget_key()?;
         if let Some(rules) = lock(&self.rules).as_mut() {
             rules.remove()?;
             rules.remove_policies()?;

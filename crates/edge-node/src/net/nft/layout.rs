@@ -4,6 +4,7 @@
 
 use super::super::board::{BRIDGE, Ranges};
 use super::super::range::Range;
+use super::super::wireguard::TUNNEL;
 use super::wire::{Outcome, Register, Step};
 use std::net::Ipv4Addr;
 
@@ -293,7 +294,8 @@ pub(super) fn chains(ranges: &Ranges) -> Vec<Chain> {
 }
 
 /// Whose source is hidden: pods that leave the cluster, a pod that meets itself, the board's
-/// loopback address, and clients from outside whose target is on another board.
+/// loopback address, and clients from outside whose target is on another board; all clients from
+/// outside who go through a tunnel, whose other end takes nobody else than this board's pods.
 fn postrouting(ranges: &Ranges) -> Chain {
     let mut chain = hooked("postrouting", "nat", POSTROUTING, 100);
     let link = Register(0);
@@ -325,6 +327,12 @@ fn postrouting(ranges: &Ranges) -> Chain {
             within(Step::Source, &ranges.cluster, false),
             elsewhere(),
             not_loopback_link(),
+            hide(),
+        ]
+        .concat(),
+        [
+            within(Step::Source, &ranges.cluster, false),
+            vec![Step::OutLink(link), Step::Is(link, named(TUNNEL))],
             hide(),
         ]
         .concat(),

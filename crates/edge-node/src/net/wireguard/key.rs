@@ -15,6 +15,8 @@ use std::path::Path;
 /// Below the data directory.
 const DIRECTORY: &str = "pki";
 const FILE: &str = "wireguard.key";
+/// The same while it is written.
+const FRESH: &str = "wireguard.key.new";
 /// The key that the board is known by in its cluster.
 const IDENTITY: &str = "board.key";
 
@@ -44,6 +46,20 @@ pub(super) fn own(data_dir: &Path) -> Result<[u8; 32], NetError> {
     Ok(key)
 }
 
+/// Removes the private key, and what is left of one that was being written.
+pub(super) fn forget(data_dir: &Path) -> Result<(), NetError> {
+    for name in [FILE, FRESH] {
+        let path = data_dir.join(DIRECTORY).join(name);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(NetError::file("remove", &path)(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 fn parse(text: &str, whose: &str) -> Option<[u8; 32]> {
     let (key, owner) = text.trim().split_once(' ')?;
     let key = <[u8; 32]>::try_from(STANDARD.decode(key).ok()?).ok()?;
@@ -65,7 +81,7 @@ fn generate() -> Result<[u8; 32], NetError> {
 /// Writes the file whole or not at all, over power cuts as well.
 fn keep(directory: &Path, text: &str) -> std::io::Result<()> {
     std::fs::create_dir_all(directory)?;
-    let (path, fresh) = (directory.join(FILE), directory.join("wireguard.key.new"));
+    let (path, fresh) = (directory.join(FILE), directory.join(FRESH));
     match std::fs::remove_file(&fresh) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -96,6 +112,9 @@ mod tests {
         assert_eq!(own(&dir).unwrap(), second);
         std::fs::write(&path, "cut short by a power cut").unwrap();
         assert_ne!(own(&dir).unwrap(), second);
+        forget(&dir).unwrap();
+        assert!(!path.exists() && dir.join("pki/board.key").exists());
+        forget(&dir).unwrap();
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -217,6 +217,11 @@ impl Board {
         Ok(())
     }
 
+    /// Removes this board's private key: whoever starts edged again makes another one.
+    pub(super) fn forget_key(&self) -> Result<(), NetError> {
+        key::forget(&self.data_dir)
+    }
+
     /// Looks how large packets of the board's own link may be; when it has none now, they stay.
     pub(super) fn look_at_link(&self, links: &mut Links) -> Result<(), NetError> {
         if let Some(mtu) = own_link_mtu(links, self.node_ip)? {
