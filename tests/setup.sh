@@ -21,6 +21,8 @@ fi
 if [ "${1:-build}" = guests ]; then
   need qemu-system-x86_64 qemu-system-x86
   need ip iproute2
+  need nft nftables
+  need wg wireguard-tools
   [ -x /bin/busybox ] && ! ldd /bin/busybox >/dev/null 2>&1 || missing+=(busybox-static)
 fi
 case "${1:-build}" in test | bench) extra=yes ;; *) extra=no ;; esac

@@ -15,8 +15,8 @@ use super::table::{Table, percentile};
 use super::traffic::network;
 use super::traffic::peers::{Peer, has};
 use crate::board::command::until;
+use crate::lab::asking::DNS;
 use crate::lab::cluster::Cluster;
-use crate::lab::lookup::DNS;
 use crate::lab::traffic_places::Place;
 
 /// Names that are asked for in turn.

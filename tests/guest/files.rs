@@ -1,11 +1,12 @@
 //! What is on a guest's disk: a shell, the modules that its kernel needs, the programs and files of
 //! a test, and the script that brings it all up and then does what the console says.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::archive::Archive;
 use super::kernel::Kernel;
-use crate::board::command::must;
+use crate::board::command::{must, run};
 
 /// For the cards, and for all that edged uses.
 const MODULES: &[&str] = &[
@@ -26,6 +27,7 @@ const MODULES: &[&str] = &[
     "nft_ct",
     "nft_limit",
     "nft_hash",
+    "nft_meta_bridge",
     "nf_conntrack_netlink",
 ];
 
@@ -60,6 +62,10 @@ const APPLETS: &[&str] = &[
     "ps",
     "env",
     "hostname",
+    "stat",
+    "find",
+    "sed",
+    "cut",
 ];
 
 /// The first program: the disk of the kernel's own can't be left as a container has to leave its,
@@ -89,13 +95,14 @@ exec < /dev/ttyS1 > /dev/ttyS1 2>&1
 echo; echo @@0
 while read -r line; do
   sh -c \"$line\" < /dev/null
-  echo; echo @@$?
+  status=$?; echo; echo @@$status
 done
 ";
 
 /// A guest's disk in the making.
 pub(crate) struct Files {
     archive: Archive,
+    libraries: BTreeSet<String>,
 }
 
 impl Files {
@@ -125,7 +132,7 @@ impl Files {
         archive.file("modules/order", 0o644, order.as_bytes());
         archive.file("init", 0o755, INIT.as_bytes());
         archive.file("stage", 0o755, STAGE.as_bytes());
-        Files { archive }
+        Files { archive, libraries: BTreeSet::new() }
     }
 
     /// A program of this machine, without what only debuggers read, and its libraries.
@@ -138,9 +145,15 @@ impl Files {
         std::fs::remove_file(&bare).expect("a file of ours");
         self.archive.file(&format!("bin/{name}"), 0o755, &content);
         // `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x…)`, and the loader without an arrow.
-        for word in must("ldd", &[&from]).split_whitespace().filter(|word| word.starts_with('/')) {
-            let library = std::fs::read(word).expect("a library");
-            self.archive.file(word.trim_start_matches('/'), 0o755, &library);
+        // A static program has none, which `ldd` takes for a failure.
+        let mut ldd = std::process::Command::new("ldd");
+        ldd.arg(&from);
+        let libraries = run(ldd).stdout;
+        for word in libraries.split_whitespace().filter(|word| word.starts_with('/')) {
+            if self.libraries.insert(word.to_owned()) {
+                let library = std::fs::read(word).expect("a library");
+                self.archive.file(word.trim_start_matches('/'), 0o755, &library);
+            }
         }
         self
     }

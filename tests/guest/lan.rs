@@ -98,6 +98,15 @@ impl Heard {
         self.0.iter().filter(to).count()
     }
 
+    /// Frames that are a part of a larger packet over IPv4, or larger than a card's.
+    pub(crate) fn pieces(&self) -> usize {
+        let piece = |frame: &&Vec<u8>| {
+            let ip = frame.get(12..14) == Some(&[8, 0]) && frame.len() >= 34;
+            ip && (frame[20] & 0x3f != 0 || frame[21] != 0 || frame.len() > 1514)
+        };
+        self.0.iter().filter(piece).count()
+    }
+
     /// All frames.
     pub(crate) fn frames(&self) -> usize {
         self.0.len()

@@ -10,7 +10,10 @@ use super::kernel::Kernel;
 use super::lan::Lan;
 
 /// Longest that a boot, or one command on the console, may take. Nothing here has hardware help.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
+/// How long a line rests that is tried again and again: a guest has a single slow processor, which
+/// whoever is waited for needs.
+const REST: Duration = Duration::from_secs(1);
 /// Lines of the console that wait to be read; more than that wait in the guest.
 const LINES: usize = 1024;
 /// MiB of a guest's memory.
@@ -108,7 +111,7 @@ impl Guest {
                 return begin.elapsed();
             }
             assert!(begin.elapsed() < PATIENCE, "{}: {line}\n{text}", self.name);
-            std::thread::sleep(Duration::from_millis(200));
+            std::thread::sleep(REST);
         }
     }
 

@@ -14,7 +14,13 @@ mod kernel;
 mod lan;
 mod machine;
 #[cfg(test)]
+mod pair;
+#[cfg(test)]
+mod secret;
+#[cfg(test)]
 mod tunnels;
+#[cfg(test)]
+mod ways;
 
 /// Whether guests are asked for. Nobody waits minutes for them who did not ask.
 #[cfg(test)]

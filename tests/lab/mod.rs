@@ -5,6 +5,7 @@
 #[cfg(test)]
 mod accounts;
 mod announced;
+pub(crate) mod asking;
 pub(crate) mod board;
 pub(crate) mod broker;
 pub(crate) mod cargo;
