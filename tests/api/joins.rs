@@ -17,23 +17,23 @@ use serde_json::{Value, json};
 
 use super::{Answer, Lab, PODS, ask};
 
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
-const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
+pub(super) const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+pub(super) const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
 
 /// A board that wants to join.
-struct Applicant {
-    key: BoardKey,
+pub(super) struct Applicant {
+    pub(super) key: BoardKey,
     dir: std::path::PathBuf,
 }
 
 impl Applicant {
-    fn new(lab: &Lab, name: &str) -> Applicant {
+    pub(super) fn new(lab: &Lab, name: &str) -> Applicant {
         let dir = lab.dir.join("applicants").join(name);
         Applicant { key: BoardKey::open(&dir).unwrap(), dir }
     }
 
     /// What it sends.
-    fn request(&self, token: &str, name: &str, role: &str) -> Value {
+    pub(super) fn request(&self, token: &str, name: &str, role: &str) -> Value {
         json!({
             "protocol": PROTOCOL, "version": "0.1.0", "token": token, "name": name, "role": role,
             "csr": self.key.request(name).unwrap(), "addresses": ["10.0.0.9"],
@@ -41,12 +41,12 @@ impl Applicant {
         })
     }
 
-    async fn join(&self, lab: &Lab, token: &Token, name: &str, role: &str) -> Answer {
+    pub(super) async fn join(&self, lab: &Lab, token: &Token, name: &str, role: &str) -> Answer {
         post(lab, "join", &self.request(&token.to_string(), name, role)).await
     }
 
     /// A client with the certificate that a join gave.
-    fn client(&self, lab: &Lab, cert: &str) -> Client {
+    pub(super) fn client(&self, lab: &Lab, cert: &str) -> Client {
         let mut config = lab.anonymous_config();
         config.client_cert_pem = Some(cert.as_bytes().to_vec());
         config.client_key_pem = Some(self.key.pem().into_bytes());
@@ -55,17 +55,17 @@ impl Applicant {
 }
 
 /// Asks without a certificate.
-async fn post(lab: &Lab, path: &str, body: &Value) -> Answer {
+pub(super) async fn post(lab: &Lab, path: &str, body: &Value) -> Answer {
     let nobody = Client::new(lab.anonymous_config()).unwrap();
     ask(&nobody, "POST", &format!("/edged/v1/{path}"), &JSON, &body.to_string()).await
 }
 
-fn now_ms() -> i64 {
+pub(super) fn now_ms() -> i64 {
     edge_server::clock::read().wall_ms
 }
 
 /// A token that is stored as `edged token create` stores it.
-async fn token(lab: &Lab, role: Role, expires_ms: i64) -> Token {
+pub(super) async fn token(lab: &Lab, role: Role, expires_ms: i64) -> Token {
     let ca = ask(&lab.client, "GET", "/edged/v1/ca", &[], "").await.text;
     let token = Token::create(&CertFacts::read(&ca).unwrap().pin).unwrap();
     let path = format!("/api/v1/namespaces/{TOKEN_NAMESPACE}/secrets");
@@ -77,13 +77,13 @@ async fn fresh(lab: &Lab) -> Token {
     token(lab, Role::Agent, now_ms() + DAY_MS).await
 }
 
-fn joined(answer: &Answer) -> JoinAnswer {
+pub(super) fn joined(answer: &Answer) -> JoinAnswer {
     assert_eq!(answer.code, 200, "{}", answer.text);
     serde_json::from_str(&answer.text).unwrap()
 }
 
 #[track_caller]
-fn refused(answer: &Answer, code: u16, words: &str) {
+pub(super) fn refused(answer: &Answer, code: u16, words: &str) {
     let message = answer.message();
     assert_eq!(answer.code, code, "{}", answer.text);
     assert!(message.contains(words) && !message.contains('\n'), "{words:?}: {message}");
@@ -188,7 +188,7 @@ async fn names_belong_to_keys() {
 }
 
 /// Waits until a client is not let in any more.
-async fn until_refused(client: &Client) {
+pub(super) async fn until_refused(client: &Client) {
     let path = "/edged/v1/servers";
     let begin = std::time::Instant::now();
     while client.call(&edge_client::Call::get(path)).await.is_ok() {
@@ -232,7 +232,7 @@ async fn a_revoked_key_is_out_within_a_second() {
 }
 
 /// A clock that a test can move.
-fn moved(by: &Arc<AtomicI64>) -> ClusterClock {
+pub(super) fn moved(by: &Arc<AtomicI64>) -> ClusterClock {
     let by = by.clone();
     ClusterClock::new(0, move || {
         let real = edge_server::clock::read();
@@ -317,7 +317,7 @@ async fn a_board_that_does_not_know_the_time_takes_any_that_can_be() {
 
 /// Servers that are only written down.
 #[derive(Default)]
-struct Written(Mutex<Vec<ServerInfo>>);
+pub(super) struct Written(pub(super) Mutex<Vec<ServerInfo>>);
 
 impl Membership for Written {
     fn list(&self) -> Vec<ServerInfo> {

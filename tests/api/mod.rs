@@ -10,6 +10,7 @@ mod kubectl;
 mod lifecycle;
 mod limits;
 mod lists;
+mod nodeless;
 mod nodes;
 mod patches;
 mod roles;

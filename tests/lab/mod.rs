@@ -43,6 +43,8 @@ pub(crate) mod nemesis;
 #[cfg(test)]
 mod net_check;
 #[cfg(test)]
+mod nodeless;
+#[cfg(test)]
 mod paused;
 pub(crate) mod pods;
 #[cfg(test)]

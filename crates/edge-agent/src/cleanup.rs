@@ -12,12 +12,47 @@ use nix::fcntl::{Flock, FlockArg};
 use crate::config::Config;
 use crate::wire::{self, WireError, failed};
 
+/// What the board was last told to run, in its data directory.
+const LEDGER: &str = "ledger";
+
 /// Removes everything of ours that lives in the kernel, and with `data` the data directory.
 ///
 /// # Errors
 /// Names what could not be removed; the rest has been tried all the same.
 pub(crate) fn run(config: &Config, data: bool) -> Result<(), WireError> {
-    let cleaned = wire::runtime()?.block_on(cleanup::board(&cleanup::CleanupConfig {
+    let cleaned = wire::runtime()?.block_on(cleanup::board(&board(config)));
+    cleaned.map_err(|e| failed("cleanup", e))?;
+    if data {
+        remove(&config.data_dir)?;
+    }
+    remove(&config.run_dir)
+}
+
+/// Stops what an agent started here earlier, on a board that is to run no pods from now on, and
+/// forgets it: others will run those pods.
+///
+/// # Errors
+/// Names what could not be stopped.
+pub(crate) async fn retire(config: &Config) -> Result<(), WireError> {
+    let ledger = config.data_dir.join(LEDGER);
+    if !ledger.exists() {
+        return Ok(());
+    }
+    if !nix::unistd::geteuid().is_root() {
+        let what = "this board ran pods, and stopping them needs root: use sudo this once";
+        return Err(failed("no-agent", what));
+    }
+    idle(&config.run_dir, "net.lock")?;
+    tracing::info!("this board runs no pods any more: stopping those that it ran");
+    cleanup::board(&board(config))
+        .await
+        .map_err(|e| failed("no-agent: stop this board's pods", e))?;
+    remove(&config.run_dir)?;
+    remove(&ledger)
+}
+
+fn board(config: &Config) -> cleanup::CleanupConfig {
+    cleanup::CleanupConfig {
         data_dir: config.data_dir.clone(),
         run_dir: config.run_dir.clone(),
         cgroup_parent: config.cgroup_parent.clone(),
@@ -25,12 +60,7 @@ pub(crate) fn run(config: &Config, data: bool) -> Result<(), WireError> {
         cluster_cidr: config.cluster_cidr.clone(),
         service_cidr: config.service_cidr.clone(),
         node_ip: config.node_ip,
-    }));
-    cleaned.map_err(|e| failed("cleanup", e))?;
-    if data {
-        remove(&config.data_dir)?;
     }
-    remove(&config.run_dir)
 }
 
 /// Refuses without root, and refuses directories on which an edged runs, and those that are not
@@ -44,7 +74,7 @@ pub(crate) fn check(config: &Config) -> Result<(), WireError> {
         return Err(failed("cleanup", "needs root: use sudo"));
     }
     let (data, run) = (&config.data_dir, &config.run_dir);
-    ours(data, &["store/log", "ledger", "pki/board.key"])?;
+    ours(data, &["store/log", LEDGER, "pki/board.key"])?;
     ours(run, &["net.lock", "rootfs"])?;
     idle(data, "store/lock")?;
     idle(run, "net.lock")

@@ -97,14 +97,17 @@ pub(crate) fn run(args: &[OsString]) -> i32 {
         Command::Recover { settings, force } => {
             with_config(&settings, |config| finish(depart::recover(&config, force)))
         }
-        Command::Server { settings, no_agent, then: None } => with_config(&settings, |config| {
-            if let Err(error) = join::has_a_place(&config) {
-                eprintln!("edged: {error}");
-                return USAGE;
-            }
-            let with_agent = !(no_agent || config.no_agent);
-            finish(wire::serve(config, with_agent))
-        }),
+        Command::Server { settings, no_agent, then: None } => {
+            with_config(&settings, |mut config| {
+                if let Err(error) = join::has_a_place(&config) {
+                    eprintln!("edged: {error}");
+                    return USAGE;
+                }
+                config.no_agent |= no_agent;
+                let with_agent = !config.no_agent;
+                finish(wire::serve(config, with_agent))
+            })
+        }
         Command::Agent { settings } => with_config(&settings, |config| finish(join::run(config))),
         Command::Token { command } => {
             with_config(command.settings(), |config| finish(token::run(&command, &config)))

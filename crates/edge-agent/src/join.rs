@@ -7,6 +7,7 @@ mod error;
 mod live;
 mod reach;
 mod refused;
+mod room;
 mod run;
 mod saved;
 
@@ -32,7 +33,7 @@ pub(crate) struct Member {
 
 /// Whether this board has joined a cluster that another founded.
 pub(crate) fn joined(data_dir: &std::path::Path) -> bool {
-    data_dir.join(saved::FILE).exists()
+    saved::exists(data_dir)
 }
 
 /// Gives what is kept of an earlier join, or joins now. Whatever is refused leaves the directory as
@@ -45,6 +46,7 @@ pub(crate) async fn enter(config: &Config, role: Role) -> Result<Member, JoinErr
     let (saved, key) = match Saved::read(&config.data_dir)? {
         Some(saved) => {
             check(config, role, &saved)?;
+            saved.mend(&config.data_dir)?;
             match again(config, role, &saved).await? {
                 Some(joined) => joined,
                 None => (saved, key),
@@ -204,7 +206,8 @@ async fn join(
         broker: at(config.broker_listen.port()).to_string(),
         pods: role == Role::Agent || !config.no_agent,
     };
-    let answer = ask::join(servers, config.node_ip, token, &request).await?;
+    let has_room = |state| room::check(&config.data_dir, role, state);
+    let answer = ask::join(servers, config.node_ip, token, &request, has_room).await?;
     for warning in &answer.warnings {
         tracing::warn!("{warning}");
     }

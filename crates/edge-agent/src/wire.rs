@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 use crate::config::{Config, Registry};
 use crate::join::{SERVER_NAME, Saved};
-use crate::{depart, identity, notify};
+use crate::{cleanup, depart, identity, notify};
 pub(crate) use agent::{servers, tie};
 pub(crate) use bus::beats;
 use server::Lead;
@@ -155,12 +155,18 @@ pub(crate) async fn start(
     with_agent: bool,
     stopped: watch::Receiver<bool>,
 ) -> Result<Board, WireError> {
-    let lead = server::start(&config).await?;
+    let mut lead = server::start(&config).await?;
     tracing::info!("API at https://{}", lead.server.address());
     let agent = if with_agent {
         let agent_config = agent_config(&config, &lead)?;
         Some(tokio::spawn(kubelet::run(agent_config, stopped)))
     } else {
+        // Only now is it certain that no other process has this board's identity.
+        if let Err(error) = cleanup::retire(&config).await {
+            lead.shutdown().await;
+            return Err(error);
+        }
+        lead.server.runs_no_pods();
         None
     };
     Ok(Board { lead, agent: tokio::sync::Mutex::new(agent) })

@@ -7,8 +7,8 @@ use crate::driver::Beats;
 use crate::http::{self, Front};
 use crate::images::Images;
 use crate::join::{self, Trust};
-use crate::lead::{self, Courier, Inlet, Leadership, Links, Outside, Own};
-use crate::pki::{self, AgentCredentials, Authority, BoardKey, PkiError, Renewing};
+use crate::lead::{self, Channel, Courier, Inlet, Leadership, Links, Outside, Own};
+use crate::pki::{self, AgentCredentials, Authority, BoardKey, ClusterSecrets, PkiError, Renewing};
 use crate::proxy::Agents;
 use crate::tied::{Tied, tie};
 use crate::tls::BusTls;
@@ -20,6 +20,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -126,6 +127,7 @@ pub struct Server {
     api: Api,
     authority: Arc<Authority>,
     own: Arc<Own>,
+    channel: Arc<Channel>,
     inlet: Inlet,
     key: BoardKey,
     trusted: watch::Receiver<Arc<Trust>>,
@@ -146,8 +148,7 @@ impl Server {
     pub async fn start_linked(mut config: Config, linked: Linked) -> Result<Server, StartError> {
         config.services()?;
         config.pods()?;
-        let authority = blocking(&config, |config| Ok(Authority::open(&config.data_dir)?)).await?;
-        let authority = Arc::new(authority);
+        let authority = Arc::new(blocking(&config, |config| keys(&config.data_dir)).await?);
         config.cluster.clock.raise(authority.floor_ms());
         let serving_cert = Arc::new(Renewing::new(&authority, pki::serving_names(&config)?)?);
         let (listener, address) = listen(config.listen).await?;
@@ -172,7 +173,7 @@ impl Server {
         own.guard(trust.subscribe());
         let front = Front {
             api: api.clone(),
-            servers: channel,
+            servers: channel.clone(),
             courier,
             agents: Agents::new(&authority, &config, own.gate(), stopping.clone())?,
             discovery: discovery::Documents::new(&config, address.port()),
@@ -198,6 +199,7 @@ impl Server {
             api,
             authority,
             own,
+            channel,
             inlet,
             key,
             trusted,
@@ -264,6 +266,12 @@ impl Server {
         self.outside.clone()
     }
 
+    /// No pods run on this server's board: if it has a Node, from when they did, that goes.
+    pub fn runs_no_pods(&mut self) {
+        let (api, channel) = (self.api.clone(), self.channel.clone());
+        self.beside.spawn(lead::nodeless(api, self.name.clone(), self.key.hash(), channel));
+    }
+
     /// Credentials for the agent of a board that has these addresses; that of this server's own
     /// board is known by the board's key.
     pub fn agent_credentials(
@@ -295,6 +303,16 @@ impl Server {
         }
         self.api.store().close().await;
     }
+}
+
+/// Opens the server's keys, or makes all of them, before there is a store: one that has begun is
+/// only what it is with the keys that it began with.
+fn keys(data_dir: &Path) -> Result<Authority, StartError> {
+    pki::expect_whole(data_dir)?;
+    let authority = Authority::open(data_dir)?;
+    BoardKey::open(data_dir)?;
+    ClusterSecrets::open(data_dir)?;
+    Ok(authority)
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {

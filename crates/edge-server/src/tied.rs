@@ -4,16 +4,13 @@
 use crate::config::Config;
 use crate::join::Membership;
 use crate::lead::{Channel, Courier, Links, Own, Servers};
-use crate::pki::{Authority, PkiError, write_atomically};
+use crate::pki::{Authority, BEGUN, PkiError, write_atomically};
 use crate::server::{Linked, StartError, blocking};
 use edge_core::consensus::{MemberInfo, Members};
 use edge_store::{Options, Store};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-
-/// Lies in the data directory once a store has begun there.
-const BEGUN: &str = "pki/store-begun";
 
 /// A server's store, and what ties it to the others.
 pub(crate) struct Tied {

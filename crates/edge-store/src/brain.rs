@@ -196,9 +196,11 @@ impl Engine {
         let built = install::build(&home, store, &mut *input);
         let built = built.map_err(|error| format!("fetching a snapshot: {error}"))?;
         if built.head.index < fetch.index {
+            let revision = built.head.index;
+            built.discard();
             return Err(format!(
-                "fetching a snapshot: it is of revision {}, and {} is needed",
-                built.head.index, fetch.index
+                "fetching a snapshot: it is of revision {revision}, and {} is needed",
+                fetch.index
             ));
         }
         Ok(built)

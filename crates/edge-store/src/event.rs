@@ -72,6 +72,8 @@ pub(crate) enum Work {
     /// Try a commit that failed again.
     Commit,
     Install(Box<Built>),
+    /// What was built is not to be used.
+    Discard(Box<Built>),
     /// A commit of this store's state ended.
     Committed(u64, Result<(), StateError>),
     /// Nothing comes after this.

@@ -144,6 +144,7 @@ impl Hand {
             Some(Work::Room(bytes)) => self.make_room(bytes),
             Some(Work::Commit) => self.hurry |= self.failed.is_none(),
             Some(Work::Install(built)) => self.install(*built),
+            Some(Work::Discard(built)) => built.discard(),
             Some(Work::Close) => self.closing = true,
             _ => return false,
         }
@@ -237,7 +238,7 @@ impl Hand {
         }
         match self.replica.again() {
             Ok(own) if install(&own, built.head.index, built.head.term) == Install::NotNeeded => {
-                self.replica.discard(built);
+                built.discard();
                 return self.tell(Done::NotInstalled { detail: None, start: Box::new(own) });
             }
             Ok(_) => {}

@@ -113,6 +113,21 @@ impl Home {
         }
     }
 
+    /// Removes this generation, which must be one that never counted and that nobody has open.
+    pub(crate) fn remove(&self) -> Result<(), OpenError> {
+        let Home::Dir { dir, generation, .. } = self else { return Ok(()) };
+        if generation.is_empty() || current(dir)? == *generation {
+            return Ok(());
+        }
+        for path in [self.state(), self.log()] {
+            match fs::remove_dir_all(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                outcome => outcome.map_err(OpenError::io("removing", &path))?,
+            }
+        }
+        Ok(())
+    }
+
     /// Removes every other generation. What is still in use by readers stays until they end.
     pub(crate) fn sweep(&self) -> Result<(), OpenError> {
         let Home::Dir { dir, .. } = self else { return Ok(()) };

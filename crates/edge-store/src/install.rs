@@ -35,10 +35,35 @@ pub(crate) struct Built {
 /// Builds a state beside the one in `home`; nothing is changed there. `store` is a fresh number.
 pub(crate) fn build(home: &Home, store: u64, input: &mut dyn Read) -> Result<Built, SnapshotError> {
     let home = home.next(format!("{store:016x}"));
-    let target = SnapshotError::Target;
-    let base = home.open().map_err(target)?;
-    let head = fill(&base, input)?;
-    Ok(Built { home, base: Arc::new(base), store, head })
+    let built = home.open().map_err(SnapshotError::Target).and_then(|base| {
+        let head = fill(&base, input)?;
+        Ok((base, head))
+    });
+    match built {
+        Ok((base, head)) => Ok(Built { home, base: Arc::new(base), store, head }),
+        Err(error) => {
+            // Else each attempt over a bad link leaves a part of a state, until the next start.
+            remove(&home);
+            Err(error)
+        }
+    }
+}
+
+/// Takes away what was being made in `home`, which nobody has used, and nothing else: which other
+/// generation is in use is not known here.
+fn remove(home: &Home) {
+    if let Err(error) = home.remove() {
+        tracing::warn!("store: removing what came of a snapshot: {error}");
+    }
+}
+
+impl Built {
+    /// It is not to be used, and takes no room until the next start.
+    pub(crate) fn discard(self) {
+        let Built { home, base, .. } = self;
+        drop(base);
+        remove(&home);
+    }
 }
 
 fn fill(base: &Base, input: &mut dyn Read) -> Result<Head, SnapshotError> {
@@ -93,10 +118,17 @@ impl Replica {
         let (applied, members) = ((head.index, head.term), head.members.clone());
         let meta = Meta { store, me: self.me, applied, members, hard, batch: 0, prior: 0 };
         let config = LogConfig { dir: home.log(), ..self.config.clone() };
-        let mut log =
-            Log::create(config.clone(), store, meta.outlived()).map_err(InstallError::Kept)?;
+        let made = Log::create(config.clone(), store, meta.outlived())
+            .and_then(|log| finish(&base, &meta).map(|()| log));
+        let mut log = match made {
+            Ok(log) => log,
+            Err(error) => {
+                drop(base);
+                remove(&home);
+                return Err(InstallError::Kept(error));
+            }
+        };
         log.counters = self.log.counters.clone();
-        finish(&base, &meta).map_err(InstallError::Kept)?;
         let home = self.home.give_way(home).map_err(InstallError::Unknown)?;
         let base = match home {
             Home::Memory { .. } => Arc::new(home.open().map_err(InstallError::Unknown)?),
@@ -112,12 +144,6 @@ impl Replica {
         self.replace(home, base, config, log, &meta);
         self.sweep();
         Ok(replica::start(hard, head, Vec::new()))
-    }
-
-    /// What was built is not needed after all, and takes no room until the next start.
-    pub(crate) fn discard(&self, built: Built) {
-        drop(built);
-        self.sweep();
     }
 
     fn sweep(&self) {

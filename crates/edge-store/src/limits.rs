@@ -36,7 +36,7 @@ pub(crate) const PROPOSAL_OVERHEAD: usize = 256;
 pub(crate) const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
 /// The size of a log segment, unless a batch needs a larger one.
-pub(crate) const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
+pub const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The overlay is committed to LMDB once it holds this much.
 pub(crate) const OVERLAY_BYTES_SOFT: usize = 2 * 1024 * 1024;

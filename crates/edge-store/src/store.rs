@@ -340,6 +340,11 @@ impl Store {
         }
     }
 
+    /// Bytes that the state takes on the disk, without the log; 0 when it is closed.
+    pub fn state_bytes(&self) -> u64 {
+        self.inner.engine.shared.read().base.as_ref().map_or(0, |base| base.size())
+    }
+
     /// Answers what was proposed, ends all watches and lets go of the directory.
     pub async fn close(&self) {
         let (done, finished) = oneshot::channel();

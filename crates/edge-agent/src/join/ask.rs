@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use edge_client::{Call, Client, Error, Patience};
 use edge_core::clock::ClusterClock;
-use edge_server::join::{JoinAnswer, JoinRequest, TimeAnswer, Token, differs, find};
+use edge_server::join::{Finder, JoinAnswer, JoinRequest, TimeAnswer, Token, differs};
 use edge_server::pki::CertFacts;
 use serde_json::json;
 
@@ -41,24 +41,27 @@ enum Trouble {
 }
 
 /// Asks the servers in turn until one lets the board in. While none can be asked it goes on: boards
-/// and servers get their current in any order.
+/// and servers get their current in any order. `has_room` is asked before a server is, with the
+/// bytes of the cluster's state.
 ///
 /// # Errors
-/// What a server refused.
+/// What a server refused, or that there is no room.
 pub(super) async fn join(
     given: &[String],
     own: IpAddr,
     token: &Token,
     request: &JoinRequest,
+    has_room: impl Fn(u64) -> Result<(), JoinError>,
 ) -> Result<JoinAnswer, JoinError> {
     let (mut pause, mut said) = (PAUSE.0, None::<Instant>);
+    let mut finder = Finder::default();
     loop {
         let mut last = String::new();
-        let (servers, found) = places(given, own, &mut last).await;
+        let (servers, found) = places(given, own, &mut finder, &mut last).await;
         for (server, found) in
             servers.iter().map(|s| (s, false)).chain(found.iter().map(|s| (s, true)))
         {
-            match attempt(server, token, request, found).await {
+            match attempt(server, token, request, &has_room, found).await {
                 Ok(answer) => return Ok(answer),
                 Err(Trouble::Final(error)) => return Err(error),
                 Err(Trouble::Passing(reason)) => last = reason,
@@ -74,12 +77,17 @@ pub(super) async fn join(
 }
 
 /// The servers that were given, and those that the LAN has, if that was asked for.
-async fn places(given: &[String], own: IpAddr, last: &mut String) -> (Vec<String>, Vec<String>) {
+async fn places(
+    given: &[String],
+    own: IpAddr,
+    finder: &mut Finder,
+    last: &mut String,
+) -> (Vec<String>, Vec<String>) {
     let named = given.iter().filter(|server| *server != AUTO).cloned().collect();
     if !given.iter().any(|server| server == AUTO) {
         return (named, Vec::new());
     }
-    let found = match find(own).await {
+    let found = match finder.find(own).await {
         Ok(found) => found,
         Err(error) => {
             *last = format!("look for servers on the LAN: {error}");
@@ -96,6 +104,7 @@ async fn attempt(
     server: &str,
     token: &Token,
     request: &JoinRequest,
+    has_room: &impl Fn(u64) -> Result<(), JoinError>,
     found: bool,
 ) -> Result<JoinAnswer, Trouble> {
     let ca = match authority(server, token).await {
@@ -118,6 +127,7 @@ async fn attempt(
         return Err(Trouble::Final(JoinError::Refused { server: server.to_owned(), reason }));
     }
     clock.tell(time.time_ms);
+    has_room(time.state_bytes).map_err(Trouble::Final)?;
     let call = Call::new(http::Method::POST, "/edged/v1/join").json(&json!(request));
     read(server, client.call(&call).await)
 }

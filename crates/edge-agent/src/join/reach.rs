@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use edge_client::Call;
-use edge_server::join::{ServersAnswer, find};
+use edge_server::join::{Finder, ServersAnswer};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
@@ -20,7 +20,7 @@ const MISSES: u32 = 2;
 impl Live {
     /// Waits until the servers are found elsewhere than they were, and keeps where.
     pub(crate) async fn servers_moved(&self) {
-        let mut misses = 0;
+        let (mut misses, mut finder) = (0, Finder::default());
         loop {
             sleep(LOOK).await;
             if self.reaches_any().await {
@@ -28,7 +28,7 @@ impl Live {
                 continue;
             }
             misses += 1;
-            if misses >= MISSES && self.found_elsewhere().await {
+            if misses >= MISSES && self.found_elsewhere(&mut finder).await {
                 return;
             }
         }
@@ -46,8 +46,8 @@ impl Live {
         false
     }
 
-    async fn found_elsewhere(&self) -> bool {
-        let found = find(self.address()).await.unwrap_or_default();
+    async fn found_elsewhere(&self, finder: &mut Finder) -> bool {
+        let found = finder.find(self.address()).await.unwrap_or_default();
         for url in found {
             let call = Call::get("/edged/v1/servers");
             match self.ask_at::<ServersAnswer>(vec![url.clone()], &call).await {

@@ -19,6 +19,17 @@ pub(super) const FILE: &str = "cluster.json";
 /// What a join writes first, in `pki`; who founds a cluster has none.
 const FIRST: &str = "beat.key";
 
+/// Where a server keeps it once more, in the data directory. Its store can't be joined with again,
+/// so that it must not hang on one file.
+const COPY: &str = "pki/cluster.json";
+
+/// Whether a join has ended here.
+pub(super) fn exists(data_dir: &Path) -> bool {
+    // A copy alone is what a join leaves that was cut off, until the server's store has begun.
+    let has = |file: &str| data_dir.join(file).exists();
+    has(FILE) || (has(COPY) && has("pki/store-begun"))
+}
+
 /// Whether a join has begun to write here.
 pub(super) fn begun(data_dir: &Path) -> bool {
     data_dir.join("pki").join(FIRST).exists()
@@ -136,36 +147,65 @@ impl Saved {
     /// Reads what an earlier join left; `None` when there was none that finished.
     ///
     /// # Errors
-    /// Names the file that cannot be read or is damaged.
+    /// Names the file that cannot be read or is damaged, and what to do.
     pub(crate) fn read(data_dir: &Path) -> Result<Option<Saved>, JoinError> {
-        let read = |path: &Path| read_if_present(path).map_err(|e| file("read", path, e));
         let path = data_dir.join(FILE);
-        let Some(text) = read(&path)? else { return Ok(None) };
-        let mut saved: Saved = serde_json::from_str(&text).map_err(|e| {
-            file("read", &path, format!("it is damaged ({e}): remove it and join again"))
-        })?;
+        if !exists(data_dir) {
+            return Ok(None);
+        }
+        let mut saved = match Saved::of(&path) {
+            Ok(saved) => saved,
+            Err(why) => match Saved::of(&data_dir.join(COPY)) {
+                Ok(saved) => {
+                    tracing::warn!("read {}: {why}; its copy in pki serves", path.display());
+                    saved
+                }
+                Err(_) => return Err(file("read", &path, advised(data_dir, &why))),
+            },
+        };
         let pki = data_dir.join("pki");
         let need = |name: &str| {
             let path = pki.join(name);
-            read(&path)?.ok_or_else(|| {
-                file(
-                    "read",
-                    &path,
-                    "it is missing: restore it, or remove cluster.json to join again",
-                )
-            })
+            let text = read_if_present(&path).map_err(|e| file("read", &path, e))?;
+            text.ok_or_else(|| file("read", &path, advised(data_dir, "it is missing")))
         };
         let key = |name: &str| {
-            from_hex(need(name)?.trim())
-                .ok_or_else(|| file("read", &pki.join(name), "it is damaged: it holds no key"))
+            let damaged = || advised(data_dir, "it is damaged: it holds no key");
+            from_hex(need(name)?.trim()).ok_or_else(|| file("read", &pki.join(name), damaged()))
         };
         saved.ca = need("ca.crt")?;
         saved.node_cert = need("node.crt")?;
         (saved.beat_key, saved.leader_key) = (key(FIRST)?, key("leader.key")?);
-        if saved.role == Role::Server.as_str() {
+        if saved.serves() {
             saved.server_cert = need("board-server.crt")?;
         }
         Ok(Some(saved))
+    }
+
+    /// Reads one of the two files; says what is wrong with it.
+    fn of(path: &Path) -> Result<Saved, String> {
+        let text = read_if_present(path).map_err(|e| e.to_string())?;
+        let text = text.ok_or("it is missing")?;
+        let saved: Saved =
+            serde_json::from_str(&text).map_err(|e| format!("it is damaged ({e})"))?;
+        let needed = [&saved.cluster, &saved.name, &saved.role];
+        let whole = needed.into_iter().all(|text| !text.is_empty());
+        whole.then_some(saved).ok_or("it is damaged (no cluster, name or role is in it)".to_owned())
+    }
+
+    fn serves(&self) -> bool {
+        self.role == Role::Server.as_str()
+    }
+
+    /// Makes the two files one again, if they are not.
+    ///
+    /// # Errors
+    /// Names the file that cannot be written.
+    pub(super) fn mend(&self, data_dir: &Path) -> Result<(), JoinError> {
+        let read = |name| read_if_present(&data_dir.join(name)).ok().flatten();
+        let (kept, copy) = (read(FILE), read(COPY));
+        let as_is = Saved::of(&data_dir.join(FILE)).is_ok();
+        if as_is && (!self.serves() || copy == kept) { Ok(()) } else { self.keep(data_dir) }
     }
 
     /// Writes all of it, [`FIRST`] first and `cluster.json` last.
@@ -194,12 +234,108 @@ impl Saved {
     /// Names the file that cannot be written.
     pub(super) fn write_certificate(&self, data_dir: &Path) -> Result<(), JoinError> {
         put(&data_dir.join("pki/node.crt"), &self.node_cert, 0o644)?;
+        self.keep(data_dir)
+    }
+
+    fn keep(&self, data_dir: &Path) -> Result<(), JoinError> {
         let path = data_dir.join(FILE);
         let text = serde_json::to_string_pretty(self).map_err(|e| file("write", &path, e))?;
-        put(&path, &format!("{text}\n"), 0o600)
+        let text = format!("{text}\n");
+        if self.serves() {
+            put(&data_dir.join(COPY), &text, 0o600)?;
+        }
+        put(&path, &text, 0o600)
     }
+}
+
+/// What is wrong with a file that an earlier join left, and what to do.
+fn advised(data_dir: &Path, why: &str) -> String {
+    let dir = data_dir.display();
+    if !data_dir.join("pki/board-server.crt").exists() {
+        return format!("{why}: remove {}/{FILE} and join again with a token", dir);
+    }
+    let cert = read_if_present(&data_dir.join("pki/node.crt")).ok().flatten();
+    let facts = cert.and_then(|pem| CertFacts::read(&pem));
+    let name = facts.and_then(|facts| Some(facts.user.strip_prefix("system:node:")?.to_owned()));
+    let name = name.unwrap_or_else(|| "NAME".to_owned());
+    format!(
+        "{why}: restore it from a backup, or put a new server in this one's place: on another \
+         server run `edgectl server remove {name}` (where only one other is left, stop it and run \
+         `edged recover --force` there first) and `edgectl delete node {name}`, empty {dir}, and \
+         join again with a token of `edged token create --server`"
+    )
 }
 
 fn put(path: &Path, text: &str, mode: u32) -> Result<(), JoinError> {
     write_atomically(path, text.as_bytes(), mode).map_err(|e| file("write", path, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use edge_server::pki::BoardKey;
+    use std::fs;
+
+    /// What a join left in a directory of its own, with the certificates of another board.
+    fn joined(name: &str, role: Role) -> (std::path::PathBuf, Saved) {
+        let dir = std::env::temp_dir().join(format!("edged-saved-{name}-{}", std::process::id()));
+        BoardKey::open(&dir).unwrap();
+        let text = |text: &str| text.to_owned();
+        let saved = Saved {
+            cluster: text("c"),
+            name: text("s2"),
+            role: text(role.as_str()),
+            pod_cidr: text("10.42.3.0/24"),
+            floor_ms: 7,
+            ..Saved::default()
+        };
+        saved.write(&dir).unwrap();
+        if role == Role::Server {
+            put(&dir.join("pki/board-server.crt"), "a certificate", 0o644).unwrap();
+        }
+        (dir, saved)
+    }
+
+    #[test]
+    fn a_server_does_not_hang_on_one_file() {
+        let (dir, saved) = joined("copy", Role::Server);
+        let [main, copy] = [FILE, COPY].map(|name| dir.join(name));
+        assert_eq!(fs::read(&main).unwrap(), fs::read(&copy).unwrap());
+        let whole = fs::read(&main).unwrap();
+        for damage in [&b""[..], b"{}", b"\0\0\0\0", &whole[..whole.len() / 2]] {
+            fs::write(&main, damage).unwrap();
+            let read = Saved::read(&dir).unwrap().unwrap();
+            assert_eq!((&read.pod_cidr, read.floor_ms), (&saved.pod_cidr, 7));
+            read.mend(&dir).unwrap();
+            assert_eq!(fs::read(&main).unwrap(), whole);
+        }
+        // Removed, it is not one that never joined, once it has a store.
+        fs::remove_file(&main).unwrap();
+        assert!(!exists(&dir) && Saved::read(&dir).unwrap().is_none());
+        fs::write(dir.join("pki/store-begun"), "").unwrap();
+        Saved::read(&dir).unwrap().unwrap().mend(&dir).unwrap();
+        // An older edged kept no copy: it is made.
+        fs::remove_file(&copy).unwrap();
+        Saved::read(&dir).unwrap().unwrap().mend(&dir).unwrap();
+        assert_eq!(fs::read(&copy).unwrap(), whole);
+        // Both gone bad: one line, which ends in another server in its place.
+        fs::write(&main, "").unwrap();
+        fs::write(&copy, "").unwrap();
+        let why = Saved::read(&dir).err().unwrap().to_string();
+        let steps = ["edgectl server remove", "edgectl delete node", "empty /", "create --server"];
+        assert!(steps.iter().all(|step| why.contains(step)) && !why.contains('\n'), "{why}");
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn an_agent_joins_again() {
+        let (dir, _) = joined("agent", Role::Agent);
+        assert!(!dir.join(COPY).exists());
+        fs::write(dir.join(FILE), "{").unwrap();
+        let why = Saved::read(&dir).err().unwrap().to_string();
+        assert!(why.contains("cluster.json and join again with a token"), "{why}");
+        fs::remove_file(dir.join(FILE)).unwrap();
+        assert!(Saved::read(&dir).unwrap().is_none());
+        fs::remove_dir_all(&dir).unwrap();
+    }
 }

@@ -8,7 +8,7 @@ use edge_bus::{Bus, ExternalBroker, Keys, Me, Role as BusRole, TlsPair};
 use edge_core::clock::ClusterClock;
 use edge_core::consensus::{MemberInfo, Members};
 use edge_server::join::{Cluster, Role, ServerInfo, Trust};
-use edge_server::pki::ClusterSecrets;
+use edge_server::pki::{ClusterSecrets, expect_whole};
 use edge_server::{BusTls, Founding, Linked, Server};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -35,6 +35,7 @@ pub(crate) struct Lead {
 /// # Errors
 /// Names what was refused or could not be started, and why.
 pub(crate) async fn start(config: &Config) -> Result<Lead, WireError> {
+    expect_whole(&config.data_dir).map_err(|e| failed("server", e))?;
     let joins = !config.join.is_empty() || join::joined(&config.data_dir);
     if !joins {
         join::is_its_own(config).map_err(WireError::from)?;

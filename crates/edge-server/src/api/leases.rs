@@ -17,8 +17,8 @@ const DURATION_SECONDS: i64 = 40;
 
 impl Api {
     /// The Lease that says who leads.
-    fn lease(&self) -> Entry {
-        self.inner.lease.entry(self.inner.store.revision())
+    pub(crate) fn lease(&self) -> Entry {
+        self.inner.lease.entry(self.inner.store.revision(), super::now_ms())
     }
 
     /// The Lease with this key, if it is one that is held in memory.

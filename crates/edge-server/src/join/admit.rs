@@ -4,6 +4,7 @@
 
 use super::desk::{Desk, status};
 use super::names;
+use super::nodeless::{note, without_node};
 use super::token::{Remembered, Role, TOKEN_NAMESPACE, Token};
 use super::trust::KEY_ANNOTATION;
 use super::words::{self, JoinAnswer, JoinRequest, PROTOCOL, ServerInfo};
@@ -18,8 +19,6 @@ use serde_json::json;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// How long the key that has used a token may ask again, in milliseconds.
-const AGAIN_MS: i64 = 10 * 60 * 1000;
 /// Addresses that a board may name.
 const ADDRESSES: usize = 32;
 
@@ -39,7 +38,7 @@ pub(super) async fn join(desk: &Desk, request: JoinRequest) -> Result<JoinAnswer
     let remembered = known(desk, &token, role)?;
     let key = PublicKey::proven(&request.csr).map_err(Status::bad_request)?;
     let hash = key.hash();
-    usable(&remembered, &hash, desk.clock.now_ms())?;
+    usable(&remembered, &hash, &request.name, desk.clock.now_ms())?;
     if desk.trust.borrow().is_revoked(&hash) {
         return Err(refuse(
             "this board's key was revoked: remove its data directory to join with a new one",
@@ -54,7 +53,13 @@ pub(super) async fn join(desk: &Desk, request: JoinRequest) -> Result<JoinAnswer
     }
     // From here on something changes; the token first, so that it serves one key only.
     consume(desk, &token, &remembered, &hash, &request.name).await?;
-    let pod_cidr = claim(desk, &request.name, &hash, node).await?;
+    let pod_cidr = match role == Role::Agent || request.pods {
+        true => claim(desk, &request.name, &hash, node).await?,
+        false => {
+            without_node(&desk.api, &request.name, &hash).await?;
+            String::new()
+        }
+    };
     if role == Role::Server {
         let server = ServerInfo {
             id: hash.member_id().to_string(),
@@ -106,8 +111,9 @@ fn known(desk: &Desk, token: &Token, role: Role) -> Result<Remembered, Status> {
     Ok(found)
 }
 
-/// Whether the token still serves this key.
-fn usable(token: &Remembered, key: &KeyHash, now_ms: i64) -> Result<(), Status> {
+/// Whether the token still serves this key: whoever has used it may ask again for as long as it
+/// lives, as the board that it was let in as.
+fn usable(token: &Remembered, key: &KeyHash, name: &str, now_ms: i64) -> Result<(), Status> {
     let another = "make another with `edged token create`";
     let id = &token.id;
     if let Some(by) = token.used_by.as_deref().filter(|by| *by != key.as_str()) {
@@ -116,14 +122,15 @@ fn usable(token: &Remembered, key: &KeyHash, now_ms: i64) -> Result<(), Status> 
     }
     if now_ms >= token.expires_ms {
         let when = time::format(token.expires_ms);
-        let what = if token.used_by.is_some() { "was used and" } else { "expired;" };
-        let text = match token.used_by {
-            Some(_) => format!("the joining token {id} {what} may be used again until {when} only"),
-            None => format!("the joining token {id} expired at {when}"),
-        };
-        return Err(refuse(format!("{text}: {another}")));
+        return Err(refuse(format!("the joining token {id} expired at {when}: {another}")));
     }
-    Ok(())
+    match token.board.as_deref() {
+        Some(board) if board != name => Err(refuse(format!(
+            "the joining token {id} let this board in as {board}: give it that name with --name, \
+             or {another}"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// The Node of this name, if there is one that the key may have.
@@ -155,8 +162,8 @@ fn name_is_free(desk: &Desk, name: &str, key: &KeyHash) -> Result<Option<Object>
     }
 }
 
-/// Makes the token serve this key only, and that not for long. Nobody else can have it after this:
-/// the write holds only if the Secret is as it was read.
+/// Makes the token serve this key only. Nobody else can have it after this: the write holds only if
+/// the Secret is as it was read.
 async fn consume(
     desk: &Desk,
     token: &Token,
@@ -173,10 +180,7 @@ async fn consume(
     if Remembered::read(&secret).as_ref() != Some(remembered) {
         return Err(Status::modified(kinds::SECRET, &name));
     }
-    let until = remembered.expires_ms.min(desk.clock.now_ms() + AGAIN_MS);
-    for (entry, text) in
-        [("used-by", key.as_str()), ("board", board), ("expiration", &time::format(until))]
-    {
+    for (entry, text) in [("used-by", key.as_str()), ("board", board)] {
         secret["data"][entry] = json!(STANDARD.encode(text));
     }
     let options = WriteOptions::default();
@@ -192,6 +196,7 @@ async fn claim(
 ) -> Result<String, Status> {
     let who = Identity::system("edged-join");
     let options = WriteOptions::default();
+    note(&desk.api, name, None).await?;
     let has = |node: &Object| {
         let part = node["spec"]["podCIDR"].as_str().unwrap_or_default();
         (!part.is_empty()).then(|| part.to_owned())

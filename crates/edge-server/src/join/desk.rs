@@ -1,6 +1,7 @@
 //! Where boards join: the paths under `/edged/v1`, who may take each, and what all of them need.
 
 use super::membership::{Cluster, Derive, Lone, Membership, MembershipError};
+use super::nodeless::without_node;
 use super::trust::Trust;
 use super::words::{self, MemberAnswer, PROTOCOL, ServerInfo, ServersAnswer, TimeAnswer};
 use super::{admit, renew, revoke};
@@ -174,6 +175,19 @@ impl Desk {
                 let member = self.membership.list().into_iter().any(|s| Some(s.id) == id);
                 write(&MemberAnswer { member })
             }
+            ("POST", ["servers", "nodeless"]) => {
+                let name = ask.who.user.strip_prefix("system:server:").unwrap_or_default();
+                let server = |key: &KeyHash| {
+                    let id = key.member_id().to_string();
+                    self.membership.list().iter().any(|s| s.name == name && s.id == id)
+                };
+                let key = ask.who.key.as_ref().filter(|key| server(key));
+                allow(ask.who.in_group(SERVERS) && key.is_some(), ask)?;
+                if let Some(key) = key {
+                    without_node(&self.api, name, key).await?;
+                }
+                write(&self.servers())
+            }
             ("POST", ["servers", "leave"]) => {
                 let name = ask.who.user.strip_prefix("system:server:").unwrap_or_default();
                 allow(ask.who.in_group(SERVERS) && !name.is_empty(), ask)?;
@@ -197,6 +211,7 @@ impl Desk {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cluster: self.secrets.id.clone(),
             time_ms: self.clock.now_ms(),
+            state_bytes: self.api.store().state_bytes(),
         }
     }
 

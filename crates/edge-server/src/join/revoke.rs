@@ -1,6 +1,7 @@
 //! Taking a board's key out of trust, for good: it is put on the list that every server follows.
 
 use super::desk::Desk;
+use super::nodeless::noted;
 use super::trust::{KEY_ANNOTATION, REVOKED};
 use crate::api::{Place, WriteOptions};
 use crate::auth::Identity;
@@ -12,8 +13,11 @@ use serde_json::json;
 
 /// `POST /edged/v1/nodes/<name>/revoke`; gives the key that is revoked now.
 pub(super) async fn revoke(desk: &Desk, name: &str) -> Result<Object, Status> {
-    let node = desk.api.object(Place::new(kinds::NODE, "", name))?;
-    let key = meta::annotation(&node, KEY_ANNOTATION).and_then(KeyHash::parse);
+    let key = match (desk.api.object(Place::new(kinds::NODE, "", name)), noted(&desk.api, name)?) {
+        (Ok(node), _) => meta::annotation(&node, KEY_ANNOTATION).and_then(KeyHash::parse),
+        (Err(status), Some(key)) if status.is_not_found() => Some(key),
+        (Err(status), _) => return Err(status),
+    };
     let Some(key) = key else {
         let why = format!("node {name:?} has no key of its own: it never joined with a token");
         return Err(Status::new(Reason::Conflict, why));
@@ -62,7 +66,10 @@ pub(super) async fn revoke(desk: &Desk, name: &str) -> Result<Object, Status> {
 async fn end_tunnels(desk: &Desk, who: &Identity, name: &str) -> Result<(), Status> {
     let place = Place::new(kinds::NODE, "", name);
     loop {
-        let mut node = desk.api.object(place)?;
+        let mut node = match desk.api.object(place) {
+            Err(status) if status.is_not_found() => return Ok(()),
+            node => node?,
+        };
         let said = node["metadata"]["annotations"].as_object_mut();
         if said.and_then(|said| said.remove(tunnel::KEY_ANNOTATION)).is_none() {
             return Ok(());

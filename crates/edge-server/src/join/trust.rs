@@ -19,6 +19,9 @@ pub const KEY_ANNOTATION: &str = "edged.dev/key";
 /// The ConfigMap with the revocation list: each key's hash, and whose it was.
 pub const REVOKED: (&str, &str) = ("kube-system", "edged-revoked");
 
+/// The ConfigMap with the keys of servers that have no Node, by name.
+pub(super) const SERVER_KEYS: (&str, &str) = ("kube-system", "edged-servers");
+
 /// Pause before the store is read anew when a watch was lost.
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -27,6 +30,8 @@ const AGAIN: Duration = Duration::from_millis(200);
 pub struct Trust {
     revoked: BTreeSet<KeyHash>,
     boards: BTreeMap<String, KeyHash>,
+    /// Those of servers without a Node.
+    servers: BTreeMap<String, KeyHash>,
 }
 
 impl Trust {
@@ -37,17 +42,18 @@ impl Trust {
 
     /// The key of the board of this name.
     pub fn board(&self, name: &str) -> Option<&KeyHash> {
-        self.boards.get(name)
+        self.boards.get(name).or_else(|| self.servers.get(name))
     }
 
     /// The boards whose keys were revoked.
     pub fn thrown_out(&self) -> impl Iterator<Item = &str> {
-        self.boards.keys().map(String::as_str).filter(|name| self.is_out(name))
+        let names = self.boards.keys().chain(self.servers.keys()).map(String::as_str);
+        names.filter(|name| self.is_out(name))
     }
 
     /// Whether the board of this name has a key that was revoked.
     pub fn is_out(&self, name: &str) -> bool {
-        self.boards.get(name).is_some_and(|key| self.is_revoked(key))
+        self.board(name).is_some_and(|key| self.is_revoked(key))
     }
 
     /// Why a key is not taken for the board whose name it claims, if it is not.
@@ -56,7 +62,7 @@ impl Trust {
             return Some("this key was revoked".to_owned());
         }
         let name = node?;
-        match self.boards.get(name) {
+        match self.board(name) {
             Some(known) if known != key => {
                 Some(format!("the name {name:?} belongs to another key now"))
             }
@@ -73,8 +79,10 @@ impl Trust {
     }
 
     fn take(&mut self, key: &str, value: Option<&[u8]>) {
-        if key == revoked_key() {
+        if key == map_key(REVOKED) {
             self.revoked = value.map(revoked_in).unwrap_or_default();
+        } else if key == map_key(SERVER_KEYS) {
+            self.servers = value.map(servers_in).unwrap_or_default();
         } else if let Some(name) = key.strip_prefix(&kinds::NODE.key_prefix(Some(""))) {
             match value.and_then(key_of_node) {
                 Some(hash) => self.boards.insert(name.to_owned(), hash),
@@ -111,8 +119,13 @@ fn revoked_in(bytes: &[u8]) -> BTreeSet<KeyHash> {
     map.keys().filter_map(|key| KeyHash::parse(key)).collect()
 }
 
-fn revoked_key() -> String {
-    keys::key(kinds::CONFIG_MAP, REVOKED.0, REVOKED.1)
+fn servers_in(bytes: &[u8]) -> BTreeMap<String, KeyHash> {
+    let map = peek::<Map>(bytes).map(|map| map.data).unwrap_or_default();
+    map.into_iter().filter_map(|(name, key)| Some((name, KeyHash::parse(&key)?))).collect()
+}
+
+fn map_key((namespace, name): (&str, &str)) -> String {
+    keys::key(kinds::CONFIG_MAP, namespace, name)
 }
 
 /// Reads what the store says now; the revision that it says it at.
@@ -125,11 +138,12 @@ fn read(api: &Api) -> Result<(Trust, u64), String> {
     for entry in &listing.entries {
         trust.take(&entry.key, Some(&entry.value));
     }
-    let key = revoked_key();
-    let query = ListOptions { at: Some(listing.revision), ..ListOptions::default() };
-    let maps = store.list(&key, query).map_err(|error| error.to_string())?;
-    for entry in maps.entries {
-        trust.take(&entry.key, Some(&entry.value));
+    for map in [REVOKED, SERVER_KEYS] {
+        let query = ListOptions { at: Some(listing.revision), ..ListOptions::default() };
+        let maps = store.list(&map_key(map), query).map_err(|error| error.to_string())?;
+        for entry in maps.entries {
+            trust.take(&entry.key, Some(&entry.value));
+        }
     }
     Ok((trust, listing.revision))
 }
@@ -207,12 +221,19 @@ mod tests {
         assert!(trust.refusal(&hash('b'), Some("b1")).unwrap().contains("another key"));
         assert!(!trust.is_out("b1"));
         let list = json!({"data": {hash('a').as_str(): "b1", "not a hash": ""}});
-        trust.take(&revoked_key(), Some(list.to_string().as_bytes()));
+        trust.take(&map_key(REVOKED), Some(list.to_string().as_bytes()));
         assert!(trust.refusal(&hash('a'), Some("b1")).unwrap().contains("revoked"));
         assert!(trust.is_out("b1"));
-        trust.take(&revoked_key(), None);
+        trust.take(&map_key(REVOKED), None);
         trust.take(&key, None);
         assert_eq!(trust, Trust::default());
+        // A server without a Node is known by its name as well, until there is one.
+        let servers = json!({"data": {"b1": hash('c').as_str(), "b2": "not a hash"}});
+        trust.take(&map_key(SERVER_KEYS), Some(servers.to_string().as_bytes()));
+        assert_eq!((trust.board("b1"), trust.board("b2")), (Some(&hash('c')), None));
+        assert!(trust.refusal(&hash('b'), Some("b1")).unwrap().contains("another key"));
+        trust.take(&key, Some(node.to_string().as_bytes()));
+        assert_eq!(trust.refusal(&hash('a'), Some("b1")), None);
     }
 
     #[test]

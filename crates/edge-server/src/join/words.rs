@@ -137,6 +137,8 @@ pub struct TimeAnswer {
     pub cluster: String,
     /// The cluster's time, in milliseconds since 1970.
     pub time_ms: i64,
+    /// Bytes that the cluster's state takes on the server's disk, for those who will need as much.
+    pub state_bytes: u64,
 }
 
 /// `GET /edged/v1/servers`

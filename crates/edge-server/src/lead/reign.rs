@@ -45,6 +45,8 @@ pub(crate) async fn reign(
 async fn told(api: Api, mut news: watch::Receiver<Arc<Standing>>, mut stop: watch::Receiver<bool>) {
     loop {
         api.beats().led(news.borrow_and_update().leader.is_some());
+        // The Lease says since when: not since somebody first read it.
+        api.lease();
         tokio::select! {
             changed = news.changed() => if changed.is_err() { return },
             _ = stop.wait_for(|stop| *stop) => return,

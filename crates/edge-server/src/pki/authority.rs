@@ -2,6 +2,7 @@
 //! when two thirds of that have passed, when they lack a name, or when another authority made them.
 
 use super::disk;
+use super::error::PkiError;
 use super::key::{BoardKey, KeyHash, PublicKey};
 use super::leaf::{self, Subject, Uses};
 use super::look::{CertFacts, names_of};
@@ -10,8 +11,6 @@ use rcgen::{
     KeyUsagePurpose,
 };
 use std::collections::BTreeSet;
-use std::fmt;
-use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,68 +23,6 @@ const LEAF_LIFETIME: u64 = 365 * DAY;
 const BOARD_LIFETIME: u64 = 30 * DAY;
 /// A board without a clock may wake in 1970; no board is earlier than this program.
 const EARLIEST_NOW: u64 = (edge_core::clock::BUILT_MS / 1000) as u64;
-
-/// Trouble with keys or certificates.
-#[derive(Debug)]
-pub enum PkiError {
-    /// A file could not be read or written.
-    Io {
-        /// What was being done.
-        operation: &'static str,
-        /// To which file.
-        path: PathBuf,
-        /// Why it failed.
-        source: io::Error,
-    },
-    /// A file does not hold what it should.
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A certificate could not be made.
-    Issue {
-        /// For whom.
-        subject: String,
-        /// Why not.
-        reason: String,
-    },
-}
-
-impl PkiError {
-    pub(super) fn io(operation: &'static str, path: &Path, source: io::Error) -> PkiError {
-        PkiError::Io { operation, path: path.to_owned(), source }
-    }
-
-    pub(super) fn issue(subject: &str, reason: impl fmt::Display) -> PkiError {
-        PkiError::Issue { subject: subject.to_owned(), reason: reason.to_string() }
-    }
-}
-
-impl fmt::Display for PkiError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            PkiError::Io { operation, path, source } => {
-                write!(f, "{operation} {}: {source}", path.display())
-            }
-            PkiError::Damaged { path, reason } => {
-                let or = match path.file_name().and_then(|name| name.to_str()) {
-                    Some("ca.crt") => "or remove it, and it is made again from ca.key",
-                    Some("board.key") => "or empty the data directory and join again",
-                    _ => "or copy it from another server of the cluster",
-                };
-                let path = path.display();
-                write!(f, "{path} is damaged ({reason}): restore it from a backup, {or}")
-            }
-            PkiError::Issue { subject, reason } => {
-                write!(f, "issue a certificate for {subject}: {reason}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for PkiError {}
 
 /// A certificate with its private key, both in PEM.
 #[derive(Clone)]

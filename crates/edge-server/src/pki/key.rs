@@ -1,8 +1,8 @@
 //! A board's own key: made on the board, kept there, and what the board is known by. Two boards are
 //! the same one when they have the same key, whatever their names and addresses are.
 
-use super::authority::PkiError;
 use super::disk;
+use super::error::PkiError;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PublicKeyData};

@@ -1,8 +1,9 @@
 //! The administrator's kubeconfig. It is rewritten only when its content changes, so that a start
 //! on an unchanged board writes nothing.
 
-use super::authority::{Leaf, PkiError};
+use super::authority::Leaf;
 use super::disk;
+use super::error::PkiError;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! Making a certificate: for a key that is made with it, or for one that a board has proven.
 
-use super::authority::{Leaf, PkiError};
+use super::authority::Leaf;
+use super::error::PkiError;
 use super::key::{KeyHash, PublicKey};
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair,

@@ -3,6 +3,7 @@
 
 mod authority;
 mod disk;
+mod error;
 mod key;
 mod kubeconfig;
 mod leaf;
@@ -10,9 +11,10 @@ mod look;
 mod renew;
 mod secrets;
 
-pub use authority::{AgentCredentials, PkiError};
+pub use authority::AgentCredentials;
 pub(crate) use authority::{Authority, Leaf};
 pub use disk::{read_if_present, write_atomically};
+pub use error::PkiError;
 pub use key::{BoardKey, KeyHash};
 pub(crate) use key::{PublicKey, hex};
 pub(crate) use kubeconfig::write_admin_kubeconfig;
@@ -23,6 +25,36 @@ pub use secrets::{ClusterSecrets, from_hex, to_hex};
 use crate::config::{Config, ConfigError};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::path::Path;
+
+/// Lies in the data directory once a store has begun there.
+pub(crate) const BEGUN: &str = "pki/store-begun";
+
+/// What a server is not itself without, in `pki`; all else is made of these.
+const NEEDED: [&str; 4] = ["board.key", "ca.key", "cluster.id", "cluster.key"];
+
+/// Checks, before anything is made, that a server which has begun still has its keys. Others in
+/// their place would make it somebody else, with the cluster's state.
+///
+/// # Errors
+/// Names the file that is missing, and what to do.
+pub fn expect_whole(data_dir: &Path) -> Result<(), PkiError> {
+    let there = |name: &str| {
+        let path = data_dir.join(name);
+        let looked = path.try_exists().map_err(|e| PkiError::io("read", &path, e));
+        looked.map(|there| (there, path))
+    };
+    if !there(BEGUN)?.0 {
+        return Ok(());
+    }
+    for name in NEEDED {
+        let (there, path) = there(&format!("pki/{name}"))?;
+        if !there {
+            return Err(PkiError::Missing { path });
+        }
+    }
+    Ok(())
+}
 
 /// Every name and address under which clients may reach this server.
 pub(crate) fn serving_names(config: &Config) -> Result<BTreeSet<String>, ConfigError> {

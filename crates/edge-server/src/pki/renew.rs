@@ -1,7 +1,8 @@
 //! The serving certificate of a process that runs for years: it is replaced in place when it has
 //! used up two thirds of its life, and open connections notice nothing.
 
-use super::authority::{Authority, Leaf, PkiError};
+use super::authority::{Authority, Leaf};
+use super::error::PkiError;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;

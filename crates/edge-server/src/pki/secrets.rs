@@ -1,8 +1,8 @@
 //! What only servers of one cluster know and share: the cluster's id, and the secret that the keys
 //! of the bus are derived from.
 
-use super::authority::PkiError;
 use super::disk;
+use super::error::PkiError;
 use super::key::hex;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::fmt;
@@ -24,14 +24,16 @@ impl fmt::Debug for ClusterSecrets {
 }
 
 impl ClusterSecrets {
-    /// Reads `<data-dir>/pki/cluster.id` and `cluster.key`; founds a cluster when there are none.
+    /// Reads `<data-dir>/pki/cluster.id` and `cluster.key`; founds a cluster when there are none,
+    /// and there is no store yet.
     ///
     /// # Errors
-    /// When the files cannot be read or written, or are damaged.
+    /// When the files cannot be read or written, are damaged, or are gone.
     pub fn open(data_dir: &Path) -> Result<ClusterSecrets, PkiError> {
         if let Some(kept) = ClusterSecrets::read(data_dir)? {
             return Ok(kept);
         }
+        super::expect_whole(data_dir)?;
         let random = SystemRandom::new();
         let (mut id, mut secret) = ([0; 8], [0; 32]);
         let fault = |_| PkiError::issue("the cluster's secret", "the system gives no random bytes");
@@ -118,6 +120,37 @@ mod tests {
         std::fs::write(dir.join("pki/cluster.key"), "torn").unwrap();
         let why = ClusterSecrets::read(&dir).unwrap_err().to_string();
         assert!(why.contains("cluster.key is damaged"), "{why}");
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn what_a_server_was_begun_with_is_not_made_again() {
+        let dir = std::env::temp_dir().join(format!("edge-begun-{}", std::process::id()));
+        let first = ClusterSecrets::open(&dir).unwrap();
+        crate::pki::BoardKey::open(&dir).unwrap();
+        crate::pki::Authority::open(&dir).unwrap();
+        crate::pki::expect_whole(&dir).unwrap();
+        std::fs::write(dir.join(crate::pki::BEGUN), "").unwrap();
+        crate::pki::expect_whole(&dir).unwrap();
+        let words = [
+            ("board.key", "empty /"),
+            ("ca.key", "from the same place of another server"),
+            ("cluster.id", "from the same place of another server"),
+            ("cluster.key", "from the same place of another server"),
+        ];
+        for (name, advice) in words {
+            let (path, aside) = (dir.join("pki").join(name), dir.join("aside"));
+            std::fs::rename(&path, &aside).unwrap();
+            let why = crate::pki::expect_whole(&dir).unwrap_err().to_string();
+            assert!(why.contains(&format!("{name} is missing")), "{why}");
+            assert!(why.contains(advice) && !why.contains('\n'), "{why}");
+            if name.starts_with("cluster") {
+                assert!(ClusterSecrets::open(&dir).is_err());
+            }
+            assert!(!path.exists(), "nothing is made in its place");
+            std::fs::rename(&aside, &path).unwrap();
+        }
+        assert_eq!(ClusterSecrets::open(&dir).unwrap(), first);
         std::fs::remove_dir_all(dir).unwrap();
     }
 }

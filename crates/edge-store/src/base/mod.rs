@@ -35,6 +35,14 @@ impl Base {
         })
     }
 
+    /// Bytes that it takes on the disk.
+    pub(crate) fn size(&self) -> u64 {
+        match self {
+            Base::Lmdb(env) => env.size(),
+            Base::Memory(_) => 0,
+        }
+    }
+
     /// Writes `changes` and what they lead to; durable when it returns.
     pub(crate) fn commit(&self, changes: &Changes, meta: &Meta) -> Result<(), StateError> {
         match self {

@@ -218,6 +218,11 @@ impl Env {
         }
     }
 
+    /// Bytes of its file.
+    pub(crate) fn size(&self) -> u64 {
+        self.env.real_disk_size().unwrap_or_default()
+    }
+
     fn grow(&self) -> Result<(), StateError> {
         let _resizing = self.resizing.write().unwrap_or_else(PoisonError::into_inner);
         let size = self.env.info().map_size;

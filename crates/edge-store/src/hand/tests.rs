@@ -9,6 +9,7 @@ use edge_core::consensus::{LogEntry, MemberInfo};
 use super::*;
 use crate::command::{Command, Expect, Op};
 use crate::home::Home;
+use crate::install;
 use crate::log::LogConfig;
 use crate::log::disk::RealDisk;
 use crate::open::{Opener, open};
@@ -72,4 +73,45 @@ fn an_entry_of_an_earlier_term_stops_the_writer() {
     let why = bench.apply(&[(1, 3), (2, 2)]).expect("terms never fall");
     assert!(why.contains("term 2") && why.contains("term 3"), "{why}");
     assert_eq!(bench.hand.replica.head().index, 1);
+}
+
+/// What lies in a store's directory.
+fn names(dir: &std::path::Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).expect("a directory");
+    let name = |entry: std::io::Result<std::fs::DirEntry>| entry.expect("an entry").file_name();
+    let mut names: Vec<_> = entries.map(|e| name(e).to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_snapshot_that_broke_off_leaves_nothing_and_takes_nothing_along() {
+    let mut bench = Bench::new("broken-off");
+    assert_eq!(bench.apply(&[(1, 1), (2, 1)]), None);
+    let mut whole = Vec::new();
+    crate::snapshot::write(&bench.hand.replica.shared, &mut whole).expect("a snapshot");
+    let opened = bench.hand.replica.home.clone();
+    let broken_off = |fresh: u64| {
+        for (n, cut) in (0..).zip([0, 4, whole.len() / 2, whole.len() - 1]) {
+            assert!(install::build(&opened, fresh + n, &mut &whole[..cut]).is_err());
+        }
+    };
+    let before = names(&bench.dir);
+    broken_off(16);
+    assert_eq!(names(&bench.dir), before);
+    // One that came whole and is not needed: this member has all of it.
+    let built = install::build(&opened, 32, &mut &whole[..]).expect("a state");
+    assert!(names(&bench.dir).len() > before.len());
+    bench.hand.take([Work::Discard(Box::new(built))]);
+    while bench.hand.step() {}
+    assert_eq!(names(&bench.dir), before);
+    // After an installation another generation is in use than the one that was opened.
+    let built = install::build(&opened, 48, &mut &whole[..]).expect("a state");
+    bench.hand.replica.install(built).expect("it is installed");
+    let now = names(&bench.dir);
+    assert!(now.iter().any(|name| name == "state-0000000000000030"), "{now:?}");
+    broken_off(64);
+    assert_eq!(names(&bench.dir), now);
+    assert_eq!(bench.apply(&[(3, 1)]), None);
+    bench.hand.commit().1.run().expect("the state that counts is there");
 }

@@ -55,7 +55,7 @@ impl Mind {
                 self.effects.work.push(Work::Install(Box::new(built)));
                 return;
             }
-            Ok(_) => {}
+            Ok(built) => self.effects.work.push(Work::Discard(Box::new(built))),
             Err(error) if self.fetch_told <= self.ticks => {
                 self.fetch_told = self.ticks + FETCH_TOLD * self.patience();
                 tracing::warn!("store: {error}; it will be fetched again");
