@@ -31,6 +31,11 @@ fn everybody_reaches_everything_on_every_board() {
     let started = begin.elapsed();
     let first = traffic.settle("at first");
     let count = traffic.matrix().expect("again");
+    // Every table is shown, with all that is in it.
+    for board in &traffic.cluster.boards {
+        let rules = board.shell("nft list ruleset");
+        assert!(rules.contains("table ip edged {") && rules.contains("@services"), "{rules}");
+    }
     println!("{count} ways; cluster {started:?}, then settled in {first:?}");
 
     // While agents are away, and while they start, nothing changes for anybody.

@@ -6,12 +6,32 @@ use super::super::netlink::{APPEND, CREATE, Message, Socket};
 use super::TABLE;
 use super::codec::Element;
 use super::layout::{Chain, Set};
-use super::wire::{IPV4, header, kind};
+use super::wire::{IPV4, Step, header, kind};
 use nix::errno::Errno;
 
 /// Elements in one message: well below the 64 KiB that a list may have.
 const ELEMENTS_A_MESSAGE: usize = 256;
 const COMMENT: u8 = 0;
+
+/// Words about a table or a rule, as `nft` writes and reads them.
+fn comment(text: &str) -> Vec<u8> {
+    let length = u8::try_from(text.len() + 1).expect("invariant: our comments are short");
+    [&[COMMENT, length][..], text.as_bytes(), &[0]].concat()
+}
+
+/// What `nft` does not show of a rule: the maps that it asks on its way.
+fn remark(rule: &[Step]) -> Option<String> {
+    let asked = rule.iter().filter_map(|step| match step {
+        Step::Find { map, .. } => Some(format!("@{map}")),
+        _ => None,
+    });
+    let asked: Vec<String> = asked.collect();
+    if rule.iter().any(|step| matches!(step, Step::Remember { .. })) {
+        return Some("remembers its target".to_owned());
+    }
+    let shown = rule.iter().any(|step| matches!(step, Step::Redirect { .. }));
+    (!asked.is_empty() && !shown).then(|| format!("by the answer of {}", asked.join(", ")))
+}
 
 /// A transaction in the making.
 #[derive(Debug)]
@@ -53,12 +73,7 @@ impl Batch {
     /// Makes the table, with a comment; it may be there.
     pub(super) fn add_table(&mut self, comment: &str) {
         self.next(kind::NEW_TABLE, CREATE, "create the table", self.table.to_owned());
-        let mut text = comment.as_bytes().to_vec();
-        text.push(0);
-        let length = u8::try_from(text.len()).expect("invariant: our comments are short");
-        let mut field = vec![COMMENT, length];
-        field.extend(text);
-        self.message.put(6, &field);
+        self.message.put(6, &self::comment(comment));
     }
 
     /// Removes the table with all that is in it.
@@ -72,7 +87,7 @@ impl Batch {
         let message = &mut self.message;
         message.put_str(2, set.name);
         message.put_be32(3, set.flags);
-        let (key_kind, key_length) = super::layout::fields(&set.key);
+        let (key_kind, key_length) = set.describe();
         message.put_be32(4, key_kind);
         message.put_be32(5, key_length);
         if let Some(data) = &set.data {
@@ -83,6 +98,10 @@ impl Batch {
         message.put_be32(10, number);
         if let Some(size) = set.size {
             message.nest(9, |description| description.put_be32(1, size));
+        }
+        if key_kind == super::layout::NUMBER {
+            // For `nft`: the key's first byte weighs most.
+            message.put(13, &[&[0, 4][..], &2u32.to_ne_bytes()].concat());
         }
     }
 
@@ -106,6 +125,9 @@ impl Batch {
             self.next(kind::NEW_RULE, CREATE | APPEND, "add rule", object);
             self.message.put_str(2, &chain.name);
             self.message.nest(4, |list| rule.iter().for_each(|step| step.write(list)));
+            if let Some(remark) = remark(rule) {
+                self.message.put(7, &comment(&remark));
+            }
         }
     }
 

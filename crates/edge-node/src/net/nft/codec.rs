@@ -4,7 +4,7 @@
 use super::super::netlink::{Attributes, Message};
 use super::layout::{INSIDE, REFUSE, REFUSED, SERVICES};
 use super::spread::{INSIDE_FROM, Spread};
-use super::wire::{DATA_VALUE, LIST_ITEM, Outcome, bytes};
+use super::wire::{DATA_VALUE, LIST_ITEM, Outcome, Step, bytes};
 use edge_core::proxy::{Front, Protocol, Source, Sources, Target, TargetKey, Verdict, VerdictKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -88,7 +88,12 @@ pub(super) fn verdict(key: &VerdictKey, verdict: &Verdict) -> Option<(&'static s
         (None, Source::Any) if *verdict == Verdict::Drop => (REFUSED, DROP_BYTES),
         (None, Source::Any) => (REFUSED, REFUSE_BYTES),
     };
-    Some((map, Element { key: front_key(front), value: Value::Bytes(value.to_vec()) }))
+    Some((map, Element { key: front_key(front), value: answer(&value) }))
+}
+
+/// A value that is the next question's key: see [`Step::ASIDE`].
+pub(super) fn answer(value: &[u8]) -> Value {
+    Value::Bytes([&[0; Step::ASIDE][..], value].concat())
 }
 
 /// What leads from a way of spreading to its chain.
@@ -128,8 +133,7 @@ pub(super) fn hairpin(address: &Ipv4Addr) -> Element {
 
 /// The element that names a front's list of clients.
 pub(super) fn restriction(front: &Front, sources: &Sources) -> Element {
-    let value = Value::Bytes(sources.digest().to_ne_bytes().to_vec());
-    Element { key: front_key(front), value }
+    Element { key: front_key(front), value: answer(&sources.digest().to_ne_bytes()) }
 }
 
 /// What leads from a list's number to its chain.
@@ -161,7 +165,7 @@ pub(super) fn affinity_front(key: &[u8]) -> Option<Front> {
 /// Adds an element of a map of fronts. `None` when it isn't one of ours.
 pub(super) fn read_verdict(map: &str, item: Attributes<'_>, elements: &mut Read) -> Option<()> {
     let (key, value) = split(item)?;
-    let front = read_front(key)?;
+    let (front, value) = (read_front(key)?, value.get(Step::ASIDE..)?);
     let (source, verdict) = match map {
         REFUSED if value == DROP_BYTES => (Source::Any, Verdict::Drop),
         REFUSED => (Source::Any, Verdict::Refuse),
@@ -199,7 +203,7 @@ pub(super) fn read_hairpin(item: Attributes<'_>, elements: &mut Read) -> Option<
 /// Adds a front that takes some clients only.
 pub(super) fn read_restriction(item: Attributes<'_>, elements: &mut Read) -> Option<()> {
     let (key, value) = split(item)?;
-    let digest = u64::from_ne_bytes(value.get(..8)?.try_into().ok()?);
+    let digest = u64::from_ne_bytes(value.get(Step::ASIDE..)?.try_into().ok()?);
     elements.restricted.insert(read_front(key)?, Sources::known_as(digest));
     Some(())
 }

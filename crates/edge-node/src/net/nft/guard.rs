@@ -43,7 +43,7 @@ pub(super) fn chain(ranges: &Ranges) -> Chain {
         Step::InLink(register),
         Step::Is(register, link_name()),
         Step::Destination(register),
-        Step::Mask(register, [255, 0, 0, 0]),
+        Step::Mask(register, vec![255, 0, 0, 0]),
         Step::Is(register, vec![127, 0, 0, 0]),
     ];
     let no_way_back = vec![Step::WayBack(register), Step::Is(register, vec![0; 4])];

@@ -37,11 +37,13 @@ pub(super) const REFUSE: &str = "refuse";
 const AFFINITY_ENTRIES: u32 = 65_536;
 
 pub(super) const MAP: u32 = 0x8;
+pub(super) const INTERVAL: u32 = 0x4;
 const TIMEOUT: u32 = 0x10;
 const EVALUATED: u32 = 0x20;
 /// The kernel's word for verdicts as a map's data.
 const VERDICTS: u32 = 0xffff_ff00;
 /// Types as `nft` names them, for whoever lists our table.
+pub(super) const NUMBER: u32 = 4;
 pub(super) const ADDRESS: u32 = 7;
 pub(super) const PROTOCOL: u32 = 12;
 pub(super) const SERVICE: u32 = 13;
@@ -74,6 +76,16 @@ pub(super) enum Data {
 pub(super) fn fields(types: &[u32]) -> (u32, u32) {
     let kind = types.iter().fold(0, |kind, field| (kind << 6) | field);
     (kind, types.iter().map(|_| 4).sum())
+}
+
+impl Set {
+    /// The key's type, as a number, and its length in bytes. To `nft` a stretch is from a number to
+    /// another: it can't show one of fields.
+    pub(super) fn describe(&self) -> (u32, u32) {
+        let (kind, length) = fields(&self.key);
+        let stretches = self.flags & INTERVAL != 0 && self.key.len() > 1;
+        (if stretches { NUMBER } else { kind }, length)
+    }
 }
 
 impl Data {
@@ -118,7 +130,7 @@ pub(super) fn sets() -> Vec<Set> {
     let front = || vec![ADDRESS, PROTOCOL, SERVICE];
     let way = || vec![MARK, MARK];
     let fronts = |name| {
-        let data = Some(Data::Fields(way()));
+        let data = Some(Data::Fields([vec![MARK], way()].concat()));
         Set { name, flags: MAP, key: front(), data, size: None }
     };
     let verdicts = |name| {
@@ -154,13 +166,16 @@ pub(super) fn sets() -> Vec<Set> {
 }
 
 /// Loads the front that a packet is for into three registers from `at`.
-pub(super) fn load_front(at: u32, node_port: bool) -> [Step; 3] {
-    let address = if node_port {
-        Step::Value(Register(at), vec![0; 4])
-    } else {
-        Step::Destination(Register(at))
-    };
-    [address, Step::Protocol(Register(at + 1)), Step::Port(Register(at + 2))]
+pub(super) fn load_front(at: u32, node_port: bool) -> Vec<Step> {
+    let mut steps = vec![Step::Destination(Register(at))];
+    steps.extend(node_port.then(|| nothing(Register(at))));
+    steps.extend([Step::Protocol(Register(at + 1)), Step::Port(Register(at + 2))]);
+    steps
+}
+
+/// Makes 0.0.0.0 of an address. Unlike with a fixed value, `nft` knows then what it is.
+pub(super) fn nothing(register: Register) -> Step {
+    Step::Mask(register, vec![0; 4])
 }
 
 /// Holds when the address that `load` loads is in the range, or when it is not.
@@ -178,7 +193,7 @@ pub(super) fn within_bits(
     let register = Register(0);
     let base = base.octets().to_vec();
     let compare = if inside { Step::Is(register, base) } else { Step::IsNot(register, base) };
-    vec![load(register), Step::Mask(register, bits.to_be_bytes()), compare]
+    vec![load(register), Step::Mask(register, bits.to_be_bytes().to_vec()), compare]
 }
 
 pub(super) fn link_name() -> Vec<u8> {
@@ -213,7 +228,11 @@ fn to_the_board() -> [Step; 2] {
 
 pub(super) fn some_bits(load: fn(Register) -> Step, bits: u32) -> [Step; 3] {
     let register = Register(0);
-    [load(register), Step::Mask(register, bits.to_ne_bytes()), Step::IsNot(register, vec![0; 4])]
+    [
+        load(register),
+        Step::Mask(register, bits.to_ne_bytes().to_vec()),
+        Step::IsNot(register, vec![0; 4]),
+    ]
 }
 
 fn redirected() -> [Step; 3] {
@@ -223,10 +242,10 @@ fn redirected() -> [Step; 3] {
 /// Asks a map for the packet's front, by address, and for the board's own addresses by port;
 /// and does what the other map says to its answer.
 fn ask(map: &'static str, then: &'static str) -> [Vec<Step>; 2] {
-    let key = Register(0);
-    let decide = [Step::Find { key, map, to: key }, Step::Decide(key, then)];
-    let by_address = [&load_front(0, false)[..], &decide].concat();
-    let by_port = [&to_the_board()[..], &load_front(0, true), &decide].concat();
+    let (aside, key) = (Register(0), Register(1));
+    let decide = [Step::Find { key, map, to: aside }, Step::Decide(key, then)];
+    let by_address = [&load_front(1, false)[..], &decide].concat();
+    let by_port = [&to_the_board()[..], &load_front(1, true), &decide].concat();
     [by_address, by_port]
 }
 
@@ -304,7 +323,7 @@ fn postrouting(ranges: &Ranges) -> Chain {
     let hide = || vec![Step::Masquerade];
     let loopback = vec![
         Step::Source(link),
-        Step::Mask(link, [255, 0, 0, 0]),
+        Step::Mask(link, vec![255, 0, 0, 0]),
         Step::Is(link, vec![127, 0, 0, 0]),
     ];
     let itself = vec![

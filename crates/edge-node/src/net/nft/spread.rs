@@ -104,15 +104,24 @@ impl Spread {
     pub(super) fn chain(&self) -> Chain {
         let mut rules = Vec::new();
         if let Some(seconds) = self.affinity_seconds {
-            // The client and the front in registers 0 to 3, the target in 8 and 9.
+            // The client and the front in registers 0 to 3, the target in 8 and 9, and in 12 and
+            // 13 once more: `nft` must not see a map's answer as what is remembered (see
+            // [`Step::ASIDE`]), nor anything else as the target.
             let key = Register(0);
             let (address, port) = (Register(8), Register(9));
+            let (before, value) = (Register(7), Register(12));
             let who = [&[Step::Source(key)], &load_front(1, self.node_port)[..]].concat();
-            let remember = Step::Remember { key, map: AFFINITY, value: address, seconds };
-            let redirect = Step::Redirect { address, port };
+            let remember = [
+                Step::Protocol(before),
+                Step::Destination(value),
+                Step::Port(Register(13)),
+                Step::Copy { from: before, to: Register(11) },
+                Step::Remember { key, map: AFFINITY, value, seconds },
+                Step::Redirect { address, port },
+            ];
             let known = Step::Find { key, map: AFFINITY, to: address };
-            rules.push([&who[..], &[known, remember.clone(), redirect.clone()]].concat());
-            rules.push([&self.pick(8)[..], &who[..], &[remember, redirect]].concat());
+            rules.push([&who[..], &[known], &remember].concat());
+            rules.push([&self.pick(8)[..], &who[..], &remember].concat());
         }
         // Also the way out when too many clients are remembered already.
         let redirect = Step::Redirect { address: Register(8), port: Register(9) };

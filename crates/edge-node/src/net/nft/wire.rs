@@ -122,19 +122,20 @@ pub(super) enum Step {
     ConnectionStatus(Register),
     /// Loads the kind of its destination address.
     DestinationKind(Register),
-    /// Loads fixed bytes.
-    Value(Register, Vec<u8>),
     /// Loads a number below `below`, each as likely, plus `offset`.
     Random { to: Register, below: u32, offset: u32 },
-    /// Keeps the bits of the mask.
-    Mask(Register, [u8; 4]),
+    /// Keeps the bits of the mask, one byte of it or four.
+    Mask(Register, Vec<u8>),
+    /// Copies three registers. `nft` sees that happen to the first one only.
+    Copy { from: Register, to: Register },
     /// Holds when the register has these bytes.
     Is(Register, Vec<u8>),
     /// Holds when it has not.
     IsNot(Register, Vec<u8>),
     /// Holds when the set has the key.
     In(Register, &'static str),
-    /// Loads what the map has for the key; holds when it has something.
+    /// Loads what the map has for the key; holds when it has something. Where the answer is asked
+    /// for by a later step, it follows [`Step::ASIDE`] bytes that lie in a register of no use.
     Find { key: Register, map: &'static str, to: Register },
     /// Does what the map says for the key, if it says something.
     Decide(Register, &'static str),
@@ -153,6 +154,12 @@ pub(super) enum Step {
 }
 
 impl Step {
+    /// What begins the value of a map whose answer is the next question's key. `nft` up to 1.0
+    /// takes a map's answer for nothing at all, and ends by an assertion when it is a key; what it
+    /// finds in the answer's first register it never shows, and in those behind it sees what was
+    /// loaded there before. So an answer starts one register early.
+    pub(super) const ASIDE: usize = 4;
+
     fn name(&self) -> &'static str {
         match self {
             Step::Source(_) | Step::Destination(_) | Step::Port(_) => "payload",
@@ -161,9 +168,9 @@ impl Step {
             Step::Carries(_) | Step::InIndex(_) => "meta",
             Step::ConnectionState(_) | Step::ConnectionStatus(_) => "ct",
             Step::DestinationKind(_) | Step::WayBack(_) => "fib",
-            Step::Value(..) | Step::Finally(_) => "immediate",
+            Step::Finally(_) => "immediate",
             Step::Random { .. } => "numgen",
-            Step::Mask(..) => "bitwise",
+            Step::Mask(..) | Step::Copy { .. } => "bitwise",
             Step::Is(..) | Step::IsNot(..) => "cmp",
             Step::In(..) | Step::Find { .. } | Step::Decide(..) => "lookup",
             Step::Remember { .. } => "dynset",
@@ -201,15 +208,17 @@ impl Step {
             Step::Random { to, below, offset } => {
                 numbers(data, &[(1, to.number()), (2, *below), (3, 1), (4, *offset)]);
             }
-            Step::Value(to, value) => {
-                data.put_be32(1, to.number());
-                bytes(data, 2, value);
-            }
             Step::Mask(register, mask) => {
                 let number = register.number();
-                numbers(data, &[(1, number), (2, number), (3, 4)]);
+                let length = if mask.len() == 1 { 1 } else { 4 };
+                numbers(data, &[(1, number), (2, number), (3, length)]);
                 bytes(data, 4, mask);
-                bytes(data, 5, &[0; 4]);
+                bytes(data, 5, &vec![0; mask.len()]);
+            }
+            Step::Copy { from, to } => {
+                numbers(data, &[(1, from.number()), (2, to.number()), (3, 12)]);
+                bytes(data, 4, &[0xff; 12]);
+                bytes(data, 5, &[0; 12]);
             }
             Step::Is(register, value) | Step::IsNot(register, value) => {
                 let unequal = u32::from(matches!(self, Step::IsNot(..)));

@@ -3,8 +3,9 @@
 
 use super::super::super::error::NetError;
 use super::super::super::netlink::{Attributes, Socket};
-use super::super::codec::{Element as Bytes, Value, is_end, split};
+use super::super::codec::{Element as Bytes, Value, answer, is_end, split};
 use super::super::read;
+use super::super::wire::Step;
 use super::TABLE_ID;
 use super::layout::{ALLOWED, BLOCKS, EGRESS, INGRESS, ITSELF, PODS};
 use edge_core::policy::{Element, Id, Span, Stretch, Traffic};
@@ -18,6 +19,11 @@ fn id_bytes(id: Id) -> [u8; 4] {
 
 fn read_id(bytes: &[u8]) -> Option<Id> {
     Some(Id::from_be_bytes(bytes.try_into().ok()?))
+}
+
+/// The same in a map's value.
+fn read_answered(value: &[u8]) -> Option<Id> {
+    read_id(value.get(Step::ASIDE..)?)
 }
 
 fn read_address(bytes: &[u8]) -> Option<Ipv4Addr> {
@@ -58,9 +64,8 @@ fn read_traffic(bytes: &[u8]) -> Option<Traffic> {
 
 /// An element's map, and its one or two parts.
 fn encode(element: &Element) -> (&'static str, Vec<Bytes>) {
-    let map = |ip: &Ipv4Addr, id: &Id| {
-        vec![Bytes { key: ip.octets().to_vec(), value: Value::Bytes(id_bytes(*id).to_vec()) }]
-    };
+    let value = |id: &Id| answer(&id_bytes(*id));
+    let map = |ip: &Ipv4Addr, id: &Id| vec![Bytes { key: ip.octets().to_vec(), value: value(id) }];
     match element {
         Element::Ingress(ip, id) => (INGRESS, map(ip, id)),
         Element::Egress(ip, id) => (EGRESS, map(ip, id)),
@@ -72,8 +77,7 @@ fn encode(element: &Element) -> (&'static str, Vec<Bytes>) {
         Element::Block(span, id) => {
             // Nobody is at the last address there is, so that there is always one behind.
             let end = span.last.saturating_add(1).to_be_bytes().to_vec();
-            let value = Value::Bytes(id_bytes(*id).to_vec());
-            let begin = Bytes { key: span.first.to_be_bytes().to_vec(), value };
+            let begin = Bytes { key: span.first.to_be_bytes().to_vec(), value: value(id) };
             (BLOCKS, vec![begin, Bytes { key: end, value: Value::End }])
         }
         Element::Allowed(profile, class, stretch) => {
@@ -137,9 +141,9 @@ pub(super) fn read(socket: &mut Socket) -> Result<Option<BTreeSet<Element>>, Net
             let (key, value) = split(item)?;
             let address = read_address(key.get(..4)?)?;
             found.insert(match set {
-                INGRESS => Element::Ingress(address, read_id(value)?),
-                EGRESS => Element::Egress(address, read_id(value)?),
-                PODS => Element::Pod(address, read_id(value)?),
+                INGRESS => Element::Ingress(address, read_answered(value)?),
+                EGRESS => Element::Egress(address, read_answered(value)?),
+                PODS => Element::Pod(address, read_answered(value)?),
                 _ => Element::Itself(address),
             });
             Some(())
@@ -157,7 +161,7 @@ pub(super) fn read(socket: &mut Socket) -> Result<Option<BTreeSet<Element>>, Net
             u32::MAX => u32::MAX,
             end => end.checked_sub(1)?,
         };
-        Some(Element::Block(Span { first: at(begin)?, last }, read_id(value)?))
+        Some(Element::Block(Span { first: at(begin)?, last }, read_answered(value)?))
     });
     let stretches = allowed.pairs().map(|pair| {
         let (begin, end, _) = pair?;

@@ -4,8 +4,8 @@
 //! must reach its pods.
 
 use super::super::layout::{
-    ADDRESS, Chain, Data, FORWARD, INPUT, MAP, MARK, PROTOCOL, SERVICE, Set, UNDER_WAY, hooked,
-    some_bits,
+    ADDRESS, Chain, Data, FORWARD, INPUT, INTERVAL, MAP, MARK, PROTOCOL, SERVICE, Set, UNDER_WAY,
+    hooked, nothing, some_bits,
 };
 use super::super::wire::{Outcome, Register, Step};
 
@@ -22,7 +22,6 @@ pub(super) const BLOCKS: &str = "blocks";
 /// Which traffic a profile allows a class: profile, class, protocol, port.
 pub(super) const ALLOWED: &str = "allowed";
 
-const INTERVAL: u32 = 0x4;
 /// After the Services' own chains, which refuse what nobody serves.
 const PRIORITY: i32 = 10;
 const TCP: u8 = 6;
@@ -33,7 +32,7 @@ const TCP_SYN: u8 = 0x02;
 /// The sets and maps.
 pub(super) fn sets() -> Vec<Set> {
     let map = |name, flags| {
-        let data = Some(Data::Fields(vec![MARK]));
+        let data = Some(Data::Fields(vec![MARK, MARK]));
         Set { name, flags: MAP | flags, key: vec![ADDRESS], data, size: None }
     };
     vec![
@@ -53,7 +52,8 @@ pub(super) fn sets() -> Vec<Set> {
 }
 
 /// Where the key of [`ALLOWED`] is put together: profile, class, protocol, port.
-const KEY: [Register; 4] = [Register(4), Register(5), Register(6), Register(7)];
+const KEY: [Register; 4] = [Register(1), Register(2), Register(3), Register(4)];
+/// The one before it, where answers begin.
 const SPARE: Register = Register(0);
 
 type Load = fn(Register) -> Step;
@@ -62,23 +62,24 @@ fn finally(outcome: Outcome) -> Vec<Step> {
     vec![Step::Finally(outcome)]
 }
 
-/// The pod's profile, if it is isolated.
+/// The pod's profile, if it is isolated, as the key's first field.
 fn profile(pod: Load, map: &'static str) -> Vec<Step> {
-    vec![pod(SPARE), Step::Find { key: SPARE, map, to: KEY[0] }]
+    vec![pod(KEY[0]), Step::Find { key: KEY[0], map, to: SPARE }]
+}
+
+/// The peer's class, if it has one, as the key's second field; the first is lost.
+fn class(peer: Load, map: &'static str) -> Vec<Step> {
+    vec![peer(KEY[1]), Step::Find { key: KEY[1], map, to: KEY[0] }]
 }
 
 /// Judges what begins between a pod and its peer.
 fn judge(name: &'static str, pod: Load, peer: Load) -> Chain {
-    let classes = [
-        vec![Step::Value(KEY[1], vec![0; 4])],
-        vec![peer(SPARE), Step::Find { key: SPARE, map: PODS, to: KEY[1] }],
-        vec![peer(SPARE), Step::Find { key: SPARE, map: BLOCKS, to: KEY[1] }],
-    ];
+    let classes = [vec![peer(KEY[1]), nothing(KEY[1])], class(peer, PODS), class(peer, BLOCKS)];
     let traffic = [Step::Protocol(KEY[2]), Step::Port(KEY[3]), Step::In(KEY[0], ALLOWED)].to_vec();
     let mut rules: Vec<Vec<Step>> = classes
         .into_iter()
         .map(|class| {
-            [profile(pod, name), class, traffic.clone(), finally(Outcome::Return)].concat()
+            [class, profile(pod, name), traffic.clone(), finally(Outcome::Return)].concat()
         })
         .collect();
     rules.push(finally(Outcome::Drop));
@@ -93,8 +94,8 @@ fn no_leftovers(pod: Load) -> Vec<Step> {
         Step::Protocol(SPARE),
         Step::Is(SPARE, vec![TCP]),
         Step::TcpFlags(SPARE),
-        Step::Mask(SPARE, [TCP_FLAGS, 0, 0, 0]),
-        Step::IsNot(SPARE, vec![TCP_SYN, 0, 0, 0]),
+        Step::Mask(SPARE, vec![TCP_FLAGS]),
+        Step::IsNot(SPARE, vec![TCP_SYN]),
         pod(SPARE),
         pod(other),
         Step::In(SPARE, ITSELF),
