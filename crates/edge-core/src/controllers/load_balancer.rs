@@ -2,6 +2,7 @@
 //! announces, where there is a pool of them; else at the addresses of the boards themselves, each
 //! of which answers on the Service's own ports.
 
+mod external;
 mod lan;
 mod pool;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use crate::podnet::Peer;
 use crate::proxy::ANNOUNCED_BY;
 use crate::view::{Round, View};
 use crate::workload::{Condition, condition, set_condition};
+use external::External;
 use lan::{Lan, Refused};
 
 /// The component's name in events.
@@ -51,11 +53,13 @@ pub fn plan(view: &View, round: &Round) -> Plan {
     services.sort_by_key(|s| (meta::creation_timestamp(s), meta::namespace(s), meta::name(s)));
     let lan = Lan::decide(view, &services);
     let mut taken: BTreeMap<Port<'_>, &Object> = BTreeMap::new();
+    let mut external = External::default();
     for service in services {
+        let claimed = external.claim(service);
         if service["spec"]["type"] == "LoadBalancer" && !ours(service) {
             continue;
         }
-        let found = match lan.address(service) {
+        let mut found = match lan.address(service) {
             Some(given) => announced(view, &lan, service, given),
             None if !ours(service) => Found::default(),
             None => match clash(service, &taken) {
@@ -69,6 +73,7 @@ pub fn plan(view: &View, round: &Round) -> Plan {
                 }
             },
         };
+        found.trouble = found.trouble.or(claimed.map(|refused| (external::FREE, refused)));
         settle(service, found, round, &mut plan);
     }
     plan
@@ -120,14 +125,18 @@ fn settle(service: &Object, found: Found, round: &Round, plan: &mut Plan) {
         status = json!({});
     }
     let name = found.trouble.as_ref().map(|(name, _)| *name);
-    [PORTS, ADDRESS].iter().filter(|known| name != Some(**known)).for_each(|known| {
-        forget(&mut status, known);
-    });
+    [PORTS, ADDRESS, external::FREE].iter().filter(|known| name != Some(**known)).for_each(
+        |known| {
+            forget(&mut status, known);
+        },
+    );
     if let Some((kind, Refused { reason, why })) = &found.trouble {
         let said = condition(service, kind).is_some_and(|c| c["message"] == why.as_str());
         let new = Condition { kind, status: "False", reason, message: why };
         set_condition(&mut status, new, round.now_ms, false);
-        if !said {
+        if !said && *kind == external::FREE {
+            plan.push(Action::warning(SOURCE, service, reason, why.clone()));
+        } else if !said {
             let text =
                 format!("Error syncing load balancer: failed to ensure load balancer: {why}");
             plan.push(Action::warning(SOURCE, service, "SyncLoadBalancerFailed", text));

@@ -302,3 +302,32 @@ fn an_address_that_somebody_else_has_is_given_up() {
     assert_eq!(addresses(&view, "web"), ["192.0.2.241"], "it does not move back");
     assert_eq!(addresses(&view, "fixed"), ["192.0.2.244"]);
 }
+
+#[test]
+fn an_external_address_is_the_older_services_and_the_other_is_told_once() {
+    let with = |ips: &[&str]| json!({"type": "ClusterIP", "externalIPs": ips});
+    let mut view = view(&[
+        service("late", 2, &with(&["192.0.2.77", "192.0.2.78"])),
+        service("early", 1, &with(&["192.0.2.78"])),
+        service("beside", 3, &with(&["192.0.2.79"])),
+    ]);
+    let first = realise(&mut view);
+    let told: Vec<(&str, &str)> = first
+        .actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Event { reason, message, .. } => Some((reason.as_ref(), message.as_str())),
+            _ => None,
+        })
+        .collect();
+    let why = "port 80/TCP of the external address 192.0.2.78 is taken by Service a/early";
+    assert_eq!(told, [("ExternalIPTaken", why)]);
+    let condition = |view: &View| {
+        let late = view.get(kinds::SERVICE, "a", "late").expect("a service");
+        late["status"]["conditions"][0]["type"].clone()
+    };
+    assert_eq!(condition(&view), "ExternalIPsFree");
+    view.put(kinds::SERVICE, Arc::new(service("early", 1, &with(&["192.0.2.80"]))));
+    realise(&mut view);
+    assert!(condition(&view).is_null(), "all is well again");
+}

@@ -1,0 +1,45 @@
+//! Whose an address in `externalIPs` is when two Services name it with the same port: the older
+//! one's, as boards have it, and the other one is told.
+
+use std::collections::BTreeMap;
+
+use edge_api::{Object, meta};
+
+use super::lan::Refused;
+use super::ports;
+
+/// The condition that says why a Service is not reached at one of its external addresses.
+pub(super) const FREE: &str = "ExternalIPsFree";
+
+/// What has been claimed so far: address, protocol and port, and by whom.
+#[derive(Debug, Default)]
+pub(super) struct External<'a> {
+    taken: BTreeMap<(&'a str, &'a str, u64), &'a Object>,
+}
+
+impl<'a> External<'a> {
+    /// Takes a Service's addresses for it, after all older ones; what it can't have, and why.
+    pub(super) fn claim(&mut self, service: &'a Object) -> Option<Refused> {
+        let mut refused = None;
+        let named = service["spec"]["externalIPs"].as_array().into_iter().flatten();
+        let given = service["status"]["loadBalancer"]["ingress"].as_array().into_iter().flatten();
+        let named = named.filter_map(|ip| Some((true, ip.as_str()?)));
+        let all = named.chain(given.filter_map(|entry| Some((false, entry["ip"].as_str()?))));
+        for (external, ip) in all {
+            for (protocol, port) in ports(service) {
+                let holder = *self.taken.entry((ip, protocol, port)).or_insert(service);
+                if external && !core::ptr::eq(holder, service) {
+                    let (namespace, name) = (meta::namespace(holder), meta::name(holder));
+                    refused.get_or_insert_with(|| Refused {
+                        reason: "ExternalIPTaken",
+                        why: format!(
+                            "port {port}/{protocol} of the external address {ip} is taken by \
+                             Service {namespace}/{name}"
+                        ),
+                    });
+                }
+            }
+        }
+        refused
+    }
+}
