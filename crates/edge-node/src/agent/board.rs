@@ -1,6 +1,6 @@
 //! What all workers of the agent share: the board's parts, and where things are on its disk.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -67,8 +67,9 @@ pub(crate) struct Board {
     pub(crate) node_changed: Notify,
     /// Why some pods can't be reached from here, when that is so.
     pub(crate) network_problem: Mutex<Option<String>>,
-    /// Networks without a pod that checks of the cluster's paths use right now, by uid.
-    pub(crate) checks: Mutex<BTreeSet<String>>,
+    /// Networks without a pod that checks of the cluster's paths use right now, by uid, and how
+    /// each is told to end.
+    pub(crate) checks: Mutex<BTreeMap<String, watch::Sender<bool>>>,
     /// What the Node has to say of tunnels; `None` until that is known.
     pub(crate) announcement: Mutex<Option<Announcement>>,
     /// Addresses of the LAN that somebody else was found to have.
@@ -120,7 +121,7 @@ impl Board {
     }
 
     /// Networks without a pod that checks use right now.
-    pub(crate) fn checks(&self) -> MutexGuard<'_, BTreeSet<String>> {
+    pub(crate) fn checks(&self) -> MutexGuard<'_, BTreeMap<String, watch::Sender<bool>>> {
         self.checks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

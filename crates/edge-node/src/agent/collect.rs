@@ -35,7 +35,7 @@ pub(crate) async fn sweep(board: Arc<Board>) {
             tracing::warn!("remove container {}: {error}", record.id);
         }
     }
-    let used = |uid: &str| wanted(uid) || board.checks().contains(uid);
+    let used = |uid: &str| wanted(uid) || board.checks().contains_key(uid);
     for uid in board.net.list_pods().into_iter().filter(|uid| !used(uid.as_str())) {
         if let Err(error) = board.net.remove_pod(&uid).await {
             tracing::warn!("remove the network of pod {uid}: {error}");

@@ -1,7 +1,8 @@
 //! `net check`: tries every path of the cluster with real packets and says why one fails. Each
-//! board's agent makes a pod's network without a pod for it, so no image is needed; these are there
-//! only while this process reads from them, and so are gone however it ends. The Services in front
-//! of them are removed at the end, and after a kill by the next check.
+//! board's agent makes a pod's network without a pod for it, so no image is needed; these are
+//! there only while this process reads from them, and so go however it ends; unless it is killed,
+//! it waits until they are gone. The Services in front of them are removed at the end, and after a
+//! kill by the next check.
 
 mod board;
 mod explain;
@@ -84,7 +85,8 @@ pub(crate) async fn run(args: Net, session: &mut Session) -> Result<(), Fault> {
         }
         _ = tokio::signal::ctrl_c() => Err(Fault::Exit(130)),
     };
-    let removed = stage::remove(&client, &namespace, &draw.run).await;
+    let removed = stage::remove(&client, &namespace, &draw.run);
+    let (removed, ()) = tokio::join!(removed, stage::close(&client, &draw.run));
     let (boards, results) = tried?;
     if let Err(fault) = removed {
         session.io.say(fault);
@@ -124,7 +126,7 @@ async fn all(
     session: &mut Session,
 ) -> Result<(Vec<Board>, Results), Fault> {
     stage::sweep(client, namespace).await?;
-    let (boards, open) = stage::boards(client).await?;
+    let (boards, open) = stage::boards(client, &draw.run).await?;
     if let Some(from) = args.from.as_deref().filter(|name| !boards.iter().any(|b| b.name == *name))
     {
         let names: Vec<&str> = boards.iter().map(|board| board.name.as_str()).collect();

@@ -1,7 +1,8 @@
 //! The board's part of `edgectl net check`: a network as a pod has it, without a pod or an image,
 //! that answers whoever asks; questions put from there or from the board; and what the kernel has
 //! that explains the answers. A sandbox lives as long as the request that asked for it: whatever
-//! ends that, also a caller's kill, ends the sandbox.
+//! ends that, also a caller's kill, ends the sandbox. A caller that wants to see it gone before it
+//! ends itself says so.
 
 mod answering;
 mod facts;
@@ -28,9 +29,11 @@ pub(super) async fn serve(
     what: &str,
     request: Request<Incoming>,
 ) -> Result<Reply, Status> {
+    let run = request.uri().query().and_then(|query| query.strip_prefix("run=")).map(str::to_owned);
     match (what, request.method()) {
         ("facts", &Method::GET) => facts::tell(board).await,
-        ("sandbox", &Method::POST) => sandbox::open(board).await,
+        ("sandbox", &Method::POST) => sandbox::open(board, run.as_deref()).await,
+        ("sandbox", &Method::DELETE) => sandbox::close(board, run.as_deref()).await,
         ("probe", &Method::POST) => probe::all(board, request.into_body()).await,
         _ => Err(Status::no_such_path()),
     }

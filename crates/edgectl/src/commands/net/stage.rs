@@ -26,6 +26,8 @@ const STALE_S: i64 = 180;
 const AT_ONCE: usize = 16;
 /// How long a board may take to make a sandbox.
 const SANDBOX: Duration = Duration::from_secs(10);
+/// How long a board may take to remove one.
+const CLOSE: Duration = Duration::from_secs(4);
 /// How long addresses of the Service are waited for.
 const ADDRESSES: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(200);
@@ -36,16 +38,31 @@ pub(super) fn agent(board: &str, what: &str) -> String {
 }
 
 /// The boards of the cluster with their facts, and a sandbox on each that can have one.
-pub(super) async fn boards(client: &Client) -> Result<(Vec<Board>, Open), Fault> {
-    let list = client.call(&Call::get(Resource::from(kinds::NODE).path("", "", None))).await?;
-    let nodes = list.object["items"].as_array().cloned().unwrap_or_default();
-    let mut boards: Vec<Board> = nodes.iter().map(Board::read).collect();
-    boards.sort_by(|a, b| a.name.cmp(&b.name));
-    let asked = stream::iter(boards).map(|board| furnish(client, board));
+pub(super) async fn boards(client: &Client, run: &str) -> Result<(Vec<Board>, Open), Fault> {
+    let asked = stream::iter(listed(client).await?).map(|board| furnish(client, board, run));
     let furnished: Vec<(Board, Option<Response<Incoming>>)> =
         asked.buffered(AT_ONCE).collect().await;
     let (boards, open): (Vec<Board>, Vec<_>) = furnished.into_iter().unzip();
     Ok((boards, Open { _responses: open.into_iter().flatten().collect() }))
+}
+
+async fn listed(client: &Client) -> Result<Vec<Board>, Fault> {
+    let list = client.call(&Call::get(Resource::from(kinds::NODE).path("", "", None))).await?;
+    let nodes = list.object["items"].as_array().cloned().unwrap_or_default();
+    let mut boards: Vec<Board> = nodes.iter().map(Board::read).collect();
+    boards.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(boards)
+}
+
+/// Waits until the sandboxes of a run are gone. A board that can't be asked takes its own away by
+/// itself.
+pub(super) async fn close(client: &Client, run: &str) {
+    let Ok(Ok(boards)) = tokio::time::timeout(CLOSE, listed(client)).await else { return };
+    let closing = stream::iter(boards).for_each_concurrent(AT_ONCE, |board| async move {
+        let path = agent(&board.name, &format!("sandbox?run={run}"));
+        let _ = tokio::time::timeout(CLOSE, client.call(&Call::new(Method::DELETE, path))).await;
+    });
+    closing.await;
 }
 
 /// Open sandboxes: they go when this does.
@@ -53,7 +70,11 @@ pub(super) struct Open {
     _responses: Vec<Response<Incoming>>,
 }
 
-async fn furnish(client: &Client, mut board: Board) -> (Board, Option<Response<Incoming>>) {
+async fn furnish(
+    client: &Client,
+    mut board: Board,
+    run: &str,
+) -> (Board, Option<Response<Incoming>>) {
     let now = || Timestamp::now().as_millisecond();
     let began = now();
     let ask = Call::get(agent(&board.name, "facts"));
@@ -69,7 +90,7 @@ async fn furnish(client: &Client, mut board: Board) -> (Board, Option<Response<I
         board.sandbox = Err("its agent can't be asked".to_owned());
         return (board, None);
     }
-    match tokio::time::timeout(SANDBOX, sandbox(client, &board.name)).await {
+    match tokio::time::timeout(SANDBOX, sandbox(client, &board.name, run)).await {
         Ok(Ok((sandbox, response))) => {
             board.sandbox = Ok(sandbox);
             (board, Some(response))
@@ -89,8 +110,12 @@ fn is_absent(error: &Error) -> bool {
     matches!(error, Error::Status(status) if status.code == 404)
 }
 
-async fn sandbox(client: &Client, board: &str) -> Result<(Sandbox, Response<Incoming>), String> {
-    let call = Call::new(Method::POST, agent(board, "sandbox"));
+async fn sandbox(
+    client: &Client,
+    board: &str,
+    run: &str,
+) -> Result<(Sandbox, Response<Incoming>), String> {
+    let call = Call::new(Method::POST, agent(board, &format!("sandbox?run={run}")));
     let mut response = client.stream(&call).await.map_err(|error| error.to_string())?;
     let mut line = Vec::new();
     while !line.contains(&b'\n') {
