@@ -3,6 +3,10 @@
 //! pair. See `docs/laboratory.md`.
 
 #[cfg(test)]
+mod abuse;
+#[cfg(test)]
+mod abuse_packets;
+#[cfg(test)]
 mod accounts;
 mod announced;
 pub(crate) mod asking;

@@ -30,6 +30,17 @@ impl Place {
         let file = File::open(&self.namespace).expect("the namespace is there");
         setns(file, CloneFlags::CLONE_NEWNET).expect("root may enter namespaces");
     }
+
+    /// Does something there.
+    pub(crate) fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            let there = scope.spawn(|| {
+                self.enter();
+                work()
+            });
+            there.join().expect("no panic")
+        })
+    }
 }
 
 impl Board {

@@ -67,7 +67,9 @@ pub(super) async fn serve(
         std::net::IpAddr::V6(six) => six.to_bits(),
     };
     let (kick, mut kicked) = oneshot::channel();
-    let (place, _pushed) = shared.porch.enter((!ip.is_loopback()).then_some(bits), kick);
+    let (place, pushed) = shared.porch.enter((!ip.is_loopback()).then_some(bits), kick);
+    // At once: as long as this is held, whoever had to make room stays.
+    drop(pushed);
     let client = Client { ip, tls: tls.is_some() };
     let held = Mutex::new(Held::Porch { _place: place });
     let visit = Arc::new(Visit {
