@@ -30,6 +30,8 @@ pub(crate) mod history;
 mod install;
 pub(crate) mod leader;
 #[cfg(test)]
+mod leaks;
+#[cfg(test)]
 mod leaving;
 pub(crate) mod linear;
 pub(crate) mod link;
@@ -76,6 +78,8 @@ mod traffic;
 mod traffic_boot;
 #[cfg(test)]
 mod traffic_deaths;
+#[cfg(test)]
+mod traffic_held;
 pub(crate) mod traffic_loss;
 pub(crate) mod traffic_places;
 #[cfg(test)]

