@@ -48,6 +48,7 @@ if [ "${1:-build}" = bench ]; then
   need haproxy haproxy
   need dnsmasq dnsmasq-base
   need unbound unbound
+  need nginx nginx
 fi
 if [ ${#missing[@]} -gt 0 ]; then
   echo "installing: ${missing[*]}" >&2

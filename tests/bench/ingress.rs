@@ -2,7 +2,7 @@
 //! same endpoints, asked in turns in one run over connections that are kept. Requests a second,
 //! latency, memory under load and with connections that only sit there.
 //!
-//! `edge-bench ingress [--quick] [--out NAME]`, without root; Debian's `nginx-light` and `haproxy`.
+//! `edge-bench ingress [--quick] [--out NAME]`, without root; Debian's `nginx` and `haproxy`.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;

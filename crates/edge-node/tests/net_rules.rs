@@ -2,7 +2,7 @@
 
 mod lab;
 
-use edge_core::proxy::Tables;
+use edge_core::proxy::{ANNOUNCED_BY, Live, Patch, Tables};
 use edge_node::net::Net;
 use lab::Lab;
 use lab::objects::{CLUSTER_IP, here, ip, pod, slice, tables};
@@ -60,18 +60,20 @@ fn one_endpoint_among_thousands_of_services_changes_quickly() {
     Lab::run("svc-many", async |lab| {
         let net = lab.open();
         for count in [10, 1000, 10_000] {
-            let (services, mut slices): (Vec<_>, Vec<_>) =
+            let mut live = Live::new("here");
+            let (services, slices): (Vec<_>, Vec<_>) =
                 (0..count).map(|number| numbered(number, 3)).unzip();
-            let tables = Tables::gather(&services, &slices, "here");
+            live.set_services(services);
+            live.set_slices(slices);
+            live.patch();
             let start = Instant::now();
-            net.apply_proxy(&tables).await.expect("rules");
+            net.apply_proxy(&live.tables()).await.expect("rules");
             let all = start.elapsed();
             let mut times = Vec::new();
             for round in 0..20 {
-                slices[count / 2] = numbered(count / 2, 3 + (round + 1) % 2).1;
-                let tables = Tables::gather(&services, &slices, "here");
                 let start = Instant::now();
-                net.apply_proxy(&tables).await.expect("rules");
+                live.set_slice(numbered(count / 2, 3 + (round + 1) % 2).1);
+                assert!(net.patch_proxy(live.patch()).await.expect("rules"));
                 times.push(start.elapsed());
             }
             times.sort();
@@ -81,6 +83,68 @@ fn one_endpoint_among_thousands_of_services_changes_quickly() {
             );
         }
         net.apply_proxy(&Tables::default()).await.expect("rules");
+        net.cleanup().await.expect("cleanup");
+    });
+}
+
+/// A Service that shares fronts, lists of clients and ways of spreading with others by turns.
+fn shared(number: usize, turn: usize) -> (Value, Value) {
+    let at = |from: usize, count: usize| from + (number * 7 + turn * 5) % count;
+    let word = |words: [&'static str; 2]| words[(number + turn / 3) % 2];
+    let affinity = ["None", "ClientIP"][turn % 2];
+    let service = json!({
+        "metadata": {"name": format!("s{number}"), "namespace": "default",
+            "creationTimestamp": format!("2026-01-0{}T00:00:00Z", at(1, 4)),
+            "annotations": {ANNOUNCED_BY: "here"}},
+        "spec": {"type": "LoadBalancer", "clusterIP": format!("10.43.0.{}", at(20, 5)),
+            "ports": [{"port": 80, "nodePort": at(30100, 4), "protocol": word(["TCP", "UDP"])}],
+            "loadBalancerSourceRanges": [format!("192.0.{}.0/24", at(2, 3)), "198.51.100.7/32"],
+            "externalTrafficPolicy": word(["Local", "Cluster"]),
+            "sessionAffinity": affinity},
+        "status": {"loadBalancer": {"ingress": [{"ip": format!("192.0.2.{}", at(200, 3))}]}},
+    });
+    let targets: Vec<(IpAddr, &str)> = (0..at(0, 4))
+        .map(|i| (IpAddr::from([10, 42, (i % 2) as u8, 2 + i as u8]), word(["here", "there"])))
+        .collect();
+    let protocol = service["spec"]["ports"][0]["protocol"].as_str().expect("a protocol");
+    let slice = slice(&format!("s{number}"), 8080, protocol, &targets);
+    (service, slice)
+}
+
+#[test]
+fn change_by_change_the_rules_become_what_everything_makes() {
+    Lab::run("svc-patch", async |lab| {
+        let mut net = lab.open();
+        let mut live = Live::new("here");
+        net.apply_proxy(&live.tables()).await.expect("rules");
+        for turn in 0..90 {
+            let (service, slice) = shared(turn % 6, turn);
+            match turn % 11 {
+                9 => live.remove_service(&("default".to_owned(), format!("s{}", turn % 6))),
+                10 => live.remove_slice(&("default".to_owned(), format!("s{}", turn % 6))),
+                _ => {
+                    live.set_service(service);
+                    live.set_slice(slice);
+                }
+            }
+            assert!(net.patch_proxy(live.patch()).await.expect("rules"), "turn {turn}");
+            if turn % 3 == 2 {
+                let before = net.rules_generation().expect("a generation");
+                drop(net);
+                net = lab.open();
+                assert!(!net.patch_proxy(live.patch()).await.expect("no rules"), "nothing known");
+                let (services, slices) = (live.services().values(), live.slices().values());
+                let whole = Tables::gather(services, slices, "here");
+                net.apply_proxy(&whole).await.expect("rules");
+                let after = net.rules_generation().expect("a generation");
+                assert_eq!(before, after, "turn {turn}: read back, nothing is left to do");
+            }
+        }
+        live.set_services(Vec::new());
+        assert!(net.patch_proxy(live.patch()).await.expect("rules"));
+        let before = net.rules_generation().expect("a generation");
+        net.apply_proxy(&Tables::default()).await.expect("rules");
+        assert_eq!(net.rules_generation().expect("a generation"), before, "all is gone");
         net.cleanup().await.expect("cleanup");
     });
 }
@@ -100,6 +164,8 @@ fn what_others_did_to_the_rules_is_mended_and_theirs_are_left_alone() {
             ["delete table ip edged", "flush table ip edged", "flush chain ip edged output"]
         {
             assert!(lab::nft(damage), "{damage}");
+            let known = net.patch_proxy(Patch::default()).await.expect("a look");
+            assert!(!known, "somebody changed rules: {damage}");
             net.apply_proxy(&wanted).await.expect("rules");
             assert_eq!(lab::fetch((CLUSTER_IP, 80)), "one", "after: {damage}");
         }

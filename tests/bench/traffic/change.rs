@@ -1,20 +1,22 @@
-//! One changed endpoint among few and many Services: from the objects to the kernel's rules, the
-//! way that an agent takes, in time and in CPU of this process; and the part of it that is the
-//! kernel's.
+//! One changed endpoint among few and many Services: from the bytes of the watch to the kernel's
+//! rules, the way that an agent takes, in time and in CPU of this process; the part of it that is
+//! the kernel's; and what looking at everything takes beside it.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use edge_api::Object;
-use edge_core::proxy::Tables;
+use edge_core::proxy::{Live, Tables};
 use edge_node::net::{Net, NetConfig};
 use nix::time::{ClockId, clock_gettime};
 use serde_json::json;
 
 use crate::lab::namespace::Namespace;
-use crate::table::Table;
+use crate::table::{Table, percentile};
 
 const SERVICES: [usize; 3] = [10, 1000, 10_000];
+/// Between two changes.
+const PAUSE: Duration = Duration::from_millis(30);
 
 fn service(n: usize) -> Object {
     let [_, _, high, low] = u32::try_from(n).expect("few").to_be_bytes();
@@ -47,10 +49,16 @@ struct Times {
     whole: Vec<f64>,
     cpu: Vec<f64>,
     kernel: Vec<f64>,
+    all: Vec<f64>,
+}
+
+fn ms(begin: Instant) -> f64 {
+    begin.elapsed().as_secs_f64() * 1e3
 }
 
 pub(super) fn measure(table: &mut Table, quick: bool) {
     let changes = if quick { 20 } else { 200 };
+    let mut few = None;
     for count in SERVICES {
         let name = format!("edb{}-{count}", std::process::id());
         let namespace = Namespace::new(&name);
@@ -62,9 +70,14 @@ pub(super) fn measure(table: &mut Table, quick: bool) {
         });
         let _ = std::fs::remove_dir_all(&dir);
         let what = |part: &str| format!("one endpoint among {count} Services: {part}");
-        table.add(&what("whole"), "ms", &times.whole, Some(1.0), None);
+        let whole = percentile(&times.whole, 0.5);
+        few.get_or_insert(whole);
+        let to = few.map(|few| ("10 Services", few)).filter(|_| count > SERVICES[0]);
+        table.add(&what("whole"), "ms", &times.whole, Some(1.0), to);
         table.add(&what("CPU"), "ms", &times.cpu, None, None);
         table.add(&what("difference and kernel"), "ms", &times.kernel, None, None);
+        let to = Some(("the change alone", whole));
+        table.add(&what("everything made and compared"), "ms", &times.all, None, to);
     }
 }
 
@@ -81,22 +94,31 @@ async fn one(dir: &std::path::Path, count: usize, changes: u8) -> Times {
         wireguard_port: 51820,
     })
     .expect("a network");
-    let services: Vec<Object> = (0..count).map(service).collect();
-    let mut slices: Vec<Object> = (0..count).map(|n| slice(n, 1)).collect();
-    net.apply_proxy(&Tables::gather(&services, &slices, "me")).await.expect("rules");
+    let mut live = Live::new("me");
+    live.set_services((0..count).map(service).collect());
+    live.set_slices((0..count).map(|n| slice(n, 1)).collect());
+    live.patch();
+    net.apply_proxy(&live.tables()).await.expect("rules");
     let mut times = Times::default();
     for n in 0..changes {
         let at = usize::from(n) * 37 % count;
-        slices[at] = slice(at, n % 200 + 2);
+        let told = slice(at, n % 200 + 2).to_string();
         // The kernel frees what an earlier change took out before it begins another.
-        tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+        tokio::time::sleep(PAUSE).await;
         let (begin, cpu) = (Instant::now(), cpu_ms());
-        let tables = Tables::gather(&services, &slices, "me");
+        live.set_slice(serde_json::from_str(&told).expect("an object"));
+        let patch = live.patch();
         let gathered = Instant::now();
-        net.apply_proxy(&tables).await.expect("rules");
-        times.kernel.push(gathered.elapsed().as_secs_f64() * 1e3);
-        times.whole.push(begin.elapsed().as_secs_f64() * 1e3);
+        assert!(net.patch_proxy(patch).await.expect("rules"), "nobody else changes rules");
+        times.kernel.push(ms(gathered));
+        times.whole.push(ms(begin));
         times.cpu.push(cpu_ms() - cpu);
+    }
+    for _ in 0..changes.min(5) {
+        let begin = Instant::now();
+        let (services, slices) = (live.services().values(), live.slices().values());
+        net.apply_proxy(&Tables::gather(services, slices, "me")).await.expect("rules");
+        times.all.push(ms(begin));
     }
     net.cleanup().await.expect("all of it goes");
     times

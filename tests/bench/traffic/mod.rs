@@ -1,12 +1,14 @@
 //! What a Service costs: from pod to pod directly, through our rules, through those that kube-proxy
-//! would make (by `nft`), and through haproxy; in turns on one board in one run. And how long the
-//! rules take to follow one changed endpoint, with few and with many Services.
+//! would make (by `nft`), through haproxy, and through edged itself as on a kernel without
+//! nf_tables; in turns in one run. And how long the rules take to follow one changed endpoint, with
+//! few and with many Services.
 //!
 //! `edge-bench traffic [--quick] [--only ways|change] [--out NAME]`
 
 mod change;
 mod client;
 pub(crate) mod peers;
+mod spliced;
 
 use std::net::SocketAddr;
 
@@ -17,6 +19,8 @@ use client::Effort;
 /// What answers in the pod, and what the Service calls it.
 const PORT: u16 = 7100;
 const SERVICE_PORT: u16 = 7101;
+/// The way on a board of its own.
+const SPLICE: &str = "edged without nf_tables";
 
 const PODS: &str = "
 apiVersion: v1
@@ -91,15 +95,19 @@ fn ways(table: &mut Table, quick: bool) {
     ways.extend(peers::nft(board, direct).map(|to| ("nft as kube-proxy", to)));
     let haproxy = peers::haproxy(&cluster, direct);
     ways.extend(haproxy.as_ref().map(|peer| ("haproxy", peer.address)));
+    let spliced = spliced::Board::start();
+    client::answer(spliced.answers.clone());
+    ways.push((SPLICE, spliced.address));
     let asks = network(&cluster, "asks");
     let mut figures: Vec<Figures> = ways.iter().map(|_| Figures::default()).collect();
     for round in 0..effort.rounds {
         for n in 0..ways.len() {
             let n = (n + round) % ways.len();
-            let (to, figures) = (ways[n].1, &mut figures[n]);
-            figures.latency.extend(client::latency(&asks, to, effort.pings));
-            figures.rate.push(client::connections(&asks, to, effort.length));
-            figures.throughput.push(client::throughput(&asks, to, effort.length));
+            let ((name, to), figures) = (ways[n], &mut figures[n]);
+            let asks = if name == SPLICE { &spliced.asks } else { &asks };
+            figures.latency.extend(client::latency(asks, to, effort.pings));
+            figures.rate.push(client::connections(asks, to, effort.length));
+            figures.throughput.push(client::throughput(asks, to, effort.length));
         }
     }
     tell(table, &ways, &figures);

@@ -44,8 +44,8 @@ pub(super) fn nft(board: &Board, to: SocketAddr) -> Option<SocketAddr> {
     }
     let rules = format!(
         "table ip peer {{
-          chain endpoint {{ meta l4proto tcp dnat to {to} }}
-          chain service {{ numgen random mod 1 vmap {{ 0 : goto endpoint }} }}
+          chain endpoint {{ meta l4proto tcp dnat to {to}; }}
+          chain service {{ numgen random mod 1 vmap {{ 0 : goto endpoint }}; }}
           map services {{
             type ipv4_addr . inet_proto . inet_service : verdict
             elements = {{ {ADDRESS} . tcp . 80 : goto service }}
@@ -71,7 +71,7 @@ pub(super) fn haproxy(cluster: &Cluster, to: SocketAddr) -> Option<Peer> {
     let board = &cluster.boards[0];
     let address = SocketAddr::new(board.ip.into(), HAPROXY_PORT);
     let text = format!(
-        "global\n  maxconn 10000\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client \
+        "global\n  maxconn 1000\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client \
          60s\n  timeout server 60s\nlisten pods\n  bind {address}\n  server pod {to}\n"
     );
     let file = cluster.file("haproxy.cfg", text);

@@ -2,7 +2,7 @@
 //! between two such states: what one changed endpoint costs is a few elements, however many
 //! services there are.
 
-use super::{Choice, Front, Route, Sources, Tables, Target};
+use super::{Choice, Front, Patch, Route, Sources, Tables, Target};
 use core::net::Ipv4Addr;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -142,18 +142,98 @@ fn spreading(choice: &Choice, route: &Route) -> Spreading {
     Spreading { verdict, targets }
 }
 
+/// A route for everybody, and for the inside where that differs.
+fn sides(route: Option<&Route>) -> [(Source, Option<Spreading>); 2] {
+    let inside = route.filter(|route| route.inside != route.outside);
+    [
+        (Source::Any, route.map(|route| spreading(&route.outside, route))),
+        (Source::Inside, inside.map(|route| spreading(&route.inside, route))),
+    ]
+}
+
+/// The addresses of this board's pods among targets, and how often each is one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hairpins(BTreeMap<Ipv4Addr, usize>);
+
+impl Hairpins {
+    /// Those of all targets; `own` tells the addresses of this board's pods.
+    pub fn of(elements: &Elements, own: impl Fn(Ipv4Addr) -> bool) -> Hairpins {
+        let mut found = BTreeMap::new();
+        for target in elements.fronts.values().flat_map(|front| &front.targets) {
+            if own(target.address) {
+                *found.entry(target.address).or_default() += 1;
+            }
+        }
+        Hairpins(found)
+    }
+
+    /// Takes in a change of targets, and adds to it which hairpins come and go.
+    pub fn follow(&mut self, change: &mut Change, own: impl Fn(Ipv4Addr) -> bool) {
+        let mut before = BTreeMap::new();
+        let old = change.old_targets.iter().map(|(_, target)| (target.address, false));
+        let new = change.new_targets.iter().map(|(_, target)| (target.address, true));
+        for (address, comes) in new.chain(old).filter(|(address, _)| own(*address)) {
+            let count = self.0.entry(address).or_default();
+            before.entry(address).or_insert(*count > 0);
+            *count = if comes { *count + 1 } else { count.saturating_sub(1) };
+        }
+        for (address, was) in before {
+            let is = self.0.get(&address).is_some_and(|count| *count > 0);
+            match (was, is) {
+                (true, false) => change.old_hairpins.push(address),
+                (false, true) => change.new_hairpins.push(address),
+                _ => {}
+            }
+            if !is {
+                self.0.remove(&address);
+            }
+        }
+    }
+}
+
 impl Elements {
     /// The elements of the tables; `own` tells the addresses of this board's pods.
     pub fn new(tables: &Tables, own: impl Fn(Ipv4Addr) -> bool) -> Elements {
-        let any = tables.routes.iter();
-        let any = any.map(|(front, r)| ((Source::Any, *front), spreading(&r.outside, r)));
-        let inside = tables.routes.iter().filter(|(_, route)| route.inside != route.outside);
-        let inside = inside.map(|(front, r)| ((Source::Inside, *front), spreading(&r.inside, r)));
-        let fronts: BTreeMap<_, _> = any.chain(inside).collect();
-        let targets = fronts.values().flat_map(|front| &front.targets);
-        let hairpins = targets.map(|target| target.address).filter(|ip| own(*ip)).collect();
+        let mut fronts = BTreeMap::new();
+        for (front, route) in &tables.routes {
+            for (source, found) in sides(Some(route)) {
+                fronts.extend(found.map(|spreading| ((source, *front), spreading)));
+            }
+        }
         let (restricted, addresses) = (tables.allowed.clone(), tables.addresses.clone());
-        Elements { fronts, hairpins, restricted, addresses }
+        let hairpins = BTreeSet::new();
+        let mut elements = Elements { fronts, hairpins, restricted, addresses };
+        elements.hairpins = Hairpins::of(&elements, own).0.into_keys().collect();
+        elements
+    }
+
+    /// What leads from these elements to what a patch says. Which hairpins come and go, only
+    /// [`Hairpins::follow`] can tell.
+    pub fn change(&self, patch: &Patch) -> Change {
+        let mut change = Change::default();
+        for (front, now) in &patch.fronts {
+            for (source, new) in sides(now.as_ref().map(|(route, _)| route)) {
+                let key = (source, *front);
+                let old = self.fronts.get(&key);
+                if old != new.as_ref() {
+                    change.front(key, old, new.as_ref());
+                }
+            }
+            let old = self.restricted.get(front);
+            let new = now.as_ref().and_then(|(_, sources)| sources.as_ref());
+            if old != new {
+                change.old_restricted.extend(old.map(|list| (*front, list.clone())));
+                change.new_restricted.extend(new.map(|list| (*front, list.clone())));
+            }
+        }
+        for (address, wanted) in &patch.addresses {
+            match (self.addresses.contains(address), wanted) {
+                (true, false) => change.old_addresses.push(*address),
+                (false, true) => change.new_addresses.push(*address),
+                _ => {}
+            }
+        }
+        change
     }
 
     /// Puts the fronts together that were read element by element; `None` when a front lacks a

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Kubernetes' default of `sessionAffinityConfig.clientIP.timeoutSeconds`.
 const AFFINITY_SECONDS: u32 = 10_800;
 /// Slices of a service carry its name under this label.
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
+pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// Says which board announces a Service's addresses on the LAN; there on Services that have some.
 pub const ANNOUNCED_BY: &str = "edged.dev/announced-by";
 /// Services that somebody else serves carry this label.

@@ -7,12 +7,14 @@
 pub mod claims;
 mod elements;
 mod lens;
+mod live;
 mod sources;
 #[cfg(test)]
 mod tests;
 
-pub use elements::{Change, Elements, Source, Spreading, TargetKey, Verdict, VerdictKey};
+pub use elements::{Change, Elements, Hairpins, Source, Spreading, TargetKey, Verdict, VerdictKey};
 pub use lens::{ANNOUNCED_BY, announced};
+pub use live::{Claimed, Live, Name, Patch};
 pub use sources::Sources;
 
 use core::net::Ipv4Addr;
@@ -123,13 +125,16 @@ pub struct HealthCheck {
     pub ready: usize,
 }
 
+/// A front that two claim: the front, who has it, and who doesn't get it.
+pub type Clash = (Front, String, String);
+
 /// All fronts that one board answers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tables {
     /// Each front's route.
     pub routes: BTreeMap<Front, Route>,
-    /// Fronts that two services claim: the front, who has it, and who doesn't get it.
-    pub clashes: Vec<(Front, String, String)>,
+    /// Fronts that two services claim.
+    pub clashes: BTreeSet<Clash>,
     /// Fronts that take some clients only; all others take everybody.
     pub allowed: BTreeMap<Front, Sources>,
     /// Addresses of the LAN that belong to Services and to no board: where no front is, nobody
@@ -218,7 +223,9 @@ impl Tables {
                 return true;
             }
             Some(holder) if holder.name == route.name => return true,
-            Some(holder) => self.clashes.push((front, holder.name.clone(), route.name)),
+            Some(holder) => {
+                self.clashes.insert((front, holder.name.clone(), route.name));
+            }
         }
         false
     }

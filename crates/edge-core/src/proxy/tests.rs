@@ -1,6 +1,7 @@
 //! What Kubernetes promises about Services, case by case, and what must hold for any input.
 
 mod any_cluster;
+mod any_events;
 
 use super::*;
 use serde_json::{Value, json};
@@ -225,7 +226,7 @@ fn the_older_service_has_a_front_that_two_claim() {
     let tables = gather(&services, &[], "a");
     assert_eq!(tables.routes[&front("", 30080)].name, "default/b:");
     let clash = (front("", 30080), "default/b:".to_owned(), "default/a:".to_owned());
-    assert_eq!(tables.clashes, [clash]);
+    assert_eq!(tables.clashes, BTreeSet::from([clash]));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use tokio::sync::{Notify, watch};
 use super::events::{Events, Subject};
 use super::ledger::Ledger;
 use super::node::Facts;
-use super::services::ServiceTable;
+use super::service_table::ServiceTable;
 use super::sources::Sources;
 use super::tokens::TokenBox;
 use crate::dns::{Files, SharedTable};

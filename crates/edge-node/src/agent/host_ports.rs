@@ -1,10 +1,11 @@
 //! `hostPort`: a port of the board that leads to a container, as one more route beside those of
 //! Services.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use edge_core::pod::Desired;
-use edge_core::proxy::{Choice, Front, Protocol, Route, Tables, Target};
+use edge_core::proxy::{Choice, Front, Protocol, Route, Target};
 
 use super::board::PodView;
 
@@ -14,8 +15,9 @@ pub(crate) fn wants(pod: &Desired) -> bool {
     !pod.host_network() && ports.into_iter().any(|port| port.host_port.is_some_and(|p| p > 0))
 }
 
-/// Adds the ports of these pods; what a Service has taken stays its own.
-pub(crate) fn add<'a>(tables: &mut Tables, pods: impl IntoIterator<Item = &'a PodView>) {
+/// The ports of these pods; of two that want the same, the first has it.
+pub(crate) fn routes<'a>(pods: impl IntoIterator<Item = &'a PodView>) -> BTreeMap<Front, Route> {
+    let mut routes = BTreeMap::new();
     for pod in pods {
         let spec = &pod.object["spec"];
         let ended = matches!(pod.status["phase"].as_str(), Some("Succeeded" | "Failed"));
@@ -39,9 +41,10 @@ pub(crate) fn add<'a>(tables: &mut Tables, pods: impl IntoIterator<Item = &'a Po
                 outside: choice,
                 affinity_seconds: None,
             };
-            tables.routes.entry(Front { address: host, protocol, port: from }).or_insert(route);
+            routes.entry(Front { address: host, protocol, port: from }).or_insert(route);
         }
     }
+    routes
 }
 
 #[cfg(test)]
@@ -58,10 +61,9 @@ mod tests {
                     { "containerPort": 80, "hostPort": port }, { "containerPort": 81 }] }] } })),
             status: Arc::new(json!({ "phase": phase, "podIP": "10.42.0.9" })),
         };
-        let mut tables = Tables::default();
-        add(&mut tables, &[pod("Running", 8080), pod("Failed", 8081)]);
-        assert_eq!(tables.routes.len(), 1);
-        let (front, route) = tables.routes.iter().next().unwrap();
+        let routes = routes(&[pod("Running", 8080), pod("Failed", 8081)]);
+        assert_eq!(routes.len(), 1);
+        let (front, route) = routes.iter().next().unwrap();
         assert_eq!((front.address, front.port), (None, 8080));
         let target = Target { address: "10.42.0.9".parse().unwrap(), port: 80 };
         assert_eq!(route.inside, Choice::Spread(vec![target]));

@@ -11,13 +11,13 @@ use edge_api::{Object, meta};
 use edge_client::watcher::Event;
 use edge_client::{Client, WatchParams, Watcher};
 use edge_core::ingress::{Classes, SecretName, Table, secrets};
+use edge_core::proxy::Name;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::board::Board;
 use super::events::{Grade, Subject};
-use super::services::take;
 use crate::ingress::{Certificate, Ports, Proxy};
 
 /// Changes that come within this time of each other are applied together.
@@ -29,7 +29,6 @@ const CERTIFICATES: usize = 256;
 /// News of Secrets that wait to be taken in.
 const NEWS: usize = 16;
 
-type Name = (String, String);
 type News = (SecretName, Option<Object>);
 
 /// A certificate that is followed.
@@ -57,6 +56,20 @@ struct Keeper {
     proxy: Option<Proxy>,
     /// What was said of a port that can't be had.
     said: String,
+}
+
+/// Brings what is known of a kind, by namespace and name, to where its watch is.
+fn take(map: &mut BTreeMap<Name, Object>, event: Event) {
+    let key = |o: &Object| (meta::namespace(o).to_owned(), meta::name(o).to_owned());
+    match event {
+        Event::Restarted(list) => *map = list.into_iter().map(|o| (key(&o), o)).collect(),
+        Event::Applied(object) => {
+            map.insert(key(&object), object);
+        }
+        Event::Deleted(object) => {
+            map.remove(&key(&object));
+        }
+    }
 }
 
 async fn next(watcher: &mut Option<Watcher>) -> Event {

@@ -32,6 +32,7 @@ mod registration;
 mod remembered;
 mod report;
 mod security;
+mod service_table;
 mod services;
 mod signals;
 mod sources;
@@ -255,7 +256,7 @@ fn assemble(
         net,
         ledger,
         facts,
-        services: RwLock::default(),
+        services: RwLock::new(service_table::ServiceTable::new(&config.name)),
         names: SharedTable::default(),
         routes: Mutex::default(),
         images_changed: Notify::new(),

@@ -1,7 +1,6 @@
-//! Services and their endpoints as this board sees them: followed from the API, turned into
-//! the kernel's tables, and into the variables that containers get about them.
+//! Services and their endpoints as this board sees them: followed from the API, and turned into
+//! the kernel's tables, change by change.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use edge_api::kinds::{ENDPOINT_SLICE, SERVICE};
 use edge_api::{Object, meta};
 use edge_client::watcher::Event;
 use edge_client::{WatchParams, Watcher};
-use edge_core::proxy::{Front, Tables, announced};
+use edge_core::proxy::Name;
 
 use tokio::time::Instant;
 
@@ -21,7 +20,7 @@ use super::health_checks::HealthChecks;
 use super::recall::{self, Recall};
 use super::{host_ports, remembered};
 
-/// Changes that come within this time of each other are applied together.
+/// So long after a change the next ones wait for each other, and are applied together.
 const SETTLE: Duration = Duration::from_millis(10);
 /// Tables that could not be applied are tried again after this long.
 const RETRY: Duration = Duration::from_secs(5);
@@ -33,85 +32,6 @@ const REMIND: Duration = Duration::from_secs(1);
 /// nobody has.
 const LOOK: Duration = Duration::from_secs(60);
 
-/// A front that two Services claim: see [`Tables::clashes`].
-type Clash = (Front, String, String);
-
-/// All Services and EndpointSlices, by namespace and name.
-#[derive(Debug, Default)]
-pub(crate) struct ServiceTable {
-    services: BTreeMap<(String, String), Object>,
-    slices: BTreeMap<(String, String), Object>,
-}
-
-/// Brings what is known of a kind, by namespace and name, to where its watch is.
-pub(super) fn take(map: &mut BTreeMap<(String, String), Object>, event: Event) {
-    let key = |o: &Object| (meta::namespace(o).to_owned(), meta::name(o).to_owned());
-    match event {
-        Event::Restarted(list) => *map = list.into_iter().map(|o| (key(&o), o)).collect(),
-        Event::Applied(object) => {
-            map.insert(key(&object), object);
-        }
-        Event::Deleted(object) => {
-            map.remove(&key(&object));
-        }
-    }
-}
-
-fn variable(name: &str) -> String {
-    name.replace('-', "_").to_ascii_uppercase()
-}
-
-impl ServiceTable {
-    /// All Services, and all EndpointSlices.
-    pub(crate) fn all(&self) -> (impl Iterator<Item = &Object>, impl Iterator<Item = &Object>) {
-        (self.services.values(), self.slices.values())
-    }
-
-    /// The variables of Services in the pod's namespace, if it wants them, and of the API itself.
-    pub(crate) fn environment(&self, namespace: &str, links: bool) -> BTreeMap<String, String> {
-        let (mut chosen, mut out) = (BTreeMap::new(), BTreeMap::new());
-        for ((of, name), service) in &self.services {
-            let api = of == "default" && name == "kubernetes";
-            let own = links && of == namespace;
-            let ip = service["spec"]["clusterIP"].as_str().unwrap_or_default();
-            if !(api || own) || ip.is_empty() || ip == "None" {
-                continue;
-            }
-            // A namespace's own Service of that name hides the API's, as in Kubernetes.
-            if own || !chosen.contains_key(name) {
-                chosen.insert(name, (ip, service));
-            }
-        }
-        for (name, (ip, service)) in chosen {
-            describe(&variable(name), ip, &service["spec"]["ports"], &mut out);
-        }
-        out
-    }
-}
-
-fn describe(prefix: &str, ip: &str, ports: &Object, out: &mut BTreeMap<String, String>) {
-    let Some(ports) = ports.as_array().filter(|ports| !ports.is_empty()) else { return };
-    out.insert(format!("{prefix}_SERVICE_HOST"), ip.to_owned());
-    for (index, port) in ports.iter().enumerate() {
-        let number = port["port"].as_u64().unwrap_or(0);
-        let protocol = port["protocol"].as_str().unwrap_or("TCP").to_owned();
-        let lower = protocol.to_ascii_lowercase();
-        let url = format!("{lower}://{ip}:{number}");
-        if index == 0 {
-            out.insert(format!("{prefix}_SERVICE_PORT"), number.to_string());
-            out.insert(format!("{prefix}_PORT"), url.clone());
-        }
-        if let Some(name) = port["name"].as_str().filter(|name| !name.is_empty()) {
-            out.insert(format!("{prefix}_SERVICE_PORT_{}", variable(name)), number.to_string());
-        }
-        let stem = format!("{prefix}_PORT_{number}_{protocol}");
-        out.insert(stem.clone(), url);
-        out.insert(format!("{stem}_PROTO"), lower);
-        out.insert(format!("{stem}_PORT"), number.to_string());
-        out.insert(format!("{stem}_ADDR"), ip.to_owned());
-    }
-}
-
 /// What is known, from where, and what is to be done about it.
 struct Follower {
     board: Arc<Board>,
@@ -122,6 +42,7 @@ struct Follower {
     recall: Recall,
     applied: Applied,
     apply_at: Option<Instant>,
+    applied_at: Option<Instant>,
     /// When connections that are still unanswered are forgotten.
     forget_at: Option<Instant>,
 }
@@ -138,7 +59,10 @@ pub(crate) async fn run(board: Arc<Board>) {
         tokio::select! {
             event = services.next() => follower.services(event),
             event = slices.next() => follower.slices(event),
-            () = board.ports_changed.notified() => follower.apply_soon(),
+            () = board.ports_changed.notified() => {
+                follower.applied.pods_moved = true;
+                follower.apply_soon();
+            }
             () = tokio::time::sleep_until(remind), if follower.unheard() => {
                 follower.remind();
                 remind = Instant::now() + REMIND;
@@ -167,6 +91,7 @@ impl Follower {
             recall,
             applied: Applied::default(),
             apply_at: None,
+            applied_at: None,
             forget_at: None,
         }
     }
@@ -186,13 +111,13 @@ impl Follower {
     fn take_services(&self, event: Event) {
         self.board.names.write().unwrap_or_else(PoisonError::into_inner).services(&event);
         let mut table = self.board.services.write().unwrap_or_else(PoisonError::into_inner);
-        take(&mut table.services, event);
+        table.take_services(event);
     }
 
     fn take_slices(&self, event: Event) {
         self.board.names.write().unwrap_or_else(PoisonError::into_inner).slices(&event);
         let mut table = self.board.services.write().unwrap_or_else(PoisonError::into_inner);
-        take(&mut table.slices, event);
+        table.take_slices(event);
     }
 
     fn heard(&mut self) {
@@ -213,7 +138,7 @@ impl Follower {
         let booted = self.unheard() && self.board.net.is_fresh();
         if booted || (self.heard_services && self.heard_slices) {
             self.board.endpoints_changed.notify_one();
-            let soon = Instant::now() + SETTLE;
+            let soon = self.applied_at.map_or_else(Instant::now, |at| at + SETTLE);
             self.apply_at = Some(self.apply_at.map_or(soon, |at| at.min(soon)));
         }
     }
@@ -227,11 +152,12 @@ impl Follower {
         let now = slices.iter().map(|slice| remembered::refreshed(slice, name, &pods)).collect();
         let first = {
             let table = self.board.services.read().unwrap_or_else(PoisonError::into_inner);
-            let same = |slices: &Vec<Object>| slices.iter().eq(table.slices.values());
-            if !table.services.is_empty() && same(&now) {
+            let (services, slices) = (table.live.services(), table.live.slices());
+            let same = |now: &Vec<Object>| now.iter().eq(slices.values());
+            if !services.is_empty() && same(&now) {
                 return;
             }
-            table.services.is_empty()
+            services.is_empty()
         };
         if first {
             tracing::info!(
@@ -247,16 +173,17 @@ impl Follower {
     async fn save(&mut self) {
         let lines: Vec<Object> = {
             let table = self.board.services.read().unwrap_or_else(PoisonError::into_inner);
-            let services = table.services.values().map(remembered::service);
-            services.chain(table.slices.values().map(remembered::slice)).collect()
+            let (services, slices) = table.all();
+            services.map(remembered::service).chain(slices.map(remembered::slice)).collect()
         };
         self.recall.save(lines.into_iter()).await;
     }
 
     async fn apply(&mut self) {
-        let again = if apply(&self.board, &mut self.applied).await { RETRY } else { LOOK };
-        self.apply_at = Some(Instant::now() + again);
-        self.forget_at = Some(Instant::now() + ANSWER);
+        let again = if self.applied.apply(&self.board).await { RETRY } else { LOOK };
+        let now = Instant::now();
+        (self.applied_at, self.apply_at) = (Some(now), Some(now + again));
+        self.forget_at = Some(now + ANSWER);
     }
 
     async fn forget_unanswered(&mut self) {
@@ -269,19 +196,25 @@ impl Follower {
     }
 }
 
-/// What stands of the tables beside the kernel's maps, and what was said of them.
+/// What stands of the tables beside the kernel's maps.
 #[derive(Default)]
 struct Applied {
-    told: Vec<Clash>,
     checks: HealthChecks,
     announcer: Announcer,
+    /// True when the kernel's maps are what the changes so far have led to.
+    in_step: bool,
+    /// True when ports that pods have of the board may be others.
+    pods_moved: bool,
+    /// When everything was looked at, not only what had changed.
+    looked: Option<Instant>,
 }
 
 /// Tells people about a Service.
 fn say(board: &Board, namespace: &str, name: &str, reason: &'static str, message: String) {
-    let key = (namespace.to_owned(), name.to_owned());
+    let key: Name = (namespace.to_owned(), name.to_owned());
     let table = board.services.read().unwrap_or_else(PoisonError::into_inner);
-    let uid = table.services.get(&key).map_or("", |service| meta::uid(service)).to_owned();
+    let service = table.live.services().get(&key);
+    let uid = service.map_or("", |service| meta::uid(service)).to_owned();
     drop(table);
     tracing::warn!("Service {namespace}/{name}: {message}");
     let (namespace, name) = key;
@@ -289,81 +222,61 @@ fn say(board: &Board, namespace: &str, name: &str, reason: &'static str, message
     board.events.say(&about, Warning, reason, message);
 }
 
-/// Applies the tables; true when that has to be tried again.
-async fn apply(board: &Arc<Board>, applied: &mut Applied) -> bool {
-    let (mut tables, announced) = {
-        let table = board.services.read().unwrap_or_else(PoisonError::into_inner);
-        let announced = announced(table.services.values());
-        (Tables::gather(table.services.values(), table.slices.values(), &board.name), announced)
-    };
-    host_ports::add(&mut tables, &board.pod_views());
-    for clash in tables.clashes.iter().filter(|clash| !applied.told.contains(clash)) {
-        let (front, holder, other) = clash;
-        tracing::warn!("Service {other} doesn't get {front}: {holder} has it; choose another");
-    }
-    applied.told.clone_from(&tables.clashes);
-    for (check, why) in applied.checks.set(&tables.health).await {
-        let why = format!("node {} {why}", board.name);
-        say(board, &check.namespace, &check.name, "FailedToStartServiceHealthcheck", why);
-    }
-    let begin = Instant::now();
-    let outcome = board.net.apply_proxy(&tables).await;
-    // Whoever is called by the announcement finds the way.
-    applied.announcer.set(board, announced);
-    match outcome {
-        Ok(()) => {
-            tracing::debug!(
-                "{} ways to Services set in {:?}",
-                tables.routes.len(),
-                begin.elapsed()
-            );
-            false
-        }
-        Err(error) => {
-            tracing::warn!("set up Services on this board: {error}; tried again in 5 s");
-            true
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn variables_as_kubernetes_names_them() {
-        let service = |ns: &str, name: &str, ip: &str| {
-            json!({ "metadata": { "namespace": ns, "name": name }, "spec": { "clusterIP": ip,
-                "ports": [{ "port": 80, "name": "web-ui" }, { "port": 53, "protocol": "UDP" }] } })
+impl Applied {
+    /// Applies what has changed; true when that has to be tried again.
+    async fn apply(&mut self, board: &Arc<Board>) -> bool {
+        let begin = Instant::now();
+        let all = self.looked.is_none_or(|at| at + LOOK <= begin);
+        let looks = all || self.pods_moved;
+        let pods = looks.then(|| host_ports::routes(&board.pod_views()));
+        let (patch, health, announced) = {
+            let mut table = board.services.write().unwrap_or_else(PoisonError::into_inner);
+            if let Some(pods) = pods {
+                table.live.set_pods(pods);
+            }
+            let patch = table.live.patch();
+            let health = (all || patch.health).then(|| table.live.health());
+            let announced = (all || patch.announced).then(|| table.live.announced());
+            (patch, health, announced)
         };
-        let mut table = ServiceTable::default();
-        take(
-            &mut table.services,
-            Event::Restarted(vec![
-                service("ns", "my-web", "10.43.0.7"),
-                service("ns", "headless", "None"),
-                service("other", "x", "10.43.0.8"),
-                service("default", "kubernetes", "10.43.0.1"),
-            ]),
-        );
-        let env = table.environment("ns", true);
-        let want = [
-            ("MY_WEB_SERVICE_HOST", "10.43.0.7"),
-            ("MY_WEB_SERVICE_PORT", "80"),
-            ("MY_WEB_SERVICE_PORT_WEB_UI", "80"),
-            ("MY_WEB_PORT", "tcp://10.43.0.7:80"),
-            ("MY_WEB_PORT_53_UDP", "udp://10.43.0.7:53"),
-            ("MY_WEB_PORT_53_UDP_PROTO", "udp"),
-            ("MY_WEB_PORT_53_UDP_ADDR", "10.43.0.7"),
-            ("KUBERNETES_SERVICE_HOST", "10.43.0.1"),
-        ];
-        for (name, value) in want {
-            assert_eq!(env.get(name).map(String::as_str), Some(value), "{name}");
+        self.pods_moved = false;
+        if all {
+            self.looked = Some(begin);
         }
-        assert!(!env.keys().any(|k| k.starts_with("X_") || k.starts_with("HEADLESS")));
-        assert!(!table.environment("ns", false).contains_key("MY_WEB_PORT"));
-        take(&mut table.services, Event::Deleted(service("ns", "my-web", "10.43.0.7")));
-        assert!(!table.environment("ns", true).contains_key("MY_WEB_PORT"));
+        for (front, holder, other) in &patch.clashes {
+            tracing::warn!("Service {other} doesn't get {front}: {holder} has it; choose another");
+        }
+        if let Some(health) = health {
+            for (check, why) in self.checks.set(&health).await {
+                let why = format!("node {} {why}", board.name);
+                say(board, &check.namespace, &check.name, "FailedToStartServiceHealthcheck", why);
+            }
+        }
+        let fronts = patch.fronts.len();
+        if self.in_step {
+            self.in_step = board.net.patch_proxy(patch).await.unwrap_or_else(|error| {
+                tracing::debug!("{error}; all Services are looked at");
+                false
+            });
+        }
+        let mut outcome = Ok(());
+        if !self.in_step {
+            let tables = {
+                let table = board.services.read().unwrap_or_else(PoisonError::into_inner);
+                table.live.tables()
+            };
+            outcome = board.net.apply_proxy(&tables).await;
+            self.in_step = outcome.is_ok();
+        }
+        // Whoever is called by the announcement finds the way.
+        if let Some(announced) = announced {
+            self.announcer.set(board, announced);
+        }
+        if let Err(error) = &outcome {
+            tracing::warn!("set up Services on this board: {error}; tried again in 5 s");
+        } else {
+            tracing::debug!("{fronts} ways to Services set in {:?}", begin.elapsed());
+        }
+        outcome.is_err()
     }
 }

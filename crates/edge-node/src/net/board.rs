@@ -11,7 +11,7 @@ use super::splice::LOST;
 use super::wireguard::{Settings, TUNNEL};
 use super::{sandbox, sysctl};
 use edge_core::podnet::tunnel::mtu as fitting;
-use edge_core::proxy::{Elements, Tables};
+use edge_core::proxy::{Elements, Patch, Tables};
 use nix::fcntl::{Flock, FlockArg};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -209,6 +209,11 @@ impl Board {
                 Ok(())
             }
         }
+    }
+
+    /// See [`super::Net::patch_proxy`].
+    pub(super) fn patch(&self, patch: &Patch) -> Result<bool, NetError> {
+        lock(&self.rules).as_mut().map_or(Ok(false), |rules| rules.patch(patch))
     }
 
     /// See [`super::Net::forget_unanswered`].

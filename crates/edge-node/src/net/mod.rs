@@ -34,7 +34,7 @@ use crate::seams::PodNetwork;
 use board::Board;
 use edge_core::podnet::Peer;
 use edge_core::policy::Compiled;
-use edge_core::proxy::Tables;
+use edge_core::proxy::{Patch, Tables};
 use splice::Splice;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -147,6 +147,14 @@ impl Net {
         let addresses = self.change("services", operation, hold).await?;
         splice.get_or_insert_default().apply(tables, &addresses).await;
         Ok(())
+    }
+
+    /// Brings what [`Net::apply_proxy`] has made up to date with one change, which costs what it
+    /// touches. False when that can't be said to lead there: the rules are not known, somebody else
+    /// has changed some, or there are none in this kernel; then the whole must be applied.
+    pub async fn patch_proxy(&self, patch: Patch) -> Result<bool, NetError> {
+        let operation = "change the rules for Services";
+        self.change("services", operation, move |board| board.patch(&patch)).await
     }
 
     /// Keeps new pods from everybody, or no longer, until [`Net::apply_policies`] knows them.

@@ -5,17 +5,17 @@ use super::{elements, gather, service, slice};
 use serde_json::{Value, json};
 
 /// A small pseudo-random source, so that the cases are many and the same each time.
-struct Chance(u64);
+pub(super) struct Chance(pub(super) u64);
 
 impl Chance {
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(super) fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0 % limit
     }
 
-    fn flag(&mut self) -> bool {
+    pub(super) fn flag(&mut self) -> bool {
         self.below(2) == 0
     }
 }
@@ -89,7 +89,7 @@ fn check_targets(services: &[Object], slices: &[Object], tables: &Tables) {
 }
 
 /// The change done element by element, as the kernel does it, and read back.
-fn realise(kernel: &Elements, change: &Change) -> Option<Elements> {
+pub(super) fn realise(kernel: &Elements, change: &Change) -> Option<Elements> {
     let mut verdicts: BTreeMap<VerdictKey, Verdict> =
         kernel.fronts.iter().map(|(key, front)| (*key, front.verdict)).collect();
     let mut targets = BTreeMap::new();

@@ -9,9 +9,9 @@
 use super::super::error::NetError;
 use super::super::netlink::{Attributes, DUMP, Message, Socket};
 use super::wire::{IPV4, header};
-use edge_core::proxy::{Change, Elements, Front, Protocol, Target, Verdict};
+use edge_core::proxy::{Change, Elements, Front, Protocol, Source, Target, Verdict};
 use nix::sys::socket::SockProtocol;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 const GET: u16 = (1 << 8) | 1;
@@ -125,10 +125,6 @@ pub(super) fn strands(change: &Change) -> bool {
 /// Forgets TCP connections that nobody has answered, where their front has their target no more;
 /// answers how many.
 pub(super) fn forget_unanswered(elements: &Elements) -> Result<usize, NetError> {
-    let mut targets: BTreeMap<Front, BTreeSet<Target>> = BTreeMap::new();
-    for ((_, front), spreading) in &elements.fronts {
-        targets.entry(*front).or_default().extend(&spreading.targets);
-    }
     let tcp = Protocol::Tcp.number();
     forget_where(|original, reply| {
         let changed = reply.source != original.destination;
@@ -138,8 +134,10 @@ pub(super) fn forget_unanswered(elements: &Elements) -> Result<usize, NetError> 
         let Target { address, port } = original.destination;
         let fronts =
             [Some(address), None].map(|address| Front { address, protocol: Protocol::Tcp, port });
-        let mut known = fronts.iter().filter_map(|front| targets.get(front)).peekable();
-        known.peek().is_some() && known.all(|targets| !targets.contains(&reply.source))
+        let sides = [Source::Any, Source::Inside];
+        let keys = fronts.iter().flat_map(|front| sides.map(|source| (source, *front)));
+        let mut known = keys.filter_map(|key| elements.fronts.get(&key)).peekable();
+        known.peek().is_some() && known.all(|front| !front.targets.contains(&reply.source))
     })
 }
 

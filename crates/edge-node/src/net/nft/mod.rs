@@ -8,6 +8,7 @@ mod conntrack;
 mod guard;
 mod guests;
 mod layout;
+mod patch;
 pub(super) mod policy;
 mod read;
 mod spread;
@@ -18,7 +19,7 @@ use super::error::NetError;
 use super::netlink::Socket;
 use batch::Batch;
 use codec::{Element, Value};
-use edge_core::proxy::{Change, Elements, Source};
+use edge_core::proxy::{Change, Elements, Source, Sources};
 use guests::Guests;
 use layout::{
     ADDRESSES, AFFINITY, ANSWERS, Chain, HAIRPINS, RESTRICTED, SOURCES, SPREADS, TARGETS,
@@ -42,6 +43,8 @@ pub(super) struct Rules {
     fixed: Vec<Chain>,
     comment: String,
     known: Option<(u32, Observed)>,
+    /// This board's pods.
+    pods: super::range::Range,
     policies: policy::Known,
     /// Which port of the bridge may send with which address, where that is checked.
     senders: Option<BTreeSet<guard::Sender>>,
@@ -66,6 +69,7 @@ impl Rules {
             fixed,
             comment,
             known: None,
+            pods: ranges.pods,
             policies,
             senders: None,
             fresh: false,
@@ -136,20 +140,14 @@ impl Rules {
         let change = observed.elements.diff(wanted);
         let spreads = wanted_spreads(wanted);
         let guests: BTreeSet<Guests> = wanted.restricted.values().map(Guests::of).collect();
-        invite(&mut batch, wanted, &observed.guests, &guests);
+        invite(&mut batch, wanted.restricted.values(), &observed.guests, &guests);
         fill(&mut batch, &change, &observed.spreads, &spreads);
         dismiss(&mut batch, &observed.guests, &guests);
-        let mut now = generation;
-        if !batch.is_empty() {
-            self.commit(batch)?;
-            now = generation.wrapping_add(1);
-            if observed.spreads.iter().any(|spread| spread.affinity_seconds.is_some()) {
-                now = now.wrapping_add(self.forget_clients(&change)?);
-            }
-            conntrack::forget(&change);
-            self.stranded |= conntrack::strands(&change);
-        }
+        let now = self.carry_out(batch, &change, &observed, generation)?;
         observed.elements.apply(&change);
+        // What was read knows lists by their digests only.
+        observed.elements.restricted.clone_from(&wanted.restricted);
+        observed.uses = patch::Uses::of(wanted, self.pods);
         (observed.spreads, observed.guests) = (spreads, guests);
         self.known = Some((now, observed));
         Ok(())
@@ -265,9 +263,14 @@ fn wanted_spreads(wanted: &Elements) -> BTreeSet<Spread> {
 }
 
 /// Makes the chains of lists of clients that are new.
-fn invite(batch: &mut Batch, wanted: &Elements, have: &BTreeSet<Guests>, want: &BTreeSet<Guests>) {
+fn invite<'a>(
+    batch: &mut Batch,
+    lists: impl Iterator<Item = &'a Sources> + Clone,
+    have: &BTreeSet<Guests>,
+    want: &BTreeSet<Guests>,
+) {
     for guests in want.difference(have) {
-        let mut lists = wanted.restricted.values();
+        let mut lists = lists.clone();
         let Some(list) = lists.find(|list| list.digest() == guests.digest) else { continue };
         let chain = guests.chain(list);
         batch.add_chain(&chain);

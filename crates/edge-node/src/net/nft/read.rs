@@ -9,6 +9,7 @@ use super::guests::Guests;
 use super::layout::{
     ADDRESSES, ANSWERS, HAIRPINS, INSIDE, REFUSED, RESTRICTED, SERVICES, SOURCES, SPREADS, TARGETS,
 };
+use super::patch::Uses;
 use super::spread::Spread;
 use super::wire::{IPV4, LIST_ITEM, header, kind};
 use edge_core::proxy::Elements;
@@ -24,6 +25,8 @@ pub(super) struct Observed {
     pub(super) spreads: BTreeSet<Spread>,
     /// Its chains that ask who comes.
     pub(super) guests: BTreeSet<Guests>,
+    /// How often what is made when it is needed is used; known once it has been made so.
+    pub(super) uses: Uses,
 }
 
 const HEADER: usize = 4;
