@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{setsockopt, sockopt};
+
 use super::PORT;
 use crate::lab::traffic_places::Place;
 
@@ -112,7 +114,11 @@ pub(super) fn connections(network: &Path, to: SocketAddr, length: Duration) -> f
                 Place::new("asks", network).enter();
                 while begin.elapsed() < length {
                     let mut answer = [0];
-                    connect(to, b'c').read_exact(&mut answer).expect("answered");
+                    let mut stream = connect(to, b'c');
+                    stream.read_exact(&mut answer).expect("answered");
+                    // No end waits for the last packets: ways share the ports of one pod.
+                    let reset = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+                    setsockopt(&stream, sockopt::Linger, &reset).expect("a socket");
                     count.fetch_add(1, Ordering::Relaxed);
                 }
             });
