@@ -73,19 +73,36 @@ fn gets_its_key_back(board: &Board, other: &Board) {
     fs::copy(key(other), key(board)).expect("copied");
 }
 
+/// Waits until pods that ask for the API are led to these servers.
+#[track_caller]
+fn until_led_to(cluster: &Cluster, asked: &Board, wanted: &[&str]) {
+    let path = "jsonpath={range .endpoints[*]}{.nodeName}={.conditions.ready} {end}";
+    until(&format!("pods are led to {wanted:?}"), || {
+        let told = cluster.ctl(asked, &["get", "endpointslices", "kubernetes", "-o", path]).ok();
+        let mut now: Vec<&str> = told.split_whitespace().collect();
+        now.sort_unstable();
+        (now == wanted).then_some(()).ok_or(told.clone())
+    });
+}
+
 /// Puts a new server in the place of one whose `cluster.json` and its copy are damaged.
 fn is_replaced(cluster: &Cluster, board: &Board) {
     let (name, data) = (&board.name, board.dir.join("data"));
+    let first = &cluster.boards[0];
+    until_led_to(cluster, first, &["s1=true", "s2=true", "s3=true"]);
     board.kill();
+    // It has no Node and does not beat: pods are not led to it all the same.
+    until_led_to(cluster, first, &["s1=true", "s2=true", "s3=false"]);
     for file in ["cluster.json", "pki/cluster.json"] {
         fs::write(data.join(file), "{").expect("damaged");
     }
     board.spawn_with(&["--no-agent"]);
     let line = refused(board);
-    let first = &cluster.boards[0];
     assert!(line.contains(&format!("`edgectl server remove {name}`")), "{line}");
     assert!(line.contains(&format!("empty {}", data.display())), "{line}");
     cluster.ctl(first, &["server", "remove", name]).ok();
+    assert!(line.contains(&format!("`edgectl delete node {name} --ignore-not-found`")), "{line}");
+    cluster.ctl(first, &["delete", "node", name, "--ignore-not-found"]).ok();
     for entry in fs::read_dir(&data).expect("a directory") {
         let path = entry.expect("an entry").path();
         let emptied =

@@ -44,18 +44,22 @@ fn outside_line(outside: &Outside, name: &str, data_dir: &Path) -> String {
         "" => "the other servers say that this one was removed from the cluster".to_owned(),
         why => format!("the other servers turn this one away: {why}"),
     };
-    let dir = data_dir.display();
+    let (dir, node) = (data_dir.display(), without_its_node(name));
     if left(data_dir).exists() {
         return format!(
             "server {name} has left the cluster, as it was asked to; until edged is stopped here, \
-             this board runs its pods. To join again: stop edged, remove {dir}, and `edgectl \
-             delete node {name}`"
+             this board runs its pods. To join again: stop edged, remove {dir}, and {node}"
         );
     }
     format!(
-        "server {name}: {what}. Stop edged here, remove {dir}, run `edgectl delete node {name}`, \
-         and join again with a token of `edged token create`, as a server or as an agent"
+        "server {name}: {what}. Stop edged here, remove {dir}, run {node}, and join again with a \
+         token of `edged token create`, as a server or as an agent"
     )
+}
+
+/// The command that makes a board's name free for another key, whether it has a Node or not.
+pub(crate) fn without_its_node(name: &str) -> String {
+    format!("`edgectl delete node {name} --ignore-not-found`")
 }
 
 /// Takes this server out of the cluster's servers. Its agent's pods are not touched.
@@ -82,8 +86,9 @@ pub(crate) fn leave(config: &Config) -> Result<(), WireError> {
     }
     println!(
         "{name} is no server of the cluster any more; until edged is stopped here, this board runs \
-         its pods. To join again: stop edged, remove {}, and `edgectl delete node {name}`.",
-        config.data_dir.display()
+         its pods. To join again: stop edged, remove {}, and {}.",
+        config.data_dir.display(),
+        without_its_node(&name)
     );
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The cluster as one round of controllers sees it: the objects of the kinds they decide on,
 //! at one moment. Cheap to copy (objects are shared) and sorted, so that decisions replay.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use edge_api::kinds::{self, Kind};
@@ -22,6 +22,9 @@ pub struct View {
     kinds: BTreeMap<(&'static str, &'static str), Objects>,
     /// How each board lives, by name: empty where no beats are heard, and then a Node is believed.
     pub liveness: BTreeMap<String, Liveness>,
+    /// The servers of which the leader has not heard for a while, by name: all that is known of how
+    /// those live that have no Node.
+    pub away: BTreeSet<String>,
     /// The board that leads, by its Node's name.
     pub leader: Option<String>,
     /// The cluster's authority, in PEM; empty where nobody says.

@@ -261,8 +261,9 @@ fn advised(data_dir: &Path, why: &str) -> String {
     format!(
         "{why}: restore it from a backup, or put a new server in this one's place: on another \
          server run `edgectl server remove {name}` (where only one other is left, stop it and run \
-         `edged recover --force` there first) and `edgectl delete node {name}`, empty {dir}, and \
-         join again with a token of `edged token create --server`"
+         `edged recover --force` there first) and {}, empty {dir}, and join again with a token of \
+         `edged token create --server`",
+        crate::depart::without_its_node(&name)
     )
 }
 

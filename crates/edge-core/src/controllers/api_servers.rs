@@ -18,7 +18,11 @@ pub fn plan(view: &View, _round: &Round) -> Plan {
     let Some(have) = view.get(kinds::ENDPOINT_SLICE, SLICE.0, SLICE.1) else { return plan };
     let lives = |endpoint: &Value| {
         let node = endpoint["nodeName"].as_str().unwrap_or_default();
-        !matches!(view.standing(node), Standing::Silent | Standing::Lost)
+        match view.liveness.get(node) {
+            Some(known) => !matches!(known.standing, Standing::Silent | Standing::Lost),
+            // A server without pods does not beat; the election hears of it all the same.
+            None => !view.away.contains(node),
+        }
     };
     let none = Vec::new();
     let endpoints = have["endpoints"].as_array().unwrap_or(&none);
@@ -75,5 +79,12 @@ mod tests {
         assert_eq!(ready(&mut view), [true, true], "then it is us");
         stand(&mut view, "s1", Standing::Alive);
         assert_eq!(ready(&mut view), [true, false]);
+        // Without a Node nobody beats, and the election says who is there.
+        view.liveness.clear();
+        assert_eq!(ready(&mut view), [true, true]);
+        view.away.insert("s1".to_owned());
+        assert_eq!(ready(&mut view), [false, true]);
+        stand(&mut view, "s1", Standing::Alive);
+        assert_eq!(ready(&mut view), [true, true], "what beats lives");
     }
 }

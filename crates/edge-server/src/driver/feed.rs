@@ -1,5 +1,6 @@
 //! Keeps the driver's view true to the store: one list at the start, then the watch.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use edge_api::kinds::{self, Kind};
@@ -67,6 +68,11 @@ impl Feed {
     /// Takes in how the boards live.
     pub(super) fn listen(&mut self, beats: &Beats) {
         self.view.liveness = beats.all();
+    }
+
+    /// Takes in which servers are away.
+    pub(super) fn miss(&mut self, away: BTreeSet<String>) {
+        self.view.away = away;
     }
 
     /// Takes in what has happened already. False when the watch is lost.

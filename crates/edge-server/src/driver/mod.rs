@@ -2,6 +2,7 @@
 //! sleep until something changes. All decisions are in `edge-core`; all effects go through the
 //! same pipeline as anybody's requests.
 
+mod absent;
 mod beats;
 mod carry;
 mod feed;
@@ -17,6 +18,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::api::{Api, now_ms};
+use absent::Absent;
 pub use beats::Beats;
 use feed::Feed;
 use record::Recorder;
@@ -58,11 +60,13 @@ async fn lead(api: &Api, recorder: &Recorder) {
             return;
         }
     };
+    let mut absent = Absent::new(api.inner.leadership.news());
     let mut unsettled = 0;
     loop {
         if !feed.drain() {
             return;
         }
+        feed.miss(absent.look(Instant::now()).0);
         let (acted, wake_at_ms) = round(api, &mut feed, recorder).await;
         if acted {
             unsettled += 1;
@@ -71,7 +75,7 @@ async fn lead(api: &Api, recorder: &Recorder) {
             }
             continue;
         }
-        match wait(api.beats(), &mut feed, wake_at_ms).await {
+        match wait(api.beats(), &mut absent, &mut feed, wake_at_ms).await {
             Some(true) => unsettled = 0,
             Some(false) => {}
             None => return,
@@ -81,14 +85,24 @@ async fn lead(api: &Api, recorder: &Recorder) {
 
 /// Waits for news (`Some(true)`) or the time to look again (`Some(false)`); `None` when the
 /// watch is lost.
-async fn wait(beats: &Beats, feed: &mut Feed, wake_at_ms: Option<i64>) -> Option<bool> {
+async fn wait(
+    beats: &Beats,
+    absent: &mut Absent,
+    feed: &mut Feed,
+    wake_at_ms: Option<i64>,
+) -> Option<bool> {
     let due = wake_at_ms.map_or(RESYNC, |at| {
         let left = u64::try_from(at - now_ms()).unwrap_or(0);
         Duration::from_millis(left + 1).min(RESYNC)
     });
     let due = Instant::now() + due;
     loop {
+        let (away, next) = absent.look(Instant::now());
+        if away != feed.view().away {
+            return Some(true);
+        }
         tokio::select! {
+            more = absent.changed(next) => if !more { return None },
             alive = feed.next() => return alive.then_some(true),
             () = sleep_until(due) => return Some(false),
             () = beats.changed() => {

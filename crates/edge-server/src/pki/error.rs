@@ -66,8 +66,9 @@ impl fmt::Display for PkiError {
                 let dir = path.ancestors().nth(2).unwrap_or(path);
                 let or = match path.file_name().and_then(|name| name.to_str()) {
                     Some("board.key") => format!(
-                        "put a new server in its place: run `edgectl server remove` and `edgectl \
-                         delete node` for it on another one, empty {}, and join again with a token",
+                        "put a new server in its place: run `edgectl server remove NAME` and \
+                         `edgectl delete node NAME --ignore-not-found` on another one, empty {}, \
+                         and join again with a token",
                         dir.display()
                     ),
                     _ => "copy it from the same place of another server of the cluster".to_owned(),

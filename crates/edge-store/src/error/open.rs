@@ -121,8 +121,9 @@ impl fmt::Display for OpenError {
                 f,
                 "opening the store: {} is missing, though this server has had a store: with an \
                  empty one it would vote again where it has voted, and writes that it has \
-                 acknowledged would be lost; put it back; or run `edgectl server remove NAME` on \
-                 another server, empty this data directory, and join anew with a token",
+                 acknowledged would be lost; put it back; or run `edgectl server remove NAME` and \
+                 `edgectl delete node NAME --ignore-not-found` on another server, empty this data \
+                 directory, and join anew with a token",
                 path.display()
             ),
             OpenError::State(error) => write!(f, "opening the store: {error}"),

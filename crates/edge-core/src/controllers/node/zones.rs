@@ -35,8 +35,8 @@ pub(super) fn zone(node: &Object) -> String {
     format!("{region}/{}", label("topology.kubernetes.io/zone"))
 }
 
-/// Whether a board's agent ever spoke: a server that runs no pods has a Node and no agent, and its
-/// silence says nothing of our link.
+/// Whether a board's agent ever spoke: the silence of one that never started says nothing of our
+/// link.
 fn came(node: &Object) -> bool {
     condition(node, "Ready").is_some_and(|c| c["reason"] != "NodeStatusNeverUpdated")
 }
