@@ -44,10 +44,10 @@ fn plain(pair: &mut Pair) {
     assert!(pair.says_outside("192.168.71.1", "plain-as-itself"));
 }
 
-/// One of two boards is enough, and both ends know.
+/// One of two boards is enough, and both ends know; the other one remembers when it boots alone.
 fn one_asks(pair: &mut Pair) {
-    pair.kill(1);
-    pair.start(1, ENCRYPTS);
+    pair.kill(0);
+    pair.start(0, ENCRYPTS);
     for (n, pods) in [(1, "10.42.0.0/24"), (0, "10.42.1.0/24")] {
         pair.board(n).until("ip route", |text| {
             text.contains(&format!("{pods} dev edge-wg0"))
@@ -57,14 +57,27 @@ fn one_asks(pair: &mut Pair) {
     pair.settle("one of them encrypts");
     let heard = pair.hearing(|pair| {
         pair.settle_inside("one of them encrypts, heard");
+        // As after a power cut, but for the pods: without a server, a link, a route.
+        pair.kill(0);
+        pair.kill(1);
+        pair.b.ok("ip link del edge-wg0 && ip route del unreachable 10.42.0.0/16");
+        pair.start(1, "");
+        let begin = Instant::now();
+        pair.b.until("ip route", |text| text.contains("unreachable 10.42.0.0/16"));
+        pair.b.until("ip route", |text| text.contains("10.42.0.0/24 dev edge-wg0"));
+        told("a board alone has its tunnel again", begin);
+        for way in [format!("tcp={}:7001", PODS[0]), format!("udp={}:7001", PODS[0])] {
+            assert!(pair.pod_asks(1, &way), "{way} while no server is there");
+        }
     });
     nothing_plain(&heard);
+    pair.start(0, ENCRYPTS);
 }
 
 /// All traffic of pods between boards is in tunnels; who isn't in one is no pod.
 fn both_ask(pair: &mut Pair) {
-    pair.kill(0);
-    pair.start(0, ENCRYPTS);
+    pair.kill(1);
+    pair.start(1, ENCRYPTS);
     pair.settle("both encrypt");
     let heard = pair.hearing(|pair| {
         pair.settle_inside("both encrypt, heard");

@@ -21,6 +21,9 @@ fn pods_of_boards_with_a_router_between_them() {
     });
     nothing_plain(&heard);
     pair.large_ones_pass();
+    let checked = pair.a.ok("edged ctl net check --timeout 20s");
+    assert!(checked.contains(" paths work."), "{checked}");
+    println!("net check: {}", checked.lines().last().unwrap_or_default());
 
     // What is agreed goes on while edged is away, and when it comes again.
     pair.kill(1);

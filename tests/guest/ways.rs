@@ -7,7 +7,9 @@ use super::pair::{EXTERNAL_IP, IN_POD, NAMES, PODS, Pair, SECRET};
 use crate::board::machine::built;
 
 /// Longest that all ways may take to be whole again.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
+/// How long everybody is left alone before all is asked again.
+const REST: Duration = Duration::from_secs(4);
 
 /// Names within the cluster that lead to pods, and one that leads to the host outside.
 const LED: [&str; 3] = [
@@ -150,7 +152,8 @@ impl Pair {
                 return count;
             }
             assert!(begin.elapsed() < PATIENCE, "{when}:\n{}", wrong.join("\n"));
-            std::thread::sleep(Duration::from_millis(200));
+            // Whoever is late needs the guest's one processor for himself.
+            std::thread::sleep(REST);
         }
     }
 

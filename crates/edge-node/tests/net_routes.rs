@@ -130,6 +130,9 @@ fn what_is_to_be_encrypted_has_no_plain_way_at_any_time() {
         let told = sync(&net, &secret).await;
         assert!(told[0].contains("that board is set to encrypt-pods"), "{told:?}");
         assert!(routes().is_empty() && shut());
+        assert!(sync(&net, &peers).await.is_empty() && !shut());
+        net.shut_plain_ways().await.expect("a board that remembers who asks");
+        assert!(shut() && routes() == [B]);
         net.cleanup().await.expect("cleanup");
         assert!(!shut());
     });

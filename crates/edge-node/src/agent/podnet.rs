@@ -112,6 +112,12 @@ pub(crate) async fn run(board: Arc<Board>) {
     let mut keeper = Keeper::default();
     let mut recall = Recall::new(&board.data_dir, "boards");
     let remembered = recall.load();
+    // Pods that start before the others are known must not follow the board's default route.
+    if remembered.iter().filter_map(Peer::read).any(|peer| peer.says.encrypts)
+        && let Err(error) = board.net.shut_plain_ways().await
+    {
+        tracing::warn!("pod network: {error}");
+    }
     let patience = Instant::now() + recall::PATIENCE;
     let mut due = Instant::now() + LOOK;
     loop {

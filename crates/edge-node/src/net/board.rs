@@ -157,7 +157,9 @@ impl Board {
             ("net/ipv4/conf/edge0/send_redirects", "0"),
             ("net/ipv6/conf/edge0/disable_ipv6", "1"),
         ]));
-        board.shut_plain_ways()?;
+        if config.encrypt_pods {
+            board.shut_plain_ways()?;
+        }
         board.take_over(bridge)?;
         board.open_rules();
         for warning in &board.warnings {

@@ -218,6 +218,14 @@ impl Net {
         .await
     }
 
+    /// Before any pod runs: what is for other boards' pods and is to be secret goes nowhere until
+    /// there is a tunnel for it. Done by itself where this board asks; to be called where another
+    /// is known to ask. The next [`Net::sync_routes`] sets right what nobody asks for.
+    pub async fn shut_plain_ways(&self) -> Result<(), NetError> {
+        let about = "keep what is secret from plain ways";
+        self.change("routes", about, Board::shut_plain_ways).await
+    }
+
     /// Tells when links, addresses or routes of the board change.
     pub fn link_events(&self) -> Result<LinkEvents, NetError> {
         LinkEvents::open()

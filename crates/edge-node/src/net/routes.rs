@@ -258,12 +258,12 @@ impl Board {
         outcome
     }
 
-    /// Before any pod runs: what is to be secret goes nowhere until there is a tunnel for it.
+    /// See [`super::Net::shut_plain_ways`].
     pub(super) fn shut_plain_ways(&self) -> Result<(), NetError> {
         let mut links = Links::open()?;
         let cluster = self.ranges.cluster.into();
         let free = links.routes()?.iter().all(|seen| seen.range != cluster);
-        if self.tunnel.encrypts && free && self.ranges.cluster != self.ranges.pods {
+        if free && self.ranges.cluster != self.ranges.pods {
             let nobody = Route { pods: cluster, via: Via::Nobody };
             links.set_pod_route(&nobody, self.ranges.pods.gateway())?;
         }
