@@ -52,8 +52,10 @@ export PATH="$tools/venv/bin:$PATH"
 # The machine's own cargo drives Debian's compiler: cargo needs no match with the library source.
 CARGO=$(rustup which cargo 2>/dev/null || command -v cargo)
 export CARGO RUSTC="$root/bin/rustc" RUSTC_BOOTSTRAP=1
-# Panics abort, so that nothing ever unwinds: the tables for it are a megabyte.
+# Panics abort, so that nothing ever unwinds: the tables for it are a megabyte. Runs of instructions
+# that many functions have alike become functions of their own: 0.7 MB less on x86_64.
 export RUSTFLAGS="-C link-self-contained=no -C target-feature=+crt-static -C force-unwind-tables=no -Z location-detail=none"
+export RUSTFLAGS="$RUSTFLAGS -C llvm-args=--enable-machine-outliner=always"
 
 "$tools/venv/bin/cargo-zigbuild" zigbuild --release --target "$triple" \
   -Z build-std=std,panic_abort -p edge-agent -p edgectl "$@"
