@@ -57,6 +57,7 @@ export CARGO RUSTC="$root/bin/rustc" RUSTC_BOOTSTRAP=1
 export RUSTFLAGS="-C link-self-contained=no -C target-feature=+crt-static -C force-unwind-tables=no -Z location-detail=none"
 export RUSTFLAGS="$RUSTFLAGS -C llvm-args=--enable-machine-outliner=always"
 
+# The standard library without its reader of debug information, which a stripped file has not.
 "$tools/venv/bin/cargo-zigbuild" zigbuild --release --target "$triple" \
-  -Z build-std=std,panic_abort -p edge-agent -p edgectl "$@"
+  -Z build-std=std,panic_abort -Z build-std-features=optimize_for_size -p edge-agent -p edgectl "$@"
 ls -l "target/$triple/release/edged" "target/$triple/release/edgectl"
