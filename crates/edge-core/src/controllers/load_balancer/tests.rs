@@ -316,7 +316,7 @@ fn an_external_address_is_the_older_services_and_the_other_is_told_once() {
         .actions
         .iter()
         .filter_map(|action| match action {
-            Action::Event { reason, message, .. } => Some((reason.as_ref(), message.as_str())),
+            Action::Event { reason, message, .. } => Some((*reason, message.as_str())),
             _ => None,
         })
         .collect();
