@@ -3,6 +3,7 @@
 //! the kernel's; and what looking at everything takes beside it.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use edge_api::Object;
@@ -11,12 +12,13 @@ use edge_node::net::{Net, NetConfig};
 use nix::time::{ClockId, clock_gettime};
 use serde_json::json;
 
+use super::policies;
 use crate::lab::namespace::Namespace;
 use crate::table::{Table, percentile};
 
 const SERVICES: [usize; 3] = [10, 1000, 10_000];
 /// Between two changes.
-const PAUSE: Duration = Duration::from_millis(30);
+pub(super) const PAUSE: Duration = Duration::from_millis(30);
 
 fn service(n: usize) -> Object {
     let [_, _, high, low] = u32::try_from(n).expect("few").to_be_bytes();
@@ -52,7 +54,7 @@ struct Times {
     all: Vec<f64>,
 }
 
-fn ms(begin: Instant) -> f64 {
+pub(super) fn ms(begin: Instant) -> f64 {
     begin.elapsed().as_secs_f64() * 1e3
 }
 
@@ -60,15 +62,7 @@ pub(super) fn measure(table: &mut Table, quick: bool) {
     let changes = if quick { 20 } else { 200 };
     let mut few = None;
     for count in SERVICES {
-        let name = format!("edb{}-{count}", std::process::id());
-        let namespace = Namespace::new(&name);
-        let dir = std::env::temp_dir().join(&name);
-        std::fs::create_dir_all(&dir).expect("a fresh directory");
-        let times = namespace.within(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("a runtime").block_on(one(&dir, count, changes))
-        });
-        let _ = std::fs::remove_dir_all(&dir);
+        let times = apart(|dir| async move { one(&dir, count, changes).await });
         let what = |part: &str| format!("one endpoint among {count} Services: {part}");
         let whole = percentile(&times.whole, 0.5);
         few.get_or_insert(whole);
@@ -79,10 +73,29 @@ pub(super) fn measure(table: &mut Table, quick: bool) {
         let to = Some(("the change alone", whole));
         table.add(&what("everything made and compared"), "ms", &times.all, None, to);
     }
+    apart(|dir| async move {
+        let net = open(&dir);
+        policies::measure(table, &net, changes).await;
+        net.cleanup().await.expect("all of it goes");
+    });
 }
 
-async fn one(dir: &std::path::Path, count: usize, changes: u8) -> Times {
-    let net = Net::open(NetConfig {
+/// Does some work in a network of its own.
+fn apart<T: Send, F: Future<Output = T>>(work: impl FnOnce(PathBuf) -> F + Send) -> T {
+    let name = format!("edb{}", std::process::id());
+    let namespace = Namespace::new(&name);
+    let dir = std::env::temp_dir().join(&name);
+    std::fs::create_dir_all(&dir).expect("a fresh directory");
+    let done = namespace.within(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(work(dir.clone()))
+    });
+    let _ = std::fs::remove_dir_all(&dir);
+    done
+}
+
+fn open(dir: &Path) -> Net {
+    let config = NetConfig {
         without_nf_tables: false,
         run_dir: dir.join("run"),
         data_dir: dir.join("data"),
@@ -92,8 +105,12 @@ async fn one(dir: &std::path::Path, count: usize, changes: u8) -> Times {
         node_ip: IpAddr::from([192, 0, 2, 1]),
         encrypt_pods: false,
         wireguard_port: 51820,
-    })
-    .expect("a network");
+    };
+    Net::open(config).expect("a network")
+}
+
+async fn one(dir: &Path, count: usize, changes: u8) -> Times {
+    let net = open(dir);
     let mut live = Live::new("me");
     live.set_services((0..count).map(service).collect());
     live.set_slices((0..count).map(|n| slice(n, 1)).collect());

@@ -1,13 +1,14 @@
 //! What a Service costs: from pod to pod directly, through our rules, through those that kube-proxy
 //! would make (by `nft`), through haproxy, and through edged itself as on a kernel without
 //! nf_tables; in turns in one run. And how long the rules take to follow one changed endpoint, with
-//! few and with many Services.
+//! few and with many Services, and one changed pod among many with policies.
 //!
 //! `edge-bench traffic [--quick] [--only ways|change] [--out NAME]`
 
 mod change;
 mod client;
 pub(crate) mod peers;
+mod policies;
 mod spliced;
 
 use std::net::SocketAddr;

@@ -45,7 +45,7 @@ pub struct Compiled {
 
 /// Pods that a rule names, and the number behind the port that it names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Group {
+pub(super) struct Group {
     namespaces: Option<Namespaces>,
     pods: LabelSelector,
     port: Option<(Protocol, String, u16)>,
@@ -53,22 +53,38 @@ struct Group {
 
 /// Whom one part of a profile is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Whom {
+pub(super) enum Whom {
     Everybody,
     Group(Id),
     Block(Id),
 }
 
-type Parts = BTreeSet<(Whom, Stretch)>;
+pub(super) type Parts = BTreeSet<(Whom, Stretch)>;
 
-struct Compiler<'a> {
+pub(super) struct Compiler<'a> {
     world: &'a World,
     pods: Vec<&'a Pod>,
-    ids: Ids,
-    groups: BTreeMap<Id, Group>,
-    blocks: BTreeMap<Id, Vec<Span>>,
-    profiles: BTreeMap<Id, Parts>,
-    unmatched: BTreeSet<Unmatched>,
+    pub(super) ids: Ids,
+    pub(super) made: Made,
+}
+
+/// What profiles are made of.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Made {
+    pub(super) groups: BTreeMap<Id, Group>,
+    pub(super) blocks: BTreeMap<Id, Vec<Span>>,
+    pub(super) profiles: BTreeMap<Id, Parts>,
+    pub(super) unmatched: BTreeSet<Unmatched>,
+}
+
+impl Made {
+    /// Adds what another profile is made of.
+    pub(super) fn add(&mut self, other: &Made) {
+        self.groups.extend(other.groups.iter().map(|(id, group)| (*id, group.clone())));
+        self.blocks.extend(other.blocks.iter().map(|(id, spans)| (*id, spans.clone())));
+        self.profiles.extend(other.profiles.iter().map(|(id, parts)| (*id, parts.clone())));
+        self.unmatched.extend(other.unmatched.iter().cloned());
+    }
 }
 
 impl World {
@@ -87,15 +103,7 @@ impl World {
 
     /// The rules of a board whose pods, by uid, have these addresses.
     pub fn compile(&self, own: &BTreeMap<String, Ipv4Addr>) -> Compiled {
-        let mut compiler = Compiler {
-            world: self,
-            pods: self.pods.values().collect(),
-            ids: Ids::default(),
-            groups: BTreeMap::new(),
-            blocks: BTreeMap::new(),
-            profiles: BTreeMap::new(),
-            unmatched: BTreeSet::new(),
-        };
+        let mut compiler = Compiler::new(self, Ids::default());
         let mut out = Compiled::default();
         for (uid, address) in own {
             let Some(pod) = self.pods.get(uid) else { continue };
@@ -108,16 +116,114 @@ impl World {
                 };
             }
         }
-        let at: BTreeMap<&str, Ipv4Addr> = own.iter().map(|(u, ip)| (u.as_str(), *ip)).collect();
-        compiler.fill(&mut out.rules, &at);
-        out.unmatched = compiler.unmatched.into_iter().collect();
+        let Made { groups, .. } = &compiler.made;
+        let found = self.pods.values().map(|pod| (pod, self.groups_of(pod, groups.iter())));
+        let at = places(found, own);
+        let classes = classes(&mut compiler.ids, &at, &compiler.made.blocks, &mut out.rules);
+        out.rules.allowed = allowed(&compiler.made.profiles, &classes);
+        out.unmatched = compiler.made.unmatched.into_iter().collect();
         out
+    }
+
+    /// Those of some groups that a pod is in.
+    pub(super) fn groups_of<'a>(
+        &self,
+        pod: &Pod,
+        groups: impl Iterator<Item = (&'a Id, &'a Group)>,
+    ) -> BTreeSet<Id> {
+        groups.filter(|(_, group)| self.is_in(pod, group)).map(|(id, _)| *id).collect()
+    }
+
+    fn is_in(&self, pod: &Pod, group: &Group) -> bool {
+        let there = match &group.namespaces {
+            None => true,
+            Some(Namespaces::Only(name)) => pod.namespace == *name,
+            // A namespace that is not known yet is nobody's.
+            Some(Namespaces::With(labels)) => {
+                let found = self.namespaces.get(&pod.namespace);
+                found.is_some_and(|found| labels.matches_labels(Some(found)))
+            }
+        };
+        let port = |(protocol, name, number): &(Protocol, String, u16)| {
+            pod.named(name, *protocol) == Some(*number)
+        };
+        there
+            && group.port.as_ref().is_none_or(port)
+            && group.pods.matches_labels(Some(&pod.labels))
     }
 }
 
-impl Compiler<'_> {
+/// The groups of each address; `own` knows the board's own pods' better. An address that two pods
+/// claim is in what both are in.
+pub(super) fn places<'a>(
+    found: impl Iterator<Item = (&'a Pod, BTreeSet<Id>)>,
+    own: &BTreeMap<String, Ipv4Addr>,
+) -> BTreeMap<Ipv4Addr, BTreeSet<Id>> {
+    let mut at: BTreeMap<Ipv4Addr, BTreeSet<Id>> = BTreeMap::new();
+    for (pod, groups) in found {
+        let Some(address) = own.get(&pod.uid).copied().or(pod.address) else { continue };
+        at.entry(address).and_modify(|had| had.retain(|id| groups.contains(id))).or_insert(groups);
+    }
+    at
+}
+
+/// Gives every peer its class; answers what each class stands for.
+pub(super) fn classes(
+    ids: &mut Ids,
+    at: &BTreeMap<Ipv4Addr, BTreeSet<Id>>,
+    blocks: &BTreeMap<Id, Vec<Span>>,
+    rules: &mut Rules,
+) -> BTreeMap<Id, BTreeSet<Whom>> {
+    let mut classes: BTreeMap<Id, BTreeSet<Whom>> = BTreeMap::new();
+    let mut known: BTreeMap<&BTreeSet<Id>, Id> = BTreeMap::new();
+    for (address, groups) in at.iter().filter(|(_, groups)| !groups.is_empty()) {
+        let class = *known.entry(groups).or_insert_with(|| {
+            let class = ids.of(&format!("class of groups {groups:?}"));
+            classes.insert(class, groups.iter().map(|id| Whom::Group(*id)).collect());
+            class
+        });
+        rules.pods.insert(*address, class);
+    }
+    let blocks: Vec<(Id, &[Span])> =
+        blocks.iter().map(|(id, spans)| (*id, spans.as_slice())).collect();
+    for (span, within) in span::cut(&blocks) {
+        let class = ids.of(&format!("class of blocks {within:?}"));
+        rules.blocks.insert(span, class);
+        classes.entry(class).or_insert_with(|| within.into_iter().map(Whom::Block).collect());
+    }
+    classes
+}
+
+/// What each profile allows each class.
+pub(super) fn allowed(
+    profiles: &BTreeMap<Id, Parts>,
+    classes: &BTreeMap<Id, BTreeSet<Whom>>,
+) -> BTreeMap<(Id, Id), Vec<Stretch>> {
+    let mut out = BTreeMap::new();
+    for (profile, parts) in profiles {
+        let allows = |whom: &dyn Fn(Whom) -> bool| {
+            let stretches = parts.iter().filter(|(found, _)| whom(*found)).map(|(_, s)| *s);
+            merged(stretches.collect())
+        };
+        let everybody = allows(&|whom| whom == Whom::Everybody);
+        let each = classes.iter().map(|(class, sets)| (*class, allows(&|w| sets.contains(&w))));
+        for (class, stretches) in [(NONE, everybody)].into_iter().chain(each) {
+            if !stretches.is_empty() {
+                out.insert((*profile, class), stretches);
+            }
+        }
+    }
+    out
+}
+
+impl<'a> Compiler<'a> {
+    /// Nothing compiled yet.
+    pub(super) fn new(world: &'a World, ids: Ids) -> Compiler<'a> {
+        Compiler { world, pods: world.pods.values().collect(), ids, made: Made::default() }
+    }
+
     /// What a pod allows in one direction; `None` when no policy is about it.
-    fn profile(&mut self, pod: &Pod, direction: Direction) -> Option<Id> {
+    pub(super) fn profile(&mut self, pod: &Pod, direction: Direction) -> Option<Id> {
         let world = self.world;
         let about = world.policies.values().filter(|policy| policy.selects(pod));
         let about: Vec<_> =
@@ -139,7 +245,7 @@ impl Compiler<'_> {
             return Some(NONE);
         }
         let id = self.ids.of(&format!("profile {parts:?}"));
-        self.profiles.insert(id, parts);
+        self.made.profiles.insert(id, parts);
         Some(id)
     }
 
@@ -207,7 +313,7 @@ impl Compiler<'_> {
             Direction::Egress => "egress",
         };
         let protocol = format!("{protocol:?}").to_ascii_uppercase();
-        self.unmatched.insert(Unmatched {
+        self.made.unmatched.insert(Unmatched {
             namespace: policy.namespace.clone(),
             name: policy.name.clone(),
             uid: policy.uid.clone(),
@@ -242,7 +348,7 @@ impl Compiler<'_> {
                 }
                 Peer::Block(spans) if port.is_none() && !spans.is_empty() => {
                     let id = self.ids.of(&format!("block {spans:?}"));
-                    self.blocks.entry(id).or_insert_with(|| spans.clone());
+                    self.made.blocks.entry(id).or_insert_with(|| spans.clone());
                     out.insert(Whom::Block(id));
                 }
                 Peer::Block(_) => {}
@@ -259,74 +365,14 @@ impl Compiler<'_> {
         };
         let text = format!("group {namespaces} / {} / {:?}", group.pods, group.port);
         let id = self.ids.of(&text);
-        self.groups.entry(id).or_insert(group);
+        self.made.groups.entry(id).or_insert(group);
         Whom::Group(id)
     }
 
     fn has_members(&self, whom: Whom) -> bool {
         let Whom::Group(id) = whom else { return false };
-        let group = self.groups.get(&id);
-        group.is_some_and(|group| self.pods.iter().any(|pod| self.is_in(pod, group)))
-    }
-
-    fn is_in(&self, pod: &Pod, group: &Group) -> bool {
-        let there = match &group.namespaces {
-            None => true,
-            Some(Namespaces::Only(name)) => pod.namespace == *name,
-            // A namespace that is not known yet is nobody's.
-            Some(Namespaces::With(labels)) => {
-                let found = self.world.namespaces.get(&pod.namespace);
-                found.is_some_and(|found| labels.matches_labels(Some(found)))
-            }
-        };
-        let port = |(protocol, name, number): &(Protocol, String, u16)| {
-            pod.named(name, *protocol) == Some(*number)
-        };
-        there
-            && group.port.as_ref().is_none_or(port)
-            && group.pods.matches_labels(Some(&pod.labels))
-    }
-
-    /// Finds the classes of all peers, and what each profile allows them.
-    fn fill(&mut self, rules: &mut Rules, own: &BTreeMap<&str, Ipv4Addr>) {
-        let mut at: BTreeMap<Ipv4Addr, BTreeSet<Id>> = BTreeMap::new();
-        for pod in &self.pods {
-            let Some(address) = own.get(pod.uid.as_str()).copied().or(pod.address) else {
-                continue;
-            };
-            let groups = self.groups.iter().filter(|(_, group)| self.is_in(pod, group));
-            let groups: BTreeSet<Id> = groups.map(|(id, _)| *id).collect();
-            // An address that two pods claim is in what both are in.
-            at.entry(address)
-                .and_modify(|had| had.retain(|id| groups.contains(id)))
-                .or_insert(groups);
-        }
-        let mut classes: BTreeMap<Id, BTreeSet<Whom>> = BTreeMap::new();
-        for (address, groups) in at.into_iter().filter(|(_, groups)| !groups.is_empty()) {
-            let class = self.ids.of(&format!("class of groups {groups:?}"));
-            rules.pods.insert(address, class);
-            classes.entry(class).or_insert_with(|| groups.into_iter().map(Whom::Group).collect());
-        }
-        let blocks: Vec<(Id, &[Span])> =
-            self.blocks.iter().map(|(id, spans)| (*id, spans.as_slice())).collect();
-        for (span, within) in span::cut(&blocks) {
-            let class = self.ids.of(&format!("class of blocks {within:?}"));
-            rules.blocks.insert(span, class);
-            classes.entry(class).or_insert_with(|| within.into_iter().map(Whom::Block).collect());
-        }
-        for (profile, parts) in &self.profiles {
-            let allows = |whom: &dyn Fn(Whom) -> bool| {
-                let stretches = parts.iter().filter(|(found, _)| whom(*found)).map(|(_, s)| *s);
-                merged(stretches.collect())
-            };
-            let everybody = allows(&|whom| whom == Whom::Everybody);
-            let each = classes.iter().map(|(class, sets)| (*class, allows(&|w| sets.contains(&w))));
-            for (class, stretches) in [(NONE, everybody)].into_iter().chain(each) {
-                if !stretches.is_empty() {
-                    rules.allowed.insert((*profile, class), stretches);
-                }
-            }
-        }
+        let group = self.made.groups.get(&id);
+        group.is_some_and(|group| self.pods.iter().any(|pod| self.world.is_in(pod, group)))
     }
 }
 

@@ -25,6 +25,11 @@ pub(super) struct Ids {
 }
 
 impl Ids {
+    /// How many have been given out.
+    pub(super) fn count(&self) -> usize {
+        self.taken.len()
+    }
+
     /// The number of a description. Two descriptions never share one, even where somebody has
     /// written labels until their hashes met.
     pub(super) fn of(&mut self, text: &str) -> Id {

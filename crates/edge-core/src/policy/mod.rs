@@ -13,6 +13,7 @@ mod compile;
 mod elements;
 mod ids;
 mod lens;
+mod live;
 mod span;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ pub use compile::{Compiled, Unmatched, World};
 pub use elements::{Change, Element};
 pub use ids::{Id, NONE};
 pub use lens::{Direction, Labels, NamedPort, Pod, Policy};
+pub use live::Live;
 pub use span::Span;
 
 use crate::proxy::Protocol;

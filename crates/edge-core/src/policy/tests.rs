@@ -1,6 +1,8 @@
 //! What a board's table says: each way, word for word, is with the recipes (`tests/lab`); here is
 //! what they don't show: spans, changes, named ports, and what is not known.
 
+mod any_events;
+
 use super::span::{cut, without};
 use super::*;
 use serde_json::{Value, json};

@@ -10,7 +10,7 @@ use edge_api::kinds::{Kind, NAMESPACE, NETWORK_POLICY, POD};
 use edge_api::{Object, meta};
 use edge_client::watcher::Event;
 use edge_client::{WatchParams, Watcher};
-use edge_core::policy::{Labels, Pod, Policy, Unmatched, World};
+use edge_core::policy::{Compiled, Labels, Live, Pod, Policy, Unmatched, World};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -38,11 +38,15 @@ struct Others {
 /// All that is known from one look to the next.
 struct Keeper {
     board: Arc<Board>,
-    world: World,
+    live: Live,
+    /// Pods that the board runs and the API has not shown yet.
+    borrowed: BTreeSet<String>,
     /// Policies as the ledger has them, by namespace and name.
     written: BTreeMap<(String, String), Value>,
     /// Whether what is known is enough to go by.
     heard: bool,
+    /// Whether the ledger lacks something of what is known.
+    unrecorded: bool,
     /// True once the ledger has stood in for the API.
     recalled: bool,
     others: Option<Others>,
@@ -57,9 +61,11 @@ pub(crate) async fn run(board: Arc<Board>) {
     let mut policies = watch(&board, NETWORK_POLICY);
     let mut keeper = Keeper {
         board: board.clone(),
-        world: World::default(),
+        live: Live::default(),
+        borrowed: BTreeSet::new(),
         written: BTreeMap::new(),
         heard: false,
+        unrecorded: true,
         recalled: false,
         others: None,
         told: BTreeSet::new(),
@@ -74,7 +80,11 @@ pub(crate) async fn run(board: Arc<Board>) {
         };
         tokio::select! {
             event = policies.next() => keeper.policies(event),
-            () = next(&mut keeper.others, &mut keeper.world) => {}
+            event = next(&mut keeper.others) => {
+                if !keeper.others(event) {
+                    continue;
+                }
+            }
             () = board.pods_made.notified() => {}
             () = wait => {
                 if !keeper.heard {
@@ -95,20 +105,23 @@ fn watch(board: &Board, kind: &'static Kind) -> Watcher {
     Watcher::new(board.client.clone(), kind, "", WatchParams::default())
 }
 
-/// Takes in the next news of pods and namespaces.
-async fn next(others: &mut Option<Others>, world: &mut World) {
+/// News of pods, or of namespaces.
+enum News {
+    Pods(Event),
+    Namespaces(Event),
+}
+
+/// The next news of pods and namespaces.
+async fn next(others: &mut Option<Others>) -> News {
     let Some(others) = others else { return std::future::pending().await };
     tokio::select! {
         event = others.pods.next() => {
             others.heard.0 |= matches!(event, Event::Restarted(_));
-            let pod = |pod: &Object| (meta::uid(pod).to_owned(), Pod::read(pod));
-            take(&mut world.pods, event, pod);
+            News::Pods(event)
         }
         event = others.namespaces.next() => {
             others.heard.1 |= matches!(event, Event::Restarted(_));
-            take(&mut world.namespaces, event, |object| {
-                (meta::name(object).to_owned(), labels(object))
-            });
+            News::Namespaces(event)
         }
     }
 }
@@ -145,11 +158,13 @@ impl Keeper {
     /// Takes in what policies there are.
     fn policies(&mut self, event: Event) {
         self.heard |= matches!(event, Event::Restarted(_));
-        take(&mut self.world.policies, event.clone(), |o| (key(o), Policy::read(o)));
+        self.unrecorded = true;
+        self.live.set_policies(|all| take(all, event.clone(), |o| (key(o), Policy::read(o))));
         take(&mut self.written, event, |object| (key(object), essence(object)));
-        if self.world.policies.is_empty() {
+        if self.is_idle() {
             self.others = None;
-            self.world = World::default();
+            self.live = Live::default();
+            self.borrowed.clear();
             self.told.clear();
         } else if self.others.is_none() {
             let (pods, namespaces) = (watch(&self.board, POD), watch(&self.board, NAMESPACE));
@@ -157,11 +172,55 @@ impl Keeper {
         }
     }
 
+    fn is_idle(&self) -> bool {
+        self.live.world().policies.is_empty()
+    }
+
+    /// Takes in what became of pods and namespaces; false when that changes nothing.
+    fn others(&mut self, news: News) -> bool {
+        match news {
+            News::Pods(Event::Restarted(list)) => {
+                let stay: BTreeSet<&str> = list.iter().map(meta::uid).collect();
+                let known = self.live.world().pods.keys();
+                let gone: Vec<String> =
+                    known.filter(|uid| !stay.contains(uid.as_str())).cloned().collect();
+                gone.iter().for_each(|uid| _ = self.live.set_pod(uid, None));
+                list.iter().for_each(|pod| _ = self.shown(pod));
+                true
+            }
+            News::Pods(Event::Applied(pod)) => self.shown(&pod),
+            News::Pods(Event::Deleted(pod)) => self.live.set_pod(meta::uid(&pod), None),
+            News::Namespaces(event) => {
+                self.unrecorded = true;
+                let whole = matches!(event, Event::Restarted(_));
+                let mut all = self.live.world().namespaces.clone();
+                take(&mut all, event, |object| (meta::name(object).to_owned(), labels(object)));
+                self.namespaces(all) || whole
+            }
+        }
+    }
+
+    fn shown(&mut self, pod: &Object) -> bool {
+        self.borrowed.remove(meta::uid(pod));
+        self.live.set_pod(meta::uid(pod), Some(Pod::read(pod)))
+    }
+
+    fn namespaces(&mut self, all: BTreeMap<String, Labels>) -> bool {
+        let known = self.live.world().namespaces.keys();
+        let gone: Vec<String> = known.filter(|name| !all.contains_key(*name)).cloned().collect();
+        let mut news = !gone.is_empty();
+        gone.iter().for_each(|name| _ = self.live.set_namespace(name, None));
+        for (name, labels) in all {
+            news |= self.live.set_namespace(&name, Some(labels));
+        }
+        news
+    }
+
     /// True when enough is known to say who may talk to whom. What stands in the kernel stays
     /// until then, and new pods are held.
     fn ready(&self) -> bool {
         let both = self.others.as_ref().is_some_and(|others| others.heard == (true, true));
-        let enough = self.heard && (self.world.policies.is_empty() || both);
+        let enough = self.heard && (self.is_idle() || both);
         enough || (self.recalled && !self.heard)
     }
 
@@ -174,23 +233,25 @@ impl Keeper {
         self.recalled = true;
         let Some(known) = self.board.ledger.policies() else { return };
         tracing::info!("no server answers: policies are enforced as the ledger has them");
-        for policy in known["policies"].as_array().into_iter().flatten() {
-            self.world.policies.insert(key(policy), Policy::read(policy));
-            self.written.insert(key(policy), policy.clone());
-        }
+        let policies: Vec<&Value> = known["policies"].as_array().into_iter().flatten().collect();
+        self.live
+            .set_policies(|all| all.extend(policies.iter().map(|p| (key(p), Policy::read(p)))));
+        self.written.extend(policies.iter().map(|policy| (key(policy), (*policy).clone())));
         for (name, labels) in known["namespaces"].as_object().into_iter().flatten() {
             let labels = labels.as_object().cloned().unwrap_or_default();
-            self.world.namespaces.insert(name.clone(), labels);
+            self.live.set_namespace(name, Some(labels));
         }
     }
 
-    fn record(&self) {
-        let namespaces: BTreeMap<&String, &Labels> = self.world.namespaces.iter().collect();
+    fn record(&mut self) {
+        let namespaces = &self.live.world().namespaces;
         let policies: Vec<&Value> = self.written.values().collect();
         let known = json!({"policies": policies, "namespaces": namespaces});
         let known = (!policies.is_empty()).then_some(known);
         if let Err(error) = self.board.ledger.put_policies(known.as_ref()) {
             tracing::warn!("record policies in the ledger: {error}");
+        } else {
+            self.unrecorded = false;
         }
     }
 
@@ -199,10 +260,10 @@ impl Keeper {
         if !self.ready() {
             return None;
         }
-        if self.heard {
+        if self.heard && self.unrecorded {
             self.record();
         }
-        if self.world.policies.is_empty() {
+        if self.is_idle() {
             return match self.board.net.apply_policies(None).await {
                 Ok(_) => None,
                 Err(error) => {
@@ -226,26 +287,30 @@ impl Keeper {
         }
     }
 
-    fn compile(&mut self) -> edge_core::policy::Compiled {
-        let own = self.board.net.pod_addresses();
+    fn compile(&mut self) -> Compiled {
         // What the API has not shown yet is known from what the board runs.
-        let mut borrowed = Vec::new();
-        for view in self.board.pod_views() {
-            if !self.world.pods.contains_key(view.uid()) {
-                borrowed.push(view.uid().to_owned());
-                self.world.pods.insert(view.uid().to_owned(), Pod::read(&view.object));
+        let views = self.board.pod_views();
+        let runs: BTreeSet<&str> = views.iter().map(|view| view.uid()).collect();
+        let borrowed = std::mem::take(&mut self.borrowed);
+        for uid in borrowed {
+            if runs.contains(uid.as_str()) {
+                self.borrowed.insert(uid);
+            } else {
+                self.live.set_pod(&uid, None);
+            }
+        }
+        for view in &views {
+            let uid = view.uid();
+            if self.borrowed.contains(uid) || !self.live.world().pods.contains_key(uid) {
+                self.live.set_pod(uid, Some(Pod::read(&view.object)));
+                self.borrowed.insert(uid.to_owned());
             }
         }
         if let Some(address) = self.board.net.dns_address() {
             let dns = World::dns_pod(address);
-            borrowed.push(dns.uid.clone());
-            self.world.pods.insert(dns.uid.clone(), dns);
+            self.live.set_pod(&dns.uid.clone(), Some(dns));
         }
-        let compiled = self.world.compile(&own);
-        for uid in borrowed {
-            self.world.pods.remove(&uid);
-        }
-        compiled
+        self.live.compile(&self.board.net.pod_addresses())
     }
 
     /// Says which rules name ports that nobody has, each once for as long as it is so.
