@@ -184,7 +184,8 @@ fn for_any_events_a_patch_leads_to_what_everything_makes() {
         assert!(patch.health || before.health == tables.health, "round {round}");
         let mut clashes: Vec<Clash> = tables.clashes.difference(&before.clashes).cloned().collect();
         let mut said = patch.clashes.clone();
-        (clashes.sort(), said.sort());
+        clashes.sort();
+        said.sort();
         assert_eq!(said, clashes, "round {round}");
         let mut change = kernel.change(&patch);
         hairpins.follow(&mut change, own);
