@@ -7,7 +7,7 @@
 use super::compile::{Compiler, Group, Made, Parts, Whom, allowed, classes, places};
 use super::ids::Ids;
 use super::lens::Port;
-use super::{Compiled, Direction, Id, Labels, Pod, Policy, Stretch, World};
+use super::{Compiled, Direction, Id, Labels, NONE, Pod, Policy, Stretch, World};
 use crate::proxy::Protocol;
 use core::net::Ipv4Addr;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +30,30 @@ struct Matrix {
     profiles: BTreeMap<Id, Parts>,
     classes: BTreeMap<Id, BTreeSet<Whom>>,
     allowed: BTreeMap<(Id, Id), Vec<Stretch>>,
+}
+
+impl Matrix {
+    /// Makes the rows of new profiles and the columns of new classes. Both are numbered by what
+    /// they stand for: what has the same number is the same.
+    fn follow(&mut self, profiles: BTreeMap<Id, Parts>, classes: BTreeMap<Id, BTreeSet<Whom>>) {
+        let stays = |(profile, class): &(Id, Id)| {
+            profiles.contains_key(profile) && (*class == NONE || classes.contains_key(class))
+        };
+        self.allowed.retain(|key, _| stays(key));
+        let fresh = lacking(&profiles, &self.profiles);
+        self.allowed.extend(allowed(&fresh, &classes));
+        let fresh = lacking(&classes, &self.classes);
+        if !fresh.is_empty() {
+            self.allowed.extend(allowed(&profiles, &fresh));
+        }
+        (self.profiles, self.classes) = (profiles, classes);
+    }
+}
+
+/// What the one has and the other has not.
+fn lacking<V: Clone>(one: &BTreeMap<Id, V>, other: &BTreeMap<Id, V>) -> BTreeMap<Id, V> {
+    let fresh = one.iter().filter(|(id, _)| !other.contains_key(*id));
+    fresh.map(|(id, value)| (*id, value.clone())).collect()
 }
 
 /// All that is known, and what was made of it so far.
@@ -118,10 +142,7 @@ impl Live {
         let found = self.world.pods.iter().map(|(uid, pod)| (pod, groups(uid)));
         let at = places(found, own);
         let classes = classes(&mut self.ids, &at, &made.blocks, &mut out.rules);
-        if self.matrix.profiles != made.profiles || self.matrix.classes != classes {
-            let allowed = allowed(&made.profiles, &classes);
-            self.matrix = Matrix { profiles: made.profiles, classes, allowed };
-        }
+        self.matrix.follow(made.profiles, classes);
         out.rules.allowed.clone_from(&self.matrix.allowed);
         out.unmatched = made.unmatched.into_iter().collect();
         out
