@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use edge_node::cleanup;
+use edge_node::cleanup::{self, CleanupError};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
@@ -29,26 +29,33 @@ pub(crate) fn run(config: &Config, data: bool) -> Result<(), WireError> {
 }
 
 /// Stops what an agent started here earlier, on a board that is to run no pods from now on, and
-/// forgets it: others will run those pods.
+/// forgets it: others will run those pods. `config` has the cluster's ranges. False when a container
+/// would not stop; what else could not be taken away is said, and tried again at the next start.
 ///
 /// # Errors
-/// Names what could not be stopped.
-pub(crate) async fn retire(config: &Config) -> Result<(), WireError> {
+/// When it must not be tried: without root, in a directory that is not edged's or is in use.
+pub(crate) async fn retire(config: &Config) -> Result<bool, WireError> {
     let ledger = config.data_dir.join(LEDGER);
     if !ledger.exists() {
-        return Ok(());
+        return Ok(true);
     }
     if !nix::unistd::geteuid().is_root() {
         let what = "this board ran pods, and stopping them needs root: use sudo this once";
         return Err(failed("no-agent", what));
     }
+    ours(&config.run_dir, &["net.lock", "rootfs"])?;
     idle(&config.run_dir, "net.lock")?;
     tracing::info!("this board runs no pods any more: stopping those that it ran");
-    cleanup::board(&board(config))
-        .await
-        .map_err(|e| failed("no-agent: stop this board's pods", e))?;
-    remove(&config.run_dir)?;
-    remove(&ledger)
+    // A server's state matters more than what is left of its pods.
+    let cleaned = cleanup::board(&board(config)).await;
+    let stopped = !matches!(cleaned, Err(CleanupError::Runtime(_)));
+    let removed = cleaned.map_err(|error| failed("clean up after this board's pods", error));
+    if let Err(error) =
+        removed.and_then(|()| remove(&config.run_dir)).and_then(|()| remove(&ledger))
+    {
+        tracing::warn!("{error}; it is tried again when this server starts the next time");
+    }
+    Ok(stopped)
 }
 
 fn board(config: &Config) -> cleanup::CleanupConfig {

@@ -161,12 +161,20 @@ pub(crate) async fn start(
         let agent_config = agent_config(&config, &lead)?;
         Some(tokio::spawn(kubelet::run(agent_config, stopped)))
     } else {
-        // Only now is it certain that no other process has this board's identity.
-        if let Err(error) = cleanup::retire(&config).await {
-            lead.shutdown().await;
-            return Err(error);
+        let mut ranges = config.clone();
+        if let Some(member) = &lead.member {
+            ranges.cluster_cidr.clone_from(&member.saved.cluster_cidr);
+            ranges.service_cidr.clone_from(&member.saved.service_cidr);
         }
-        lead.server.runs_no_pods();
+        // Only now is it certain that no other process has this board's identity.
+        match cleanup::retire(&ranges).await {
+            Ok(true) => lead.server.runs_no_pods(),
+            Ok(false) => {}
+            Err(error) => {
+                lead.shutdown().await;
+                return Err(error);
+            }
+        }
         None
     };
     Ok(Board { lead, agent: tokio::sync::Mutex::new(agent) })

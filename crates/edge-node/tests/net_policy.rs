@@ -234,6 +234,24 @@ fn a_new_pod_talks_to_nobody_until_it_is_judged() {
 }
 
 #[test]
+fn after_an_update_a_new_pod_waits_while_others_stay_kept() {
+    Lab::run("policy-update", async |lab| {
+        let net = lab.open();
+        drop(net);
+        // As an edged of another version might have left it.
+        assert!(lab::nft("add table ip edged-policy { comment \"edged, policies 0123\"; }"));
+        assert!(lab::nft("add chain ip edged-policy theirs"));
+        let net = lab.open();
+        let why = net.create_pod("early", "early", false).await.expect_err("too early");
+        assert!(why.to_string().contains("not known yet"), "{why}");
+        assert!(lab::nft("list chain ip edged-policy theirs"), "what stood still stands");
+        apply(&net, &[]).await;
+        assert!(!lab::nft("list chain ip edged-policy theirs"));
+        pod(&net, "early").await;
+    });
+}
+
+#[test]
 fn a_connection_that_is_forbidden_later_is_cut() {
     Lab::run("policy-cut", async |lab| {
         let net = lab.open();

@@ -18,9 +18,11 @@ pub fn plan(view: &View, _round: &Round) -> Plan {
     let Some(have) = view.get(kinds::ENDPOINT_SLICE, SLICE.0, SLICE.1) else { return plan };
     let lives = |endpoint: &Value| {
         let node = endpoint["nodeName"].as_str().unwrap_or_default();
-        match view.liveness.get(node) {
+        // A server without pods has no Node and does not beat, though it may have had one a moment
+        // ago; the election hears of it all the same.
+        let beats = view.get(kinds::NODE, "", node).and_then(|_| view.liveness.get(node));
+        match beats {
             Some(known) => !matches!(known.standing, Standing::Silent | Standing::Lost),
-            // A server without pods does not beat; the election hears of it all the same.
             None => !view.away.contains(node),
         }
     };
@@ -61,6 +63,7 @@ mod tests {
         let round = Round { now_ms: 0, seed: 0 };
         view.put(kinds::ENDPOINT_SLICE, Arc::new(slice));
         let stand = |view: &mut View, name: &str, standing| {
+            view.put(kinds::NODE, Arc::new(json!({ "metadata": { "name": name } })));
             view.liveness.insert(name.into(), Liveness { standing, ..Liveness::default() });
         };
         let ready = |view: &mut View| {
@@ -86,5 +89,11 @@ mod tests {
         assert_eq!(ready(&mut view), [false, true]);
         stand(&mut view, "s1", Standing::Alive);
         assert_eq!(ready(&mut view), [true, true], "what beats lives");
+        // It runs no pods any more: its silence as a Node is nobody's.
+        view.away.clear();
+        stand(&mut view, "s1", Standing::Lost);
+        assert_eq!(ready(&mut view), [false, true]);
+        view.remove(kinds::NODE, "", "s1", u64::MAX);
+        assert_eq!(ready(&mut view), [true, true]);
     }
 }

@@ -28,6 +28,14 @@ fn port_number(value: &Value) -> Option<u16> {
     value.as_u64().and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0)
 }
 
+/// Whether boards serve a Service at addresses: not one that is only a name, nor somebody else's.
+pub fn is_carried(service: &Object) -> bool {
+    let spec = &service["spec"];
+    text(spec, "type") != "ExternalName"
+        && text(spec, "clusterIP") != "None"
+        && meta::label(service, PROXY_NAME).is_none()
+}
+
 /// One port of a Service.
 #[derive(Debug)]
 pub(super) struct Port<'a> {
@@ -62,14 +70,11 @@ pub(super) struct Service<'a> {
 impl<'a> Service<'a> {
     /// Reads a Service; `None` for one that no board serves by address: headless, ExternalName.
     pub(super) fn read(object: &'a Object) -> Option<Service<'a>> {
-        let spec = &object["spec"];
-        let kind = text(spec, "type");
-        if kind == "ExternalName"
-            || text(spec, "clusterIP") == "None"
-            || meta::label(object, PROXY_NAME).is_some()
-        {
+        if !is_carried(object) {
             return None;
         }
+        let spec = &object["spec"];
+        let kind = text(spec, "type");
         let single = spec["clusterIP"].as_str();
         let listed = items(spec, "clusterIPs").filter_map(Value::as_str);
         let mut cluster_ips: Vec<Ipv4Addr> =

@@ -13,7 +13,7 @@ mod sources;
 mod tests;
 
 pub use elements::{Change, Elements, Hairpins, Source, Spreading, TargetKey, Verdict, VerdictKey};
-pub use lens::{ANNOUNCED_BY, announced};
+pub use lens::{ANNOUNCED_BY, announced, is_carried};
 pub use live::{Claimed, Live, Name, Patch};
 pub use sources::Sources;
 

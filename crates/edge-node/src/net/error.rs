@@ -36,6 +36,11 @@ pub enum NetError {
         /// Why not.
         source: std::io::Error,
     },
+    /// An earlier edged's policies stand, and what they are now is still being learnt.
+    NotJudgedYet {
+        /// The pod that has to wait.
+        address: std::net::Ipv4Addr,
+    },
     /// Every address of the board's range is in use.
     NoAddressLeft {
         /// The range.
@@ -114,6 +119,11 @@ impl fmt::Display for NetError {
             NetError::File { operation, path, source } => {
                 write!(out, "can't {operation} {}: {source}", path.display())
             }
+            NetError::NotJudgedYet { address } => write!(
+                out,
+                "can't keep the pod at {address} from others: the policies are not known yet; \
+                 it is tried again by itself"
+            ),
             NetError::NoAddressLeft { range } => write!(
                 out,
                 "no address left for another pod: all of {range} are in use; \

@@ -56,7 +56,8 @@ pub(super) async fn join(desk: &Desk, request: JoinRequest) -> Result<JoinAnswer
     let pod_cidr = match role == Role::Agent || request.pods {
         true => claim(desk, &request.name, &hash, node).await?,
         false => {
-            without_node(&desk.api, &request.name, &hash).await?;
+            let is_revoked = |owner: &KeyHash| desk.trust.borrow().is_revoked(owner);
+            without_node(&desk.api, &request.name, &hash, is_revoked).await?;
             String::new()
         }
     };

@@ -184,7 +184,7 @@ impl Desk {
                 let key = ask.who.key.as_ref().filter(|key| server(key));
                 allow(ask.who.in_group(SERVERS) && key.is_some(), ask)?;
                 if let Some(key) = key {
-                    without_node(&self.api, name, key).await?;
+                    without_node(&self.api, name, key, |_| false).await?;
                 }
                 write(&self.servers())
             }

@@ -20,11 +20,17 @@ pub(crate) fn is_nodeless(api: &Api, name: &str, key: &KeyHash) -> Result<bool, 
     }
 }
 
-/// Makes a server known as one without pods: its key is noted, and the Node of its board goes.
+/// Makes a server known as one without pods: its key is noted, and the Node of its board goes, or
+/// that of a board whose key was revoked.
 ///
 /// # Errors
 /// When the Node is another board's, or it can't be written.
-pub(crate) async fn without_node(api: &Api, name: &str, key: &KeyHash) -> Result<(), Status> {
+pub(crate) async fn without_node(
+    api: &Api,
+    name: &str,
+    key: &KeyHash,
+    is_revoked: impl Fn(&KeyHash) -> bool,
+) -> Result<(), Status> {
     let place = Place::new(kinds::NODE, "", name);
     let node = match api.object(place) {
         Ok(node) => Some(node),
@@ -32,7 +38,7 @@ pub(crate) async fn without_node(api: &Api, name: &str, key: &KeyHash) -> Result
         Err(status) => return Err(status),
     };
     let owner = node.as_ref().and_then(|node| meta::annotation(node, KEY_ANNOTATION));
-    if owner.and_then(KeyHash::parse).is_some_and(|owner| owner != *key) {
+    if owner.and_then(KeyHash::parse).is_some_and(|owner| owner != *key && !is_revoked(&owner)) {
         let why = format!("the node {name:?} is another board's");
         return Err(Status::new(Reason::Conflict, why));
     }

@@ -43,7 +43,8 @@ async fn settle(
     }
     match leadership.place() {
         Place::Here(term) => {
-            without_node(&api.at(term), name, key).await.map_err(|status| status.message)
+            let done = without_node(&api.at(term), name, key, |_| false).await;
+            done.map_err(|status| status.message)
         }
         Place::There { address, .. } => {
             let request = Request::builder().method(Method::POST).uri(PATH).body(Full::default());

@@ -7,6 +7,7 @@ use edge_api::{Object, meta};
 
 use super::lan::Refused;
 use super::ports;
+use crate::proxy::is_carried;
 
 /// The condition that says why a Service is not reached at one of its external addresses.
 pub(super) const FREE: &str = "ExternalIPsFree";
@@ -20,10 +21,14 @@ pub(super) struct External<'a> {
 impl<'a> External<'a> {
     /// Takes a Service's addresses for it, after all older ones; what it can't have, and why.
     pub(super) fn claim(&mut self, service: &'a Object) -> Option<Refused> {
+        if !is_carried(service) {
+            return None;
+        }
         let mut refused = None;
         let named = service["spec"]["externalIPs"].as_array().into_iter().flatten();
         let given = service["status"]["loadBalancer"]["ingress"].as_array().into_iter().flatten();
         let named = named.filter_map(|ip| Some((true, ip.as_str()?)));
+        let given = given.filter(|entry| entry["ipMode"] != "Proxy");
         let all = named.chain(given.filter_map(|entry| Some((false, entry["ip"].as_str()?))));
         for (external, ip) in all {
             for (protocol, port) in ports(service) {

@@ -39,11 +39,14 @@ fn held(address: Ipv4Addr) -> [Element; 3] {
     [Element::Ingress(address, NONE), Element::Egress(address, NONE), Element::Itself(address)]
 }
 
+/// How the comments of all our tables for policies begin.
+const OURS: &str = "edged, policies ";
+
 fn fingerprint() -> String {
     let text = format!("{:?}{:?}", layout::chains(), layout::sets());
     let digest = Sha256::digest(text.as_bytes());
     let hex: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("edged, policies {hex}")
+    format!("{OURS}{hex}")
 }
 
 impl Rules {
@@ -53,9 +56,16 @@ impl Rules {
     }
 
     /// Keeps a pod from everybody until it is judged by [`Rules::apply_policies`].
+    ///
+    /// # Errors
+    /// What the kernel refused; and [`NetError::NotJudgedYet`] just after an update of edged.
     pub(in crate::net) fn hold(&mut self, address: Ipv4Addr) -> Result<(), NetError> {
         self.policies.held.insert(address);
         let (generation, have) = self.observe_policies()?;
+        // Made anew for one pod, the table of another edged would be open for all others.
+        if have.is_none() && self.has_others_policies()? {
+            return Err(NetError::NotJudgedYet { address });
+        }
         let mut want = have.clone().unwrap_or_default();
         want.retain(|element| match element {
             Element::Ingress(ip, _) | Element::Egress(ip, _) => *ip != address,
@@ -63,6 +73,12 @@ impl Rules {
         });
         want.extend(held(address));
         self.change_policies(generation, have, want).map(drop)
+    }
+
+    /// Whether the policies are those of an edged with other tables, until ours are known.
+    fn has_others_policies(&mut self) -> Result<bool, NetError> {
+        let comment = read::comment_of(&mut self.socket, IPV4, TABLE)?;
+        Ok(comment.is_some_and(|said| said.starts_with(OURS) && said != fingerprint()))
     }
 
     /// Makes the table say what is wanted. Pods that are held and not judged yet stay so, as long
