@@ -306,13 +306,15 @@ fn an_address_that_somebody_else_has_is_given_up() {
 #[test]
 fn an_external_address_is_the_older_services_and_the_other_is_told_once() {
     let with = |ips: &[&str]| json!({"type": "ClusterIP", "externalIPs": ips});
+    let headless =
+        |ips: &[&str]| json!({"type": "ClusterIP", "clusterIP": "None", "externalIPs": ips});
     let mut view = view(&[
         service("late", 2, &with(&["192.0.2.77", "192.0.2.78"])),
         service("early", 1, &with(&["192.0.2.78"])),
         service("beside", 3, &with(&["192.0.2.79"])),
         // Served at no address: neither has one, nor is kept from it.
-        service("names", 0, &json!({"clusterIP": "None", "externalIPs": ["192.0.2.77"]})),
-        service("none", 4, &json!({"clusterIP": "None", "externalIPs": ["192.0.2.78"]})),
+        service("names", 0, &headless(&["192.0.2.77"])),
+        service("none", 4, &headless(&["192.0.2.78"])),
     ]);
     let first = realise(&mut view);
     let told: Vec<(&str, &str)> = first
