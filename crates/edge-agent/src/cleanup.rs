@@ -29,8 +29,9 @@ pub(crate) fn run(config: &Config, data: bool) -> Result<(), WireError> {
 }
 
 /// Stops what an agent started here earlier, on a board that is to run no pods from now on, and
-/// forgets it: others will run those pods. `config` has the cluster's ranges. False when a container
-/// would not stop; what else could not be taken away is said, and tried again at the next start.
+/// forgets it: others will run those pods. `config` has the cluster's ranges. False when a
+/// container would not stop; what else could not be taken away is said, and tried again at the
+/// next start.
 ///
 /// # Errors
 /// When it must not be tried: without root, in a directory that is not edged's or is in use.
