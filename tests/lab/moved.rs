@@ -35,10 +35,13 @@ fn an_agent_finds_servers_that_have_moved() {
     server.spawn();
 
     let agent = &cluster.boards[1];
-    until("the agent finds its server", || {
-        let found = agent.log().contains("the cluster's servers have moved");
-        found.then_some(()).ok_or_else(|| agent.log())
-    });
+    // With a broker of the user's, which has not moved, the agent may hear of it there, before it has to look.
+    if cluster.broker.get().is_none() {
+        until("the agent finds its server", || {
+            let found = agent.log().contains("the cluster's servers have moved");
+            found.then_some(()).ok_or_else(|| agent.log())
+        });
+    }
     cluster.wait_ready(&cluster.boards[0], &["s1", "a1"]);
     assert_eq!((agent.pid(), programs(agent)), before, "the same process and the same pods");
     // What the board is told now comes from there.
