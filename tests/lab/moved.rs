@@ -35,7 +35,8 @@ fn an_agent_finds_servers_that_have_moved() {
     server.spawn();
 
     let agent = &cluster.boards[1];
-    // With a broker of the user's, which has not moved, the agent may hear of it there, before it has to look.
+    // With a broker of the user's, which has not moved, the agent may hear of it there, before it
+    // has to look.
     if cluster.broker.get().is_none() {
         until("the agent finds its server", || {
             let found = agent.log().contains("the cluster's servers have moved");
