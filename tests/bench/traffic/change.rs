@@ -74,7 +74,7 @@ pub(super) fn measure(table: &mut Table, quick: bool) {
         table.add(&what("everything made and compared"), "ms", &times.all, None, to);
     }
     apart(|dir| async move {
-        let net = open(&dir);
+        let net = open(&dir, false);
         policies::measure(table, &net, changes).await;
         net.cleanup().await.expect("all of it goes");
     });
@@ -94,9 +94,10 @@ fn apart<T: Send, F: Future<Output = T>>(work: impl FnOnce(PathBuf) -> F + Send)
     done
 }
 
-fn open(dir: &Path) -> Net {
+/// A board's network of its own in `dir`.
+pub(super) fn open(dir: &Path, without_nf_tables: bool) -> Net {
     let config = NetConfig {
-        without_nf_tables: false,
+        without_nf_tables,
         run_dir: dir.join("run"),
         data_dir: dir.join("data"),
         pod_cidr: "10.42.0.0/24".into(),
@@ -110,7 +111,7 @@ fn open(dir: &Path) -> Net {
 }
 
 async fn one(dir: &Path, count: usize, changes: u8) -> Times {
-    let net = open(dir);
+    let net = open(dir, false);
     let mut live = Live::new("me");
     live.set_services((0..count).map(service).collect());
     live.set_slices((0..count).map(|n| slice(n, 1)).collect());

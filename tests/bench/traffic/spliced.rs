@@ -1,11 +1,11 @@
 //! A board without nf_tables, in a network of its own: this process carries what its Services get,
 //! as edged does there.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use edge_core::proxy::Tables;
-use edge_node::net::{Net, NetConfig};
+use edge_node::net::Net;
 use edge_node::seams::PodNetwork;
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
@@ -59,18 +59,7 @@ impl Drop for Board {
 }
 
 async fn open(dir: &std::path::Path) -> (Net, PathBuf, PathBuf) {
-    let net = Net::open(NetConfig {
-        without_nf_tables: true,
-        run_dir: dir.join("run"),
-        data_dir: dir.join("data"),
-        pod_cidr: "10.42.0.0/24".into(),
-        cluster_cidr: "10.42.0.0/16".into(),
-        service_cidr: "10.43.0.0/16".into(),
-        node_ip: IpAddr::from([192, 0, 2, 1]),
-        encrypt_pods: false,
-        wireguard_port: 51820,
-    })
-    .expect("a network");
+    let net = super::change::open(dir, true);
     let asks = net.create_pod("asks", "asks", false).await.expect("a pod");
     let answers = net.create_pod("answers", "answers", false).await.expect("a pod");
     let service = json!({"metadata": {"name": "s", "namespace": "n"},
