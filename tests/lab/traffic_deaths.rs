@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::traffic_loss::{Pace, last_failure, late, under_load};
 use super::traffic_places::Place;
-use super::traffic_ways::{OUTSIDE, THREE_PORT, Traffic};
+use super::traffic_ways::{NODE_PORTS, OUTSIDE, THREE_PORT, Traffic};
 
 /// Deaths that CI can afford.
 const DEATHS: usize = 3;
@@ -15,9 +15,8 @@ const DEATHS: usize = 3;
 const SOON: Duration = Duration::from_millis(1500);
 /// How long a board hangs that stalls: with what is left to the next beat, a WiFi's nap.
 const STALL: Duration = Duration::from_millis(900);
-/// The board that is asked, and the one that dies: it has no server.
-const ASKED: usize = 0;
-const VICTIM: usize = 3;
+/// The board without a server.
+const AGENT: usize = 3;
 /// 100 connections a second, for half a second before and 2.5 s after.
 const PACE: Pace = Pace { count: 300, before: 50, every: Duration::from_millis(10) };
 
@@ -26,11 +25,22 @@ fn deaths() -> usize {
     named.map_or(DEATHS, |text| text.parse().expect("EDGED_LAB_DEATHS is a number"))
 }
 
-/// One death; how long after it the last connection began that came to nothing.
-fn die(traffic: &mut Traffic, cable: bool, stalled: bool) -> Duration {
-    let to = SocketAddr::new(traffic.addresses[ASKED].into(), THREE_PORT);
+/// A death: of which board, while which one is asked.
+#[derive(Clone, Copy, Debug)]
+struct Death {
+    victim: usize,
+    asked: usize,
+    port: u16,
+    cable: bool,
+    stalled: bool,
+}
+
+/// Some death; how long after it the last connection began that came to nothing.
+fn die(traffic: &mut Traffic, death: Death) -> Duration {
+    let Death { victim: dying, asked, port, cable, stalled } = death;
+    let to = SocketAddr::new(traffic.addresses[asked].into(), port);
     let outside = Place::new(OUTSIDE, traffic.cluster.person.path());
-    let victim = &traffic.cluster.boards[VICTIM];
+    let victim = &traffic.cluster.boards[dying];
     if stalled {
         victim.pause();
         std::thread::sleep(STALL);
@@ -39,27 +49,28 @@ fn die(traffic: &mut Traffic, cable: bool, stalled: bool) -> Duration {
         std::thread::sleep(2 * STALL);
     }
     traffic.settle("before a board dies");
-    let victim = &traffic.cluster.boards[VICTIM];
-    let asked = under_load(&outside, to, PACE, || {
+    let victim = &traffic.cluster.boards[dying];
+    let all = under_load(&outside, to, PACE, || {
         if cable { victim.pull_cable() } else { victim.power_cut() }
     });
-    let early = asked.iter().find(|one| one.before && one.answer.is_err());
+    let early = all.iter().find(|one| one.before && one.answer.is_err());
     assert!(early.is_none(), "failed before: {early:?}");
     // None at all, when every lost first packet was sent again to a board that lives.
-    let last = last_failure(&asked).unwrap_or_default();
+    let last = last_failure(&all).unwrap_or_default();
     let how = if cable { "cable" } else { "power" };
     let stall = if stalled { " after a stall" } else { "" };
-    println!("{how}{stall}: the last failed {last:?} after; late: {:?}", late(&asked));
+    let name = &victim.name;
+    println!("{name}: {how}{stall}: the last failed {last:?} after; late: {:?}", late(&all));
     if last > SOON {
-        for one in asked.iter().filter(|one| one.at > SOON / 2 && !one.before) {
+        for one in all.iter().filter(|one| one.at > SOON / 2 && !one.before) {
             if let Err(why) = &one.answer {
                 println!("  began {:?} after, failed in {:?}: {why}", one.at, one.took);
             }
         }
         // What the asked board still remembers of connections to the dead one.
-        let all = traffic.cluster.boards[ASKED].shell("cat /proc/net/nf_conntrack");
-        let dead = format!("src={} ", traffic.pods[VICTIM].ip);
-        all.lines().filter(|line| line.contains(&dead)).for_each(|line| println!("  {line}"));
+        let known = traffic.cluster.boards[asked].shell("cat /proc/net/nf_conntrack");
+        let dead = format!("src={} ", traffic.pods[dying].ip);
+        known.lines().filter(|line| line.contains(&dead)).for_each(|line| println!("  {line}"));
     }
     if cable {
         victim.mend_cable();
@@ -69,9 +80,16 @@ fn die(traffic: &mut Traffic, cable: bool, stalled: bool) -> Duration {
     } else {
         victim.power_on();
         victim.spawn();
-        traffic.revive(VICTIM);
+        traffic.revive(dying);
     }
     last
+}
+
+/// Which board leads.
+fn leading(traffic: &Traffic) -> usize {
+    let name = traffic.cluster.wait_leader().name.clone();
+    let at = traffic.cluster.boards.iter().position(|board| board.name == name);
+    at.expect("a leader is a board")
 }
 
 #[test]
@@ -85,7 +103,8 @@ fn a_dead_board_is_left_soon() {
     let mut all = Vec::new();
     for n in 0..deaths() {
         let (cable, stalled) = (n % 2 == 0, n % 4 >= 2);
-        all.push((die(&mut traffic, cable, stalled), cable, stalled));
+        let death = Death { victim: AGENT, asked: 0, port: THREE_PORT, cable, stalled };
+        all.push((die(&mut traffic, death), cable, stalled));
     }
     for (cable, stalled) in [(true, false), (false, false), (true, true), (false, true)] {
         let these = all.iter().filter(|(_, c, s)| (*c, *s) == (cable, stalled));
@@ -95,6 +114,12 @@ fn a_dead_board_is_left_soon() {
             let n = these.len();
             println!("cable {cable}, stalled {stalled}: p50 {middle:?}, worst {worst:?}, n {n}");
         }
+    }
+    // Nobody is left who could tell the others, until there is a new leader.
+    for cable in [true, false] {
+        let (victim, asked, port) = (leading(&traffic), AGENT, NODE_PORTS[0].1);
+        let death = Death { victim, asked, port, cable, stalled: false };
+        all.push((die(&mut traffic, death), cable, false));
     }
     println!("all of it took {:?}", begin.elapsed());
     let late: Vec<_> = all.iter().filter(|(last, _, stalled)| !stalled && *last > SOON).collect();

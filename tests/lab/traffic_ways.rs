@@ -22,7 +22,8 @@ pub(crate) const EXTERNAL_IP: Ipv4Addr = Ipv4Addr::new(192, 168, 78, 200);
 /// How a board's own pods are asked for.
 const LOCAL: &str = "local node port of ";
 /// Node ports: of all pods by TCP and by UDP, and of three of them.
-const NODE_PORTS: [(Transport, u16); 2] = [(Transport::Tcp, 30700), (Transport::Udp, 30701)];
+pub(crate) const NODE_PORTS: [(Transport, u16); 2] =
+    [(Transport::Tcp, 30700), (Transport::Udp, 30701)];
 pub(crate) const THREE_PORT: u16 = 30702;
 /// Of all pods, by a board's own pods only.
 const LOCAL_PORT: u16 = 30703;
