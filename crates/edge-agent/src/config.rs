@@ -19,6 +19,7 @@ use edge_bus::{ExternalBroker, parse_broker};
 use edge_core::controllers::load_balancer::LanPool;
 use edge_server::join::Token;
 pub(crate) use file::{File, Registry};
+pub(crate) use servers::url as join_url;
 
 /// Where the configuration file is looked for when no `--config` names one.
 const FILE: &str = "/etc/edged/config.yaml";

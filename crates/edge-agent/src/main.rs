@@ -8,6 +8,7 @@ mod config;
 mod demo;
 mod depart;
 mod example;
+mod firstboot;
 mod identity;
 mod join;
 mod notify;

@@ -84,8 +84,10 @@ pub(crate) fn serve(config: Config, with_agent: bool) -> Result<(), WireError> {
             signal(SignalKind::interrupt()).map_err(|e| failed("listen for SIGINT", e))?;
         let (node_ip, fixed) = (config.node_ip, config.fixed_ip);
         let data_dir = config.data_dir.clone();
+        let manager = notify::Manager::meet();
+        manager.status("starting");
         let board = start(config, with_agent, stopped).await?;
-        notify::tell("READY=1");
+        manager.ready(&format!("server: the API is at https://{}", board.address()));
         let mut again = false;
         let mut outcome = Ok(());
         tokio::select! {
@@ -98,7 +100,10 @@ pub(crate) fn serve(config: Config, with_agent: bool) -> Result<(), WireError> {
                 again = true;
             }
         }
-        notify::tell("STOPPING=1");
+        match again {
+            true => manager.status("starting again with the board's new address"),
+            false => manager.stopping(),
+        }
         // A receiver that is gone has stopped already.
         let _ = stop.send(true);
         let finished = board.finish().await;

@@ -14,7 +14,11 @@ pub(super) fn settle(settings: &Settings, file: &File) -> Result<Vec<String>, Co
     given.iter().map(|text| url(text)).collect()
 }
 
-fn url(text: &str) -> Result<String, ConfigError> {
+/// One server as a URL, or `auto`.
+///
+/// # Errors
+/// When it is neither.
+pub(crate) fn url(text: &str) -> Result<String, ConfigError> {
     let text = text.trim().trim_end_matches('/');
     if text == AUTO {
         return Ok(text.to_owned());

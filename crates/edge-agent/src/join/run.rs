@@ -6,7 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::{JoinError, Live, Saved, enter};
-use crate::config::Config;
+use crate::config::{AUTO, Config};
 use crate::wire::{self, WireError, failed};
 use crate::{cleanup, identity, notify};
 
@@ -46,6 +46,8 @@ fn serve(config: &Config) -> Result<Ending, WireError> {
             signal(SignalKind::terminate()).map_err(|e| failed("listen for SIGTERM", e))?;
         let mut interrupt =
             signal(SignalKind::interrupt()).map_err(|e| failed("listen for SIGINT", e))?;
+        let manager = notify::Manager::meet();
+        manager.status(&format!("joining: asking {}", asked(config)));
         let member = tokio::select! {
             entered = enter(config, Role::Agent) => {
                 entered.map_err(WireError::from)?
@@ -58,7 +60,8 @@ fn serve(config: &Config) -> Result<Ending, WireError> {
         settings.beats = Some(wire::beats(tie.bus.clone(), &tie.news));
         settings.servers = Some(wire::servers(&tie.news, settings.api.servers.clone(), None));
         let mut agent = tokio::spawn(agent::run(settings, stopped));
-        notify::tell("READY=1");
+        let saved = &member.saved;
+        manager.ready(&format!("agent: {} of the cluster {}", saved.name, saved.cluster));
         let (mut again, mut copy) = (false, None);
         let ended = tokio::select! {
             ended = &mut agent => Some(ended),
@@ -80,7 +83,10 @@ fn serve(config: &Config) -> Result<Ending, WireError> {
                 None
             }
         };
-        notify::tell("STOPPING=1");
+        match again {
+            true => manager.status("starting again with what has moved"),
+            false => manager.stopping(),
+        }
         let _ = stop.send(true);
         let ended = match ended {
             Some(ended) => ended,
@@ -96,6 +102,15 @@ fn serve(config: &Config) -> Result<Ending, WireError> {
             false => Ok(Ending::Stopped),
         }
     })
+}
+
+/// Whom a board asks to let it in, for people.
+fn asked(config: &Config) -> String {
+    match config.join.as_slice() {
+        [] => "the servers that it knows".to_owned(),
+        some if some.iter().any(|server| server == AUTO) => "the servers of the LAN".to_owned(),
+        some => some.join(", "),
+    }
 }
 
 /// How the agent of a joined board is set up.

@@ -1,0 +1,156 @@
+//! The boot partition: FAT, often mounted for reading only, and read by laptops.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MsFlags, mount};
+use nix::sys::statvfs::{FsFlags, statvfs};
+
+use super::wish::STORED;
+use super::{Refusal, failed};
+
+/// The longest file that is read; nobody types that much.
+const LONGEST: u64 = 64 << 10;
+
+const NAME: &str = "edged.yaml";
+const ERROR: &str = "edged-error.txt";
+
+/// What laptops make of the name.
+const MISNAMED: [&str; 3] = ["edged.yaml.txt", "edged.yml", "edged.txt"];
+
+/// The directory where the boot partition is mounted.
+pub(super) struct Boot {
+    dir: PathBuf,
+}
+
+impl Boot {
+    pub(super) fn new(dir: &Path) -> Boot {
+        Boot { dir: dir.to_owned() }
+    }
+
+    /// Where the settings are.
+    pub(super) fn file(&self) -> PathBuf {
+        self.dir.join(NAME)
+    }
+
+    /// The settings, if there are any.
+    ///
+    /// # Errors
+    /// When they are there and can't be read, or have another name.
+    pub(super) fn read(&self) -> Result<Option<String>, Refusal> {
+        let path = self.file();
+        match std::fs::metadata(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return match MISNAMED.iter().find(|name| self.dir.join(name).exists()) {
+                    Some(name) => {
+                        Err(Refusal::File(format!("it is called {name}: rename it to {NAME}")))
+                    }
+                    None => Ok(None),
+                };
+            }
+            Err(error) => return Err(failed("read", &path, error)),
+            Ok(found) if found.len() > LONGEST => {
+                let what = format!("it has {} bytes: is it the right file?", found.len());
+                return Err(Refusal::File(what));
+            }
+            Ok(_) => {}
+        }
+        let bytes = std::fs::read(&path).map_err(|e| failed("read", &path, e))?;
+        let text = String::from_utf8(bytes).ok().filter(|text| !text.contains('\0'));
+        let wrong = || Refusal::File("it is no plain text: save it as UTF-8".to_owned());
+        text.map(Some).ok_or_else(wrong)
+    }
+
+    /// Says beside the settings what is wrong with them, or that nothing is. It is written only
+    /// when it changes, and whether that can be done changes nothing: it has been said elsewhere.
+    pub(super) fn told(&self, line: Option<&str>) {
+        let path = self.dir.join(ERROR);
+        let Some(line) = line else {
+            if path.exists() {
+                let _ = self.writing(|| std::fs::remove_file(&path));
+            }
+            return;
+        };
+        let text = format!("{line}\r\nCorrect edged.yaml and start the board again.\r\n");
+        if std::fs::read_to_string(&path).ok().as_ref() != Some(&text) {
+            let _ = self.writing(|| write(&path, &text));
+        }
+    }
+
+    /// Puts a word in the place of each secret; gives the text as it is then. Everything else stays
+    /// as the person wrote it.
+    ///
+    /// # Errors
+    /// When the partition can't be written; it is as it was then.
+    pub(super) fn redact(&self, text: &str, secrets: &[Range<usize>]) -> io::Result<String> {
+        if secrets.is_empty() {
+            return Ok(text.to_owned());
+        }
+        let mut left = text.to_owned();
+        for span in secrets.iter().rev() {
+            left.replace_range(span.clone(), STORED);
+        }
+        let path = self.file();
+        self.writing(|| {
+            let mut old = OpenOptions::new().write(true).open(&path)?;
+            let beside = self.dir.join("edged.yaml.new");
+            write(&beside, &left)?;
+            std::fs::rename(&beside, &path)?;
+            sync(&self.dir);
+            // The old bytes are in no file any more, and still on the card: they go as well.
+            for span in secrets {
+                old.seek(SeekFrom::Start(span.start as u64))?;
+                old.write_all(&vec![b'*'; span.len()])?;
+            }
+            old.sync_all()
+        })?;
+        Ok(left)
+    }
+
+    /// Does what writes. A partition that is mounted for reading only is opened for that long.
+    fn writing<T>(&self, act: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        match act() {
+            Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => {}
+            other => return other,
+        }
+        let flags = flags(&self.dir)?;
+        let remount = |flags: MsFlags| {
+            let none = None::<&str>;
+            mount(none, &self.dir, none, MsFlags::MS_REMOUNT | flags, none)
+        };
+        remount(flags - MsFlags::MS_RDONLY)?;
+        let done = act();
+        sync(&self.dir);
+        remount(flags)?;
+        done
+    }
+}
+
+/// How the directory is mounted.
+fn flags(dir: &Path) -> io::Result<MsFlags> {
+    let has = statvfs(dir)?.flags();
+    let table = [
+        (FsFlags::ST_RDONLY, MsFlags::MS_RDONLY),
+        (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
+        (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
+        (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
+        (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
+        (FsFlags::ST_SYNCHRONOUS, MsFlags::MS_SYNCHRONOUS),
+    ];
+    let set = table.into_iter().filter(|(is, _)| has.contains(*is)).map(|(_, flag)| flag);
+    Ok(set.collect())
+}
+
+/// Writes a file. FAT knows no permissions, so none are set.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+fn sync(dir: &Path) {
+    // A file system that can't do that for a directory has done it for its files.
+    let _ = File::open(dir).and_then(|dir| dir.sync_all());
+}

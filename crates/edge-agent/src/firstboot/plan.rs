@@ -1,0 +1,307 @@
+//! What the board's files are to be, given what a person asks for and what the board has. Nothing
+//! is written here.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::ops::Range;
+
+use edge_server::join::{Role, Token};
+
+use super::text::Mistake;
+use super::wifi;
+use super::wish::{Secret, Wish};
+
+pub(super) const HOSTNAME: &str = "etc/hostname";
+pub(super) const HOSTS: &str = "etc/hosts";
+pub(super) const CONFIG: &str = "etc/edged/config.yaml";
+pub(super) const DEFAULTS: &str = "etc/default/edged";
+pub(super) const TOKEN: &str = "etc/edged/token";
+pub(super) const WPA: &str = "etc/wpa_supplicant/wpa_supplicant-wlan0.conf";
+pub(super) const WIRED: &str = "etc/systemd/network/10-edged-wired.network";
+pub(super) const WIRELESS: &str = "etc/systemd/network/10-edged-wifi.network";
+pub(super) const KEYS: &str = "root/.ssh/authorized_keys";
+
+/// All files that may be written, beneath the root.
+pub(super) const FILES: [&str; 9] =
+    [HOSTNAME, HOSTS, CONFIG, DEFAULTS, TOKEN, WPA, WIRED, WIRELESS, KEYS];
+
+/// What a file begins with that is ours alone.
+const OURS: &str = "# Written by `edged firstboot` from edged.yaml on the boot partition.\n";
+
+/// Our part of a file that is a person's as well.
+const BEGIN: &str = "# begin: edged.yaml of the boot partition\n";
+const END: &str = "# end: edged.yaml of the boot partition\n";
+
+/// What the board has.
+#[derive(Debug, Default)]
+pub(super) struct Board {
+    /// Those of [`FILES`] that exist.
+    pub(super) files: BTreeMap<&'static str, String>,
+    /// As what it joined a cluster.
+    pub(super) joined: Option<Role>,
+    /// Whether it began a cluster of its own.
+    pub(super) founder: bool,
+    /// What it is called in its cluster.
+    pub(super) name: Option<String>,
+    /// Of which cluster it is: [`Token::pin`].
+    pub(super) pin: Option<String>,
+    /// Whether it knows the time zone that is asked for.
+    pub(super) knows_zone: bool,
+}
+
+/// A file as it is to be.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct File {
+    pub(super) path: &'static str,
+    pub(super) text: String,
+    pub(super) mode: u32,
+}
+
+/// What is to be done.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub(super) files: Vec<File>,
+    /// Files of ours that are to be gone.
+    pub(super) gone: Vec<&'static str>,
+    pub(super) zone: Option<String>,
+    pub(super) hostname: Option<String>,
+    /// Where secrets stand in `edged.yaml`, in their order.
+    pub(super) secrets: Vec<Range<usize>>,
+    /// What a person should know.
+    pub(super) notes: Vec<String>,
+}
+
+/// Decides.
+///
+/// # Errors
+/// What does not fit this board.
+pub(super) fn plan(wish: &Wish, board: &Board) -> Result<Plan, Mistake> {
+    let mut plan = Plan::default();
+    if let Some(name) = &wish.name {
+        named(&mut plan, name, board);
+    }
+    let token = joining(&mut plan, wish, board)?;
+    let role = role(wish, board)?.map(|role| format!("EDGED_ROLE={role}\n"));
+    plan.part(board, DEFAULTS, role, 0o644);
+    plan.part(board, CONFIG, join_block(wish, token), 0o644);
+    radio(&mut plan, wish, board)?;
+    network(&mut plan, wish, board);
+    if let Some((zone, line)) = &wish.timezone {
+        if !board.knows_zone {
+            let what = format!("timezone: this system knows no {zone:?} (is tzdata installed?)");
+            return Err(Mistake::at(*line, what));
+        }
+        plan.zone = Some(zone.clone());
+    }
+    let keys = wish.ssh_keys.iter().fold(String::new(), |text, key| text + key + "\n");
+    plan.part(board, KEYS, Some(keys).filter(|keys| !keys.is_empty()), 0o600);
+    plan.secrets.sort_by_key(|span| span.start);
+    Ok(plan)
+}
+
+impl Plan {
+    fn put(&mut self, path: &'static str, text: String, mode: u32) {
+        self.files.push(File { path, text, mode });
+    }
+
+    /// A file of ours alone: `text`, or none.
+    fn own(&mut self, board: &Board, path: &'static str, text: Option<String>, mode: u32) {
+        match text {
+            Some(text) => self.put(path, format!("{OURS}{text}"), mode),
+            None if board.files.get(path).is_some_and(|old| old.starts_with(OURS)) => {
+                self.gone.push(path);
+            }
+            None => {}
+        }
+    }
+
+    /// Our part of a file, at its end.
+    fn part(&mut self, board: &Board, path: &'static str, text: Option<String>, mode: u32) {
+        let old = board.files.get(path);
+        let mut rest = without_block(old.map_or("", String::as_str));
+        match text {
+            Some(text) => {
+                if !rest.is_empty() && !rest.ends_with('\n') {
+                    rest.push('\n');
+                }
+                self.put(path, format!("{rest}{BEGIN}{text}{END}"), mode);
+            }
+            None if rest.is_empty() && old.is_some_and(|old| !old.is_empty()) => {
+                self.gone.push(path);
+            }
+            None if old.is_some_and(|old| *old != rest) => self.put(path, rest, mode),
+            None => {}
+        }
+    }
+}
+
+fn without_block(text: &str) -> String {
+    let Some((before, after)) = text.split_once(BEGIN) else { return text.to_owned() };
+    let after = after.split_once(END).map_or("", |(_, after)| after);
+    format!("{before}{after}")
+}
+
+fn named(plan: &mut Plan, name: &str, board: &Board) {
+    plan.put(HOSTNAME, format!("{name}\n"), 0o644);
+    plan.hostname = Some(name.to_owned());
+    if let Some(hosts) = board.files.get(HOSTS) {
+        let own = |line: &&str| line.split_whitespace().next() == Some("127.0.1.1");
+        let mut text: String =
+            hosts.lines().filter(|line| !own(line)).map(|line| format!("{line}\n")).collect();
+        let _ = writeln!(text, "127.0.1.1\t{name}");
+        // A file that says it somewhere else in it stays as it is.
+        let says = |line: &str| line.split_whitespace().eq(["127.0.1.1", name]);
+        if !hosts.lines().any(says) {
+            plan.put(HOSTS, text, 0o644);
+        }
+    }
+    if let Some(had) = board.name.as_deref().filter(|had| *had != name) {
+        plan.notes.push(format!(
+            "name: this board's hostname is {name:?} now; in its cluster it stays {had:?}"
+        ));
+    }
+}
+
+/// As what the board is to run: as the file says, as it joined, or as one that joins.
+fn role(wish: &Wish, board: &Board) -> Result<Option<Role>, Mistake> {
+    let again = "take it out of its cluster first (`edgectl node revoke`) and empty it with `edged \
+                 cleanup --data`";
+    let wrong = |line: usize, what: String| Err(Mistake::at(line, what));
+    match (wish.role, board.joined) {
+        (Some((role, line)), Some(joined)) if role != joined => {
+            wrong(line, format!("role: this board joined its cluster as {joined}: {again}"))
+        }
+        (Some((Role::Agent, line)), None) if board.founder => {
+            let what = "role: this board leads a cluster of its own, which would be lost: empty it \
+                        with `edged cleanup --data` first";
+            wrong(line, what.to_owned())
+        }
+        (Some((role, _)), _) => Ok(Some(role)),
+        (None, Some(joined)) => Ok(Some(joined)),
+        (None, None) if !wish.join.is_empty() || wish.token.is_some() => Ok(Some(Role::Agent)),
+        (None, None) => Ok(None),
+    }
+}
+
+/// Checks that what is asked for can be joined with; whether a token is kept on the board.
+fn joining(plan: &mut Plan, wish: &Wish, board: &Board) -> Result<bool, Mistake> {
+    let line = wish.token.as_ref().map_or(wish.join_line, Secret::line);
+    let asked = !wish.join.is_empty() || wish.token.is_some();
+    if asked && board.founder && board.joined.is_none() {
+        let what = "join: this board leads a cluster of its own, which would be lost by joining \
+                    another: empty it with `edged cleanup --data` first";
+        return Err(Mistake::at(line, what));
+    }
+    match &wish.token {
+        Some(Secret::New(word)) => {
+            let token = Token::parse(&word.text).map_err(|e| Mistake::at(line, e.to_string()))?;
+            if board.pin.as_ref().is_some_and(|pin| *pin != token.pin) {
+                let what = "token: it is of another cluster than this board's: empty the board \
+                            with `edged cleanup --data` to move it there";
+                return Err(Mistake::at(line, what));
+            }
+            plan.secrets.push(word.span.clone());
+            plan.put(TOKEN, format!("{token}\n"), 0o600);
+            Ok(true)
+        }
+        kept => {
+            let there = board.files.contains_key(TOKEN);
+            if kept.is_some() && !there {
+                let what = "token: \"stored\" stands for one that this board has taken, and it has \
+                            none: write the token itself";
+                return Err(Mistake::at(line, what));
+            }
+            if asked && !there && board.joined.is_none() {
+                let what = "join: a token is missing: `edged token create` on a server prints one";
+                return Err(Mistake::at(line, what));
+            }
+            if let Some(table) = board.files.get(CONFIG)
+                && asked
+                && has_own(table, "join")
+            {
+                let what = "join: /etc/edged/config.yaml has a join of its own: remove it there";
+                return Err(Mistake::at(line, what));
+            }
+            Ok(there)
+        }
+    }
+}
+
+/// Whether a person wrote this key into the file beside our part.
+fn has_own(config: &str, key: &str) -> bool {
+    let rest = without_block(config);
+    rest.lines().any(|line| line.strip_prefix(key).is_some_and(|rest| rest.starts_with(':')))
+}
+
+/// Where to join, and with what. A token alone is for the servers of the LAN.
+fn join_block(wish: &Wish, token: bool) -> Option<String> {
+    let auto = [crate::config::AUTO.to_owned()];
+    let servers = match (wish.join.as_slice(), &wish.token) {
+        ([], None) => return None,
+        ([], Some(_)) => &auto[..],
+        (some, _) => some,
+    };
+    let mut text = "join:\n".to_owned();
+    for server in servers {
+        let _ = writeln!(text, "  - {server:?}");
+    }
+    if token {
+        let _ = writeln!(text, "token-file: /{TOKEN}");
+    }
+    Some(text)
+}
+
+fn radio(plan: &mut Plan, wish: &Wish, board: &Board) -> Result<(), Mistake> {
+    let Some(asked) = &wish.wifi else {
+        plan.own(board, WPA, None, 0o600);
+        return Ok(());
+    };
+    let key = match &asked.password {
+        None => None,
+        Some(Secret::New(word)) => {
+            plan.secrets.push(word.span.clone());
+            Some(wifi::key(&asked.ssid, &word.text))
+        }
+        Some(Secret::Stored(line)) => {
+            let old = board.files.get(WPA).and_then(|conf| wifi::stored(conf, &asked.ssid));
+            let missing = || {
+                let what = "wifi: password: \"stored\" stands for one that this board has taken, \
+                            and it has none for this network: write the password itself";
+                Mistake::at(*line, what)
+            };
+            Some(old.ok_or_else(missing)?)
+        }
+    };
+    plan.own(board, WPA, Some(wifi::conf(asked, key.as_deref())), 0o600);
+    Ok(())
+}
+
+/// The links: Wi-Fi gives way to a cable where both are there; an address that was asked for is
+/// Wi-Fi's where there is one.
+fn network(plan: &mut Plan, wish: &Wish, board: &Board) {
+    let link = |names: &str, fixed: bool, metric: Option<u32>| {
+        let mut text = format!("[Match]\nName={names}\n\n[Network]\n");
+        let metric = |key: &str| metric.map_or(String::new(), |m| format!("{key}={m}\n"));
+        let Some((ip, bits)) = wish.address.filter(|_| fixed) else {
+            text.push_str("DHCP=yes\n");
+            let metric = metric("RouteMetric");
+            if !metric.is_empty() {
+                let _ = write!(text, "\n[DHCPv4]\n{metric}\n[IPv6AcceptRA]\n{metric}");
+            }
+            return text;
+        };
+        let _ = writeln!(text, "Address={ip}/{bits}");
+        let named = if wish.dns.is_empty() { wish.gateway.as_slice() } else { &wish.dns };
+        for server in named {
+            let _ = writeln!(text, "DNS={server}");
+        }
+        if let Some(gateway) = wish.gateway {
+            let _ = write!(text, "\n[Route]\nGateway={gateway}\n{}", metric("Metric"));
+        }
+        text
+    };
+    let radio = wish.wifi.is_some();
+    plan.own(board, WIRELESS, radio.then(|| link("wlan0", true, Some(600))), 0o644);
+    let wired = !radio && wish.address.is_some();
+    plan.own(board, WIRED, wired.then(|| link("en* eth*", true, None)), 0o644);
+}

@@ -1,0 +1,237 @@
+//! A boot partition and a root in a temporary directory, taken from boot to boot.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use edge_server::join::Token;
+
+use super::{APPLIED, Firstboot, HOLD, run};
+
+struct Card {
+    dir: PathBuf,
+}
+
+impl Card {
+    fn new(name: &str) -> Card {
+        let dir = std::env::temp_dir().join(format!("edged-card-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        for sub in ["boot", "root/etc", "root/run", "root/var/lib/edged"] {
+            fs::create_dir_all(dir.join(sub)).unwrap();
+        }
+        Card { dir }
+    }
+
+    fn boot(&self, text: &str) -> i32 {
+        fs::write(self.dir.join("boot/edged.yaml"), text).unwrap();
+        self.again()
+    }
+
+    fn again(&self) -> i32 {
+        run(&Firstboot { boot: self.dir.join("boot"), root: self.dir.join("root") })
+    }
+
+    fn root(&self, path: &str) -> PathBuf {
+        self.dir.join("root").join(path)
+    }
+
+    fn has(&self, path: &str) -> String {
+        fs::read_to_string(self.root(path)).unwrap_or_default()
+    }
+
+    fn left(&self) -> String {
+        fs::read_to_string(self.dir.join("boot/edged.yaml")).unwrap()
+    }
+
+    fn told(&self) -> String {
+        fs::read_to_string(self.dir.join("boot/edged-error.txt")).unwrap_or_default()
+    }
+
+    /// Every file of the root, with what it holds and when it was written.
+    fn state(&self) -> Vec<(PathBuf, Vec<u8>, std::time::SystemTime)> {
+        let mut all = Vec::new();
+        walk(&self.dir, &mut all);
+        all.sort();
+        all
+    }
+}
+
+fn walk(dir: &Path, all: &mut Vec<(PathBuf, Vec<u8>, std::time::SystemTime)>) {
+    for entry in fs::read_dir(dir).unwrap().flatten() {
+        match entry.file_type().unwrap() {
+            kind if kind.is_dir() => walk(&entry.path(), all),
+            kind if kind.is_symlink() => {}
+            _ => {
+                let changed = entry.metadata().unwrap().modified().unwrap();
+                all.push((entry.path(), fs::read(entry.path()).unwrap(), changed));
+            }
+        }
+    }
+}
+
+impl Drop for Card {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn token() -> String {
+    Token::create(&"p".repeat(43)).unwrap().to_string()
+}
+
+#[test]
+fn an_agent_in_the_kitchen() {
+    let card = Card::new("agent");
+    fs::write(card.root("etc/hosts"), "127.0.0.1\tlocalhost\n127.0.1.1\told\n").unwrap();
+    let token = token();
+    let text = format!(
+        "# My board\r\nname: kitchen\r\njoin: auto   # the LAN's\r\ntoken: {token}  # of Monday\r\n\
+         wifi: {{ssid: Home, password: \"hush hush\", country: DE}}\r\n\
+         ssh-key: ssh-ed25519 AAAAC3 me\r\n"
+    );
+    assert_eq!(card.boot(&text), 0, "{}", card.told());
+    assert_eq!(card.has("etc/hostname"), "kitchen\n");
+    assert_eq!(card.has("etc/hosts"), "127.0.0.1\tlocalhost\n127.0.1.1\tkitchen\n");
+    assert_eq!(card.has("etc/edged/token"), format!("{token}\n"));
+    assert!(card.has("etc/default/edged").contains("\nEDGED_ROLE=agent\n"));
+    let config = card.has("etc/edged/config.yaml");
+    let file = crate::config::File::parse(&config).unwrap();
+    assert_eq!(file.join, ["auto"]);
+    assert_eq!(file.token_file.as_deref(), Some(Path::new("/etc/edged/token")));
+    let wpa = card.has("etc/wpa_supplicant/wpa_supplicant-wlan0.conf");
+    assert!(wpa.contains("country=DE") && wpa.contains("ssid=486f6d65") && !wpa.contains("hush"));
+    assert!(card.has("etc/systemd/network/10-edged-wifi.network").contains("DHCP=yes"));
+    for (path, mode) in [
+        ("etc/edged/token", 0o600),
+        ("etc/wpa_supplicant/wpa_supplicant-wlan0.conf", 0o600),
+        ("root/.ssh/authorized_keys", 0o600),
+        ("root/.ssh", 0o700),
+        ("etc/hostname", 0o644),
+    ] {
+        let is = fs::metadata(card.root(path)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(is, mode, "{path}");
+    }
+    // Nothing else of the file has changed.
+    let left = text.replace(&token, "stored").replace("\"hush hush\"", "stored");
+    assert_eq!(card.left(), left);
+    // Once more, and after the note of what was taken is lost: nothing is written.
+    let before = card.state();
+    assert_eq!(card.again(), 0);
+    assert_eq!(card.state(), before);
+    fs::remove_file(card.root(APPLIED)).unwrap();
+    assert_eq!(card.again(), 0);
+    let but_the_note = |state: Vec<(PathBuf, _, _)>| -> Vec<_> {
+        state.into_iter().filter(|(path, _, _)| !path.ends_with(APPLIED)).collect()
+    };
+    assert_eq!(but_the_note(card.state()), but_the_note(before));
+}
+
+#[test]
+fn a_changed_file_is_taken_and_a_bad_one_is_not() {
+    let card = Card::new("changed");
+    let first = format!("name: one\ntoken: {}\nwifi: {{ssid: a, password: 12345678}}\n", token());
+    assert_eq!(card.boot(&first), 0);
+    let kept = card.has("etc/edged/token");
+    let wpa = "etc/wpa_supplicant/wpa_supplicant-wlan0.conf";
+    let key = card.has(wpa).lines().find(|l| l.contains("psk=")).unwrap().to_owned();
+    // The stored secrets go on.
+    assert_eq!(card.boot(&card.left().replace("one", "two").replace("{", "{country: FR, ")), 0);
+    assert_eq!((card.has("etc/hostname"), card.has("etc/edged/token")), ("two\n".into(), kept));
+    assert!(card.has(wpa).contains("country=FR") && card.has(wpa).contains(&key));
+    // A mistake is said once, and changes nothing.
+    let good = card.state();
+    assert_eq!(card.boot("name: three\nrole: sever\n"), 64);
+    let told = card.told();
+    assert!(told.starts_with("edged.yaml, line 2: role: \"sever\" is neither"), "{told}");
+    assert!(!card.root(HOLD).exists(), "it goes on as it was");
+    let others = |state: Vec<(PathBuf, _, _)>| -> Vec<_> {
+        state.into_iter().filter(|(path, _, _)| !path.starts_with(card.dir.join("boot"))).collect()
+    };
+    assert_eq!(others(card.state()), others(good));
+    // Another network needs its own password.
+    assert_eq!(card.boot("wifi: {ssid: b, password: stored}\n"), 64);
+    assert!(card.told().contains("write the password itself"));
+    // Without Wi-Fi what was written for it goes, and so does the message.
+    assert_eq!(card.boot("name: two\naddress: 10.0.0.9/24\ngateway: 10.0.0.1\n"), 0);
+    assert!(!card.root(wpa).exists() && card.told().is_empty());
+    assert!(!card.root("etc/edged/config.yaml").exists());
+    let wired = card.has("etc/systemd/network/10-edged-wired.network");
+    let wanted = "[Match]\nName=en* eth*\n\n[Network]\nAddress=10.0.0.9/24\nDNS=10.0.0.1\n\n\
+                  [Route]\nGateway=10.0.0.1\n";
+    assert!(wired.ends_with(wanted), "{wired}");
+}
+
+#[test]
+fn a_fresh_card_with_a_mistake_founds_no_cluster() {
+    let card = Card::new("fresh");
+    assert_eq!(card.again(), 0, "no file asks for nothing");
+    assert_eq!(card.boot("join: auto\n"), 64);
+    assert!(card.told().contains("line 1: join: a token is missing"), "{}", card.told());
+    assert!(card.root(HOLD).exists());
+    for (text, told) in [
+        (&b"name: a\0\n"[..], "save it as UTF-8"),
+        (b"\xff\xfen\0a\0", "save it as UTF-8"),
+        (b"token: stored\n", "write the token itself"),
+        (b"name: a\n\tjoin: auto\n", "line 2: there is a tab"),
+        (b"timezone: Mars/Base\n", "knows no \"Mars/Base\""),
+    ] {
+        fs::write(card.dir.join("boot/edged.yaml"), text).unwrap();
+        assert_eq!(card.again(), 64);
+        assert!(card.told().contains(told), "{}", card.told());
+    }
+    fs::rename(card.dir.join("boot/edged.yaml"), card.dir.join("boot/edged.yaml.txt")).unwrap();
+    assert_eq!(card.again(), 64);
+    assert!(card.told().contains("rename it"));
+    assert_eq!(card.boot("# nothing\n"), 0);
+    assert!(!card.root(HOLD).exists() && card.told().is_empty());
+}
+
+#[test]
+fn a_board_of_a_cluster_is_not_torn_out_of_it() {
+    let card = Card::new("member");
+    let data = card.root("var/lib/edged");
+    fs::create_dir_all(data.join("store")).unwrap();
+    fs::write(data.join("name"), "first\n").unwrap();
+    for text in ["role: agent\n", &format!("join: auto\ntoken: {}\n", token())] {
+        assert_eq!(card.boot(text), 64);
+        assert!(card.told().contains("leads a cluster of its own"), "{}", card.told());
+    }
+    assert_eq!(card.boot("name: second\n"), 0, "only the hostname changes");
+    let saved = r#"{"cluster":"c","name":"first","role":"agent"}"#;
+    fs::remove_dir_all(data.join("store")).unwrap();
+    fs::write(data.join("cluster.json"), saved).unwrap();
+    assert_eq!(card.boot("role: server\n"), 64);
+    assert!(card.told().contains("joined its cluster as agent"), "{}", card.told());
+    // What is left out stays as the board joined; its token may be gone.
+    assert_eq!(card.boot("name: second\njoin: [10.0.0.5]\n"), 0);
+    assert!(card.has("etc/default/edged").contains("EDGED_ROLE=agent"));
+    assert!(!card.has("etc/edged/config.yaml").contains("token-file"));
+}
+
+#[test]
+fn what_a_person_wrote_into_the_same_files_stays() {
+    let card = Card::new("shared");
+    fs::create_dir_all(card.root("etc/edged")).unwrap();
+    fs::create_dir_all(card.root("etc/default")).unwrap();
+    fs::write(card.root("etc/edged/config.yaml"), "log: debug").unwrap();
+    fs::write(card.root("etc/default/edged"), "EDGED_LOG=info\n").unwrap();
+    assert_eq!(card.boot(&format!("role: server\njoin: a.lan\ntoken: {}\n", token())), 0);
+    let file = crate::config::File::parse(&card.has("etc/edged/config.yaml")).unwrap();
+    assert_eq!((file.log.as_deref(), &file.join[0][..]), (Some("debug"), "https://a.lan:6443"));
+    assert!(card.has("etc/default/edged").starts_with("EDGED_LOG=info\n# begin"));
+    assert_eq!(card.boot("# founded after all\n"), 0);
+    assert_eq!(card.has("etc/edged/config.yaml"), "log: debug\n");
+    assert_eq!(card.has("etc/default/edged"), "EDGED_LOG=info\n");
+    fs::write(card.root("etc/edged/config.yaml"), "join: [b.lan:1]\n").unwrap();
+    assert_eq!(card.boot("join: a.lan\ntoken: stored\n"), 64);
+    assert!(card.told().contains("has a join of its own"), "{}", card.told());
+}
+
+#[test]
+fn what_cannot_be_written_is_named() {
+    let card = Card::new("full");
+    fs::create_dir_all(card.root("etc/hostname/in/the/way")).unwrap();
+    assert_eq!(card.boot("name: a\n"), 1);
+    assert!(card.told().contains("etc/hostname: "), "{}", card.told());
+    assert!(!card.root(APPLIED).exists(), "it is tried again at the next boot");
+}
