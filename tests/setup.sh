@@ -3,6 +3,7 @@
 #   tests/setup.sh build   what it takes to build
 #   tests/setup.sh test    that, and the real programs that the tests compare with
 #   tests/setup.sh guests  that, and what machines with a kernel of their own take
+#   tests/setup.sh card    that, and what the card image is made and booted with
 #   tests/setup.sh bench   that, and those that only the bench compares with
 set -euo pipefail
 
@@ -24,6 +25,20 @@ if [ "${1:-build}" = guests ]; then
   need nft nftables
   need wg wireguard-tools
   [ -x /bin/busybox ] && ! ldd /bin/busybox >/dev/null 2>&1 || missing+=(busybox-static)
+fi
+if [ "${1:-build}" = card ]; then
+  need mksquashfs squashfs-tools
+  need mkfs.vfat dosfstools
+  need mcopy mtools
+  need sfdisk fdisk
+  need depmod kmod
+  need cpio cpio
+  need xz xz-utils
+  need zstd zstd
+  need qemu-system-aarch64 qemu-system-arm
+  [ -e /usr/share/AAVMF/AAVMF_CODE.fd ] || missing+=(qemu-efi-aarch64)
+  need ssh openssh-client
+  need ip iproute2
 fi
 case "${1:-build}" in test | bench) extra=yes ;; *) extra=no ;; esac
 if [ "$extra" = yes ]; then

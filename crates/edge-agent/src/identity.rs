@@ -87,6 +87,8 @@ pub(crate) fn start_again() -> io::Error {
 
 fn first_interface_address() -> Option<IpAddr> {
     let addresses = nix::ifaddrs::getifaddrs().ok()?;
-    let v4 = addresses.filter_map(|a| a.address?.as_sockaddr_in().map(|s| s.ip()));
+    // Pods' bridge outlives edged: alone on a board, it is no way to this one.
+    let theirs = addresses.filter(|a| !a.interface_name.starts_with("edge"));
+    let v4 = theirs.filter_map(|a| a.address?.as_sockaddr_in().map(|s| s.ip()));
     v4.map(IpAddr::V4).find(|ip| !ip.is_loopback())
 }
