@@ -6,7 +6,7 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::config::{Config, Settings};
-use crate::{cleanup, demo, depart, firstboot, join, telemetry, token, wire};
+use crate::{cleanup, demo, depart, firstboot, install, join, telemetry, token, uninstall, wire};
 
 /// Exit status for a setting or argument that is wrong (`EX_USAGE` of sysexits.h).
 const USAGE: i32 = 64;
@@ -68,6 +68,10 @@ enum Command {
         #[arg(long)]
         data: bool,
     },
+    /// Put this file onto this machine with its systemd units, and start it
+    Install(install::Install),
+    /// Remove all that edged made on this machine: pods, state, settings, units and itself
+    Uninstall(uninstall::Uninstall),
     /// Take the settings of edged.yaml from the boot partition; systemd runs it before edged
     Firstboot(firstboot::Firstboot),
     /// Type edgectl's commands from this file
@@ -118,6 +122,10 @@ pub(crate) fn run(args: &[OsString]) -> i32 {
         Command::Cleanup { settings, data } => with_config(&settings, |config| {
             finish(cleanup::check(&config).and_then(|()| cleanup::run(&config, data)))
         }),
+        Command::Install(args) => finish(install::run(&args)),
+        Command::Uninstall(args) => {
+            with_config(&args.settings, |config| finish(uninstall::run(&args, &config)))
+        }
         Command::Firstboot(args) => firstboot::run(&args),
         // The word is taken before it comes here; it stands in the list for the help.
         Command::Ctl => edgectl::run(["edgectl"]),

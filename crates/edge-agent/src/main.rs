@@ -10,17 +10,25 @@ mod depart;
 mod example;
 mod firstboot;
 mod identity;
+mod install;
 mod join;
 mod notify;
+mod systemd;
 mod telemetry;
 mod token;
+mod uninstall;
 mod wire;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
+    // Called by the name of the other program, it is that program.
+    if args.first().is_some_and(|name| Path::new(name).ends_with("edgectl")) {
+        return status(edgectl::run(&args));
+    }
     // The runtime's helpers are this same file: they must stay single-threaded and small, so
     // they are told apart before anything else is set up.
     match args.get(1).and_then(|word| word.to_str()) {

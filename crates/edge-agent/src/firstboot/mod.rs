@@ -34,6 +34,17 @@ const APPLIED: &str = "etc/edged/edged.yaml.applied";
 /// cluster that nobody asked for.
 const HOLD: &str = "run/edged-hold";
 
+/// What is noted for the next time, beneath the root.
+pub(crate) const NOTES: [&str; 2] = [APPLIED, HOLD];
+
+/// The files, beneath the root, that nobody else writes.
+pub(crate) const OWN: [&str; 3] = [plan::WPA, plan::WIRED, plan::WIRELESS];
+
+/// Whether nothing but what was taken from `edged.yaml` is in a file.
+pub(crate) fn is_ours(text: &str) -> bool {
+    !text.is_empty() && (text.starts_with(plan::OURS) || plan::without_block(text).is_empty())
+}
+
 /// Where to read and where to write.
 #[derive(Debug, Args)]
 pub(crate) struct Firstboot {

@@ -26,7 +26,8 @@ pub(super) const FILES: [&str; 9] =
     [HOSTNAME, HOSTS, CONFIG, DEFAULTS, TOKEN, WPA, WIRED, WIRELESS, KEYS];
 
 /// What a file begins with that is ours alone.
-const OURS: &str = "# Written by `edged firstboot` from edged.yaml on the boot partition.\n";
+pub(super) const OURS: &str =
+    "# Written by `edged firstboot` from edged.yaml on the boot partition.\n";
 
 /// Our part of a file that is a person's as well.
 const BEGIN: &str = "# begin: edged.yaml of the boot partition\n";
@@ -135,7 +136,7 @@ impl Plan {
     }
 }
 
-fn without_block(text: &str) -> String {
+pub(super) fn without_block(text: &str) -> String {
     let Some((before, after)) = text.split_once(BEGIN) else { return text.to_owned() };
     let after = after.split_once(END).map_or("", |(_, after)| after);
     format!("{before}{after}")

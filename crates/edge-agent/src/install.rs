@@ -1,0 +1,251 @@
+//! `edged install`: this file puts itself onto the machine, with the units that it carries, and has
+//! systemd start it. Done again it upgrades in place: pods run on. What it writes is what
+//! `edged uninstall` takes away.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use edge_server::join::Token;
+use edge_server::pki::{read_if_present, write_atomically};
+
+use crate::config;
+use crate::systemd::{Systemd, Word};
+use crate::wire::{WireError, failed};
+
+/// Where the program is, for the units and for people.
+pub(crate) const PROGRAM: &str = "usr/bin/edged";
+/// The other name of it, by which it takes edgectl's commands.
+pub(crate) const CTL: &str = "usr/bin/edgectl";
+pub(crate) const CONFIG: &str = "etc/edged/config.yaml";
+pub(crate) const DEFAULTS: &str = "etc/default/edged";
+pub(crate) const TOKEN: &str = "etc/edged/token";
+
+/// What a file begins with that is ours.
+pub(crate) const OURS: &str = "# Written by `edged install`.\n";
+
+/// The unit that is started.
+pub(crate) const UNIT: &str = "edged.service";
+/// All units.
+pub(crate) const ENABLED: [&str; 2] = [UNIT, "edged-firstboot.service"];
+
+/// What systemd reads.
+pub(crate) const UNITS: [(&str, &str); 3] = [
+    ("usr/lib/systemd/system/edged.service", include_str!("../../../systemd/edged.service")),
+    (
+        "usr/lib/systemd/system/edged-firstboot.service",
+        include_str!("../../../systemd/edged-firstboot.service"),
+    ),
+    (
+        "usr/lib/systemd/system-preset/50-edged.preset",
+        include_str!("../../../systemd/50-edged.preset"),
+    ),
+];
+
+/// There when the package owns the files.
+const PACKAGE: &str = "var/lib/dpkg/info/edged.list";
+
+/// How the board is to run.
+#[derive(Debug, Args)]
+pub(crate) struct Install {
+    /// Run pods only; without this, the board may lead
+    #[arg(long)]
+    agent: bool,
+    /// A server of the cluster to join, or auto to find one on the LAN; may be given several times
+    #[arg(long, value_name = "https://HOST:6443", requires = "token_file", value_delimiter = ',')]
+    join: Vec<String>,
+    /// A file that holds the joining token
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Put it there, and start nothing
+    #[arg(long)]
+    no_start: bool,
+    /// Install into this directory instead, and start nothing
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
+}
+
+/// A file as it is to be.
+struct Put {
+    path: &'static str,
+    text: String,
+    mode: u32,
+}
+
+/// Whether a package manager owns the installed files.
+pub(crate) fn is_packaged(root: &Path) -> bool {
+    root.join(PACKAGE).exists()
+}
+
+/// Installs, and tells what was done.
+///
+/// # Errors
+/// Says what is in the way; what was written by then is written whole, and serves the next try.
+pub(crate) fn run(args: &Install) -> Result<(), WireError> {
+    let root = args.root.as_path();
+    let here = root == Path::new("/");
+    if here && !nix::unistd::geteuid().is_root() {
+        return Err(failed("install", "needs root: use sudo"));
+    }
+    if is_packaged(root) {
+        return Err(failed("install", "edged is installed as a package: use apt to upgrade it"));
+    }
+    let files = settings(args)?;
+    let mut changed = program(root)?;
+    let units = UNITS.map(|(path, text)| Put { path, text: text.to_owned(), mode: 0o644 });
+    for file in units.iter().chain(&files) {
+        let full = root.join(file.path);
+        if read_if_present(&full).ok().flatten().as_ref() != Some(&file.text) {
+            put(&full, file.text.as_bytes(), file.mode)?;
+            changed = true;
+            println!("wrote /{}", file.path);
+        }
+    }
+    match (here, Systemd::reach().map_err(WireError::line)?) {
+        (false, _) => Ok(()),
+        (true, Some(manager)) => start(manager, args.no_start, changed),
+        (true, None) => {
+            println!(
+                "systemd does not run this machine: have its init start `/{PROGRAM} {}` as root, \
+                 and start it again when it ends",
+                if args.agent { "agent" } else { "server" }
+            );
+            Ok(())
+        }
+    }
+}
+
+/// What the arguments become. Everything is checked before anything is written.
+fn settings(args: &Install) -> Result<Vec<Put>, WireError> {
+    let mut files = Vec::new();
+    let old = |path: &str| read_if_present(&args.root.join(path)).ok().flatten();
+    if args.agent && args.join.is_empty() && old(CONFIG).is_none() {
+        let what = "an agent needs a cluster: give --join auto (or https://HOST:6443) and \
+                    --token-file";
+        return Err(failed("install", what));
+    }
+    if !args.join.is_empty() {
+        let mut text = format!("{OURS}join:\n");
+        for server in &args.join {
+            let url = config::join_url(server).map_err(|e| WireError::line(e.to_string()))?;
+            text += &format!("  - {url:?}\n");
+        }
+        text += &format!("token-file: /{TOKEN}\n");
+        if old(CONFIG).is_some_and(|old| !old.starts_with(OURS)) {
+            let what = format!("/{CONFIG} is there already: write join and token-file into it");
+            return Err(failed("install", what));
+        }
+        files.push(Put { path: CONFIG, text, mode: 0o644 });
+    }
+    if let Some(path) = &args.token_file {
+        let text = fs::read_to_string(path)
+            .map_err(|e| failed(&format!("token-file: {}", path.display()), e))?;
+        let token = Token::parse(&text).map_err(|e| failed("token-file", e))?;
+        files.push(Put { path: TOKEN, text: format!("{token}\n"), mode: 0o600 });
+    }
+    if args.agent || !args.join.is_empty() {
+        let role = if args.agent { "agent" } else { "server" };
+        let old = old(DEFAULTS).unwrap_or_else(|| OURS.to_owned());
+        let others = old.lines().filter(|line| !line.starts_with("EDGED_ROLE="));
+        let text: String = others.map(|line| format!("{line}\n")).collect();
+        files.push(Put { path: DEFAULTS, text: format!("{text}EDGED_ROLE={role}\n"), mode: 0o644 });
+    }
+    Ok(files)
+}
+
+/// Copies this file to its place, whole or not at all; whether it was another one.
+fn program(root: &Path) -> Result<bool, WireError> {
+    let full = root.join(PROGRAM);
+    let own = fs::read("/proc/self/exe").map_err(|e| failed("read this program", e))?;
+    let changed = fs::read(&full).ok().as_deref() != Some(&own[..]);
+    if changed {
+        put(&full, &own, 0o755)?;
+        println!("wrote /{PROGRAM}");
+    }
+    let ctl = root.join(CTL);
+    if fs::symlink_metadata(&ctl).is_err() {
+        std::os::unix::fs::symlink("edged", &ctl)
+            .map_err(|e| failed(&format!("write {}", ctl.display()), e))?;
+        println!("wrote /{CTL}");
+    }
+    Ok(changed)
+}
+
+fn put(path: &Path, bytes: &[u8], mode: u32) -> Result<(), WireError> {
+    let dir = path.parent().unwrap_or(path);
+    fs::create_dir_all(dir)
+        .and_then(|()| write_atomically(path, bytes, mode))
+        .map_err(|e| failed(&format!("write {}", path.display()), e))
+}
+
+fn start(mut manager: Systemd, no_start: bool, changed: bool) -> Result<(), WireError> {
+    let units = Word::Texts(&ENABLED);
+    let mut call =
+        |method: &str, words: &[Word<'_>]| manager.call(method, words).map_err(WireError::line);
+    call("Reload", &[])?;
+    call("EnableUnitFiles", &[units, Word::Switch(false), Word::Switch(false)])?;
+    call("Reload", &[])?;
+    if no_start {
+        println!("it starts at the next boot, or with: systemctl start edged");
+        return Ok(());
+    }
+    // Its pods run on while it is restarted.
+    let method = if changed { "RestartUnit" } else { "StartUnit" };
+    call(method, &[Word::Text(UNIT), Word::Text("replace")])?;
+    println!("edged is being started: systemctl status edged; edgectl get nodes");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(root: &Path) -> Install {
+        Install {
+            agent: false,
+            join: Vec::new(),
+            token_file: None,
+            no_start: false,
+            root: root.to_owned(),
+        }
+    }
+
+    #[test]
+    fn it_installs_once_and_says_what_is_missing() {
+        let root = std::env::temp_dir().join(format!("edged-install-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        fs::create_dir_all(root.join("usr/bin")).unwrap();
+        let token = root.join("t");
+        fs::write(&token, "hunter2").unwrap();
+        let mut wish = args(&root);
+        wish.agent = true;
+        let told = run(&wish).unwrap_err().to_string();
+        assert!(told.contains("--join auto"), "{told}");
+        (wish.join, wish.token_file) = (vec!["auto".into()], Some(token.clone()));
+        let told = run(&wish).unwrap_err().to_string();
+        assert!(told.contains("not a joining token") && !told.contains("hunter2"), "{told}");
+        assert!(!root.join(PROGRAM).exists(), "nothing is written by a mistake");
+        fs::write(&token, Token::create(&"p".repeat(43)).unwrap().to_string()).unwrap();
+        run(&wish).unwrap();
+        let text = |path: &str| fs::read_to_string(root.join(path)).unwrap();
+        assert_eq!(text(DEFAULTS), format!("{OURS}EDGED_ROLE=agent\n"));
+        let file = config::File::parse(&text(CONFIG)).unwrap();
+        assert_eq!(
+            (file.join, file.token_file),
+            (vec!["auto".into()], Some("/etc/edged/token".into()))
+        );
+        let written = |path: &str| fs::metadata(root.join(path)).unwrap().modified().unwrap();
+        let before = [PROGRAM, CONFIG, TOKEN, UNITS[0].0].map(written);
+        run(&wish).unwrap();
+        run(&args(&root)).unwrap();
+        assert_eq!([PROGRAM, CONFIG, TOKEN, UNITS[0].0].map(written), before);
+        assert_eq!(fs::read_link(root.join(CTL)).unwrap(), Path::new("edged"));
+        // A person's own settings are not written over.
+        fs::write(root.join(CONFIG), "log: debug\n").unwrap();
+        assert!(run(&wish).unwrap_err().to_string().contains("is there already"));
+        fs::create_dir_all(root.join("var/lib/dpkg/info")).unwrap();
+        fs::write(root.join(PACKAGE), "").unwrap();
+        assert!(run(&wish).unwrap_err().to_string().contains("use apt"));
+        fs::remove_dir_all(&root).unwrap();
+    }
+}

@@ -1,0 +1,232 @@
+//! Asks the service manager what `systemctl` would ask it: over its own socket, in D-Bus's words
+//! (the D-Bus specification, "Message Protocol"), since edged calls no programs. Only what
+//! installing and uninstalling need: calls with texts, switches and lists of texts.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+/// There when systemd runs the machine (`sd_booted(3)`).
+const BOOTED: &str = "/run/systemd/system";
+/// Where it listens for root.
+const SOCKET: &str = "/run/systemd/private";
+/// Longest that an answer may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The longest answer that is read.
+const LONGEST: usize = 1 << 20;
+
+/// An argument of a call.
+pub(crate) enum Word<'a> {
+    Text(&'a str),
+    Switch(bool),
+    Texts(&'a [&'a str]),
+}
+
+/// The manager, listening.
+pub(crate) struct Systemd {
+    stream: UnixStream,
+    serial: u32,
+}
+
+impl Systemd {
+    /// Reaches it; `None` on a machine that systemd does not run.
+    ///
+    /// # Errors
+    /// When it is there and does not answer.
+    pub(crate) fn reach() -> Result<Option<Systemd>, String> {
+        if !Path::new(BOOTED).is_dir() {
+            return Ok(None);
+        }
+        let open = || {
+            let stream = UnixStream::connect(SOCKET)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_write_timeout(Some(PATIENCE))?;
+            greet(stream)
+        };
+        let stream = open().map_err(|e: std::io::Error| format!("ask systemd at {SOCKET}: {e}"))?;
+        Ok(Some(Systemd { stream, serial: 0 }))
+    }
+
+    /// Calls a method of its manager.
+    ///
+    /// # Errors
+    /// What it answers, or that it does not.
+    pub(crate) fn call(&mut self, method: &str, words: &[Word<'_>]) -> Result<(), String> {
+        self.serial += 1;
+        let message = message(self.serial, method, words);
+        let told = self.stream.write_all(&message).and_then(|()| answer(&mut self.stream));
+        let said = told.map_err(|e| format!("ask systemd for {method}: {e}"))?;
+        said.map_err(|why| format!("systemd refuses {method}: {why}"))
+    }
+}
+
+/// Lets itself in: the socket's own credentials say who we are. All at once, as `systemctl` does:
+/// to a `BEGIN` that comes on its own, systemd 252 never answers.
+fn greet(mut stream: UnixStream) -> std::io::Result<UnixStream> {
+    stream.write_all(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
+    let mut lines = Vec::new();
+    let mut byte = [0];
+    while lines.len() < 512 {
+        stream.read_exact(&mut byte)?;
+        lines.push(byte[0]);
+        match lines.as_slice() {
+            [b'D', b'A', b'T', b'A', b'\r', b'\n'] => lines.clear(),
+            [b'O', b'K', b' ', .., b'\r', b'\n'] => return Ok(stream),
+            [.., b'\r', b'\n'] => break,
+            _ => {}
+        }
+    }
+    Err(std::io::Error::other("it does not let us in"))
+}
+
+/// A message being written: every value lies at a multiple of its own size.
+struct Bytes(Vec<u8>);
+
+impl Bytes {
+    fn align(&mut self, to: usize) {
+        self.0.resize(self.0.len().next_multiple_of(to), 0);
+    }
+
+    fn number(&mut self, value: u32) {
+        self.align(4);
+        self.0.extend(value.to_le_bytes());
+    }
+
+    fn text(&mut self, text: &str) {
+        self.number(text.len() as u32);
+        self.0.extend(text.as_bytes());
+        self.0.push(0);
+    }
+
+    fn short(&mut self, text: &str) {
+        self.0.push(text.len() as u8);
+        self.0.extend(text.as_bytes());
+        self.0.push(0);
+    }
+
+    /// Writes the length of what came since `from` into the four bytes at `at`.
+    fn length(&mut self, at: usize, from: usize) {
+        let length = (self.0.len() - from) as u32;
+        self.0[at..at + 4].copy_from_slice(&length.to_le_bytes());
+    }
+}
+
+fn message(serial: u32, method: &str, words: &[Word<'_>]) -> Vec<u8> {
+    let mut body = Bytes(Vec::new());
+    let mut signature = String::new();
+    for word in words {
+        match word {
+            Word::Text(text) => {
+                signature.push('s');
+                body.text(text);
+            }
+            Word::Switch(on) => {
+                signature.push('b');
+                body.number(u32::from(*on));
+            }
+            Word::Texts(texts) => {
+                signature.push_str("as");
+                body.number(0);
+                let start = body.0.len();
+                texts.iter().for_each(|text| body.text(text));
+                body.length(start - 4, start);
+            }
+        }
+    }
+    // Little endian, a call, no flags, version 1.
+    let mut all = Bytes(vec![b'l', 1, 0, 1]);
+    all.number(body.0.len() as u32);
+    all.number(serial);
+    all.number(0);
+    let start = all.0.len();
+    let fields = [
+        (1, "o", "/org/freedesktop/systemd1"),
+        (2, "s", "org.freedesktop.systemd1.Manager"),
+        (3, "s", method),
+        (6, "s", "org.freedesktop.systemd1"),
+        (8, "g", signature.as_str()),
+    ];
+    for (code, kind, value) in fields.into_iter().filter(|(_, _, value)| !value.is_empty()) {
+        all.align(8);
+        all.0.push(code);
+        all.short(kind);
+        if kind == "g" { all.short(value) } else { all.text(value) }
+    }
+    all.length(start - 4, start);
+    all.align(8);
+    all.0.extend(body.0);
+    all.0
+}
+
+/// Reads what comes until it is the answer; an error's own words if it is one.
+fn answer(stream: &mut impl Read) -> std::io::Result<Result<(), String>> {
+    loop {
+        let mut head = [0; 16];
+        stream.read_exact(&mut head)?;
+        let number = |at: usize| {
+            u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]) as usize
+        };
+        let (fields, body) = (number(12).next_multiple_of(8), number(4));
+        if head[0] != b'l' || fields > LONGEST || body > LONGEST {
+            return Err(std::io::Error::other("its answer is not understood"));
+        }
+        let mut rest = vec![0; fields + body];
+        stream.read_exact(&mut rest)?;
+        match head[1] {
+            2 => return Ok(Ok(())),
+            3 => return Ok(Err(first_text(&rest[fields..]))),
+            _ => {}
+        }
+    }
+}
+
+fn first_text(body: &[u8]) -> String {
+    let text = body.first_chunk::<4>().and_then(|length| {
+        let length = u32::from_le_bytes(*length) as usize;
+        body.get(4..4_usize.checked_add(length)?)
+    });
+    text.map(|text| String::from_utf8_lossy(text).into_owned())
+        .unwrap_or_else(|| "it does not say why".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_laid_out_as_the_specification_says() {
+        let words = [Word::Texts(&["a", "bc"]), Word::Switch(true), Word::Text("d")];
+        let message = message(7, "M", &words);
+        // The array's 4 bytes, "a", padding, "bc", padding, the switch, "d".
+        let body = b"\x0f\0\0\0\x01\0\0\0a\0\0\0\x02\0\0\0bc\0\0\x01\0\0\0\x01\0\0\0d\0";
+        assert!(message.ends_with(body), "{message:?}");
+        assert_eq!(&message[..12], b"l\x01\0\x01\x1e\0\0\0\x07\0\0\0");
+        let fields = u32::from_le_bytes(message[12..16].try_into().unwrap()) as usize;
+        assert_eq!(16 + fields.next_multiple_of(8) + body.len(), message.len());
+    }
+
+    #[test]
+    fn answers_are_told_apart() {
+        let message = |kind: u8, body: &[u8]| {
+            let mut all = vec![b'l', kind, 0, 1];
+            for number in [body.len() as u32, 9, 5] {
+                all.extend(number.to_le_bytes());
+            }
+            all.extend([0; 8]);
+            all.extend(body);
+            all
+        };
+        let signal = message(4, b"x");
+        let mut bytes = [signal.clone(), message(2, b"")].concat();
+        assert_eq!(answer(&mut &bytes[..]).unwrap(), Ok(()));
+        bytes = [signal, message(3, b"\x02\0\0\0no\0")].concat();
+        assert_eq!(answer(&mut &bytes[..]).unwrap(), Err("no".to_owned()));
+        bytes = message(3, b"\xff\xff\xff\xff");
+        assert_eq!(answer(&mut &bytes[..]).unwrap(), Err("it does not say why".to_owned()));
+        assert!(answer(&mut &b"l"[..]).is_err());
+        let mut huge = message(2, b"");
+        huge[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert!(answer(&mut &huge[..]).is_err());
+    }
+}
