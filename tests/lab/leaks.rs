@@ -192,6 +192,11 @@ fn nothing_is_left_on_a_board_of_what_came_and_went() {
         let now = descriptors(board);
         (now <= files + SPARE).then_some(()).ok_or(format!("{now}, {files} before"))
     });
+    until("no object of theirs is left but events", || {
+        let kinds = "endpoints,endpointslices,services,ingresses,networkpolicies,pods";
+        let left = cluster.ctl(&cluster.boards[0], &["get", kinds, "-o", "name"]).ok();
+        (!left.contains("leak")).then_some(()).ok_or(left)
+    });
     assert!(after < memory + GROWTH_KB, "{memory} kB before, {after} kB after");
     assert_eq!(board.stop(), 0);
     let mut cleanup = board.inside(built("edged"));

@@ -9,8 +9,8 @@ use lab::objects::{CLUSTER_IP, NODE_PORT, here, ip, pod, slice, tables};
 use lab::{Lab, in_pod};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::io::{ErrorKind, Write};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
 fn counted(answers: impl IntoIterator<Item = String>) -> BTreeMap<String, usize> {
@@ -94,11 +94,33 @@ fn sources_are_kept_where_they_can_be_and_a_pod_reaches_itself() {
 }
 
 #[test]
+fn no_service_takes_the_clusters_own_ports() {
+    Lab::run("svc-own", async |lab| {
+        let net = lab.open();
+        let (one, _server) = pod(&net, "one").await;
+        let agent = TcpListener::bind("192.0.2.1:10250").expect("the agent's port");
+        std::thread::spawn(move || {
+            for stream in agent.incoming() {
+                let _ = stream.map(|mut stream| stream.write_all(b"agent"));
+            }
+        });
+        let grasping = json!({"externalIPs": ["192.0.2.1"],
+            "ports": [{"port": 10250, "nodePort": NODE_PORT}]});
+        net.apply_proxy(&tables(grasping, &here(&[&one]))).await.expect("rules");
+        let fetch = || lab::fetch("192.0.2.1:10250");
+        assert_eq!(lab.outside(fetch), "agent");
+        assert_eq!(fetch(), "agent");
+        assert_eq!(lab.outside(|| lab::fetch(("192.0.2.1", NODE_PORT))), "one");
+        net.cleanup().await.expect("cleanup");
+    });
+}
+
+#[test]
 fn outgoing_traffic_is_masqueraded_and_loopback_is_guarded() {
     Lab::run("svc-masquerade", async |lab| {
         let net = lab.open();
         let client = net.create_pod("client", "client", false).await.expect("a pod");
-        let listener = lab.outside(|| std::net::TcpListener::bind("192.0.2.2:99").expect("listen"));
+        let listener = lab.outside(|| TcpListener::bind("192.0.2.2:99").expect("listen"));
         in_pod(&client.namespaces, || {
             std::net::TcpStream::connect("192.0.2.2:99").expect("reach the LAN");
         });

@@ -19,6 +19,10 @@ pub const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 const MANAGER: &str = "endpointslice-controller.k8s.io";
 
+/// The label of Endpoints that are made here, and go when their Service does.
+const ENDPOINTS_MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
+const ENDPOINTS_MANAGER: &str = "endpoint-controller";
+
 /// Addresses in one slice, as Kubernetes' default has it.
 const MOST_IN_SLICE: usize = 100;
 
@@ -35,7 +39,22 @@ pub fn plan(view: &View, _round: &Round) -> Plan {
         slices(view, service, &members, &mut plan);
         endpoints(view, service, &members, &mut plan);
     }
+    orphans(view, &mut plan);
     plan
+}
+
+/// Endpoints of ours whose Service is gone; somebody else's are left to them.
+fn orphans(view: &View, plan: &mut Plan) {
+    let made = view.list(kinds::ENDPOINTS).filter(|endpoints| {
+        meta::label(endpoints, ENDPOINTS_MANAGED_BY) == Some(ENDPOINTS_MANAGER)
+            && !meta::is_deleting(endpoints)
+    });
+    for endpoints in made {
+        let (namespace, name) = (meta::namespace(endpoints), meta::name(endpoints));
+        if view.get(kinds::SERVICE, namespace, name).is_none() {
+            plan.push(Action::delete(kinds::ENDPOINTS, endpoints));
+        }
+    }
 }
 
 fn has_entries(selector: &Value) -> bool {
@@ -100,7 +119,10 @@ fn ports(service: &Object, pod: &Object) -> Vec<Value> {
 
 fn named_port(pod: &Object, name: &str, protocol: &Value) -> Option<i64> {
     let protocol = protocol.as_str().unwrap_or("TCP");
-    let containers = pod["spec"]["containers"].as_array()?.iter();
+    let list = |field: &str| pod["spec"][field].as_array().into_iter().flatten();
+    // A sidecar's ports count as well: an init container that stays.
+    let sidecars = list("initContainers").filter(|c| c["restartPolicy"] == "Always");
+    let containers = list("containers").chain(sidecars);
     let mut ports = containers.filter_map(|c| c["ports"].as_array()).flatten();
     ports
         .find(|p| p["name"] == name && p["protocol"].as_str().unwrap_or("TCP") == protocol)
@@ -121,7 +143,9 @@ fn slices(view: &View, service: &Object, members: &[Member<'_>], plan: &mut Plan
     let mut wanted: Vec<(Value, Vec<Value>)> = Vec::new();
     for group in groups.values() {
         for part in group.chunks(MOST_IN_SLICE) {
-            let ports = json!(part.first().map(|member| &member.ports));
+            // None of them has the port that the Service names: as if there were none at all.
+            let ports = part.first().map(|member| &member.ports).filter(|ports| !ports.is_empty());
+            let ports = json!(ports);
             wanted.push((ports, part.iter().map(|member| endpoint(service, member)).collect()));
         }
     }
@@ -135,7 +159,9 @@ fn slices(view: &View, service: &Object, members: &[Member<'_>], plan: &mut Plan
         .map(AsRef::as_ref)
         .collect();
     for (ports, endpoints) in wanted {
-        let same = known.iter().position(|slice| slice["ports"] == ports);
+        let bare = |slice: &Object| slice["ports"].as_array().is_none_or(Vec::is_empty);
+        let alike = |slice: &&Object| slice["ports"] == ports || ports.is_null() && bare(slice);
+        let same = known.iter().position(alike);
         let at = same.or_else(|| (!known.is_empty()).then_some(0));
         match at.map(|at| known.remove(at)) {
             Some(slice) => update_slice(slice, service, ports, endpoints, plan),
@@ -221,7 +247,10 @@ fn update_slice(
 /// The Endpoints object: one subset for members with the same ports.
 fn endpoints(view: &View, service: &Object, members: &[Member<'_>], plan: &mut Plan) {
     let mut subsets: BTreeMap<String, (Vec<Value>, Vec<Value>, &Member<'_>)> = BTreeMap::new();
-    for member in members.iter().filter(|m| !m.terminating) {
+    // A pod without any of the ports is in no subset, but for a Service that has none either.
+    let portless = service["spec"]["ports"].as_array().is_none_or(Vec::is_empty);
+    let members = members.iter().filter(|m| !m.terminating && (portless || !m.ports.is_empty()));
+    for member in members {
         let key = json!(member.ports).to_string();
         let entry = subsets.entry(key).or_insert_with(|| (Vec::new(), Vec::new(), member));
         let mut address = json!({"ip": member.address, "targetRef": target_ref(member.pod)});
@@ -234,7 +263,9 @@ fn endpoints(view: &View, service: &Object, members: &[Member<'_>], plan: &mut P
     let (namespace, name) = (meta::namespace(service), meta::name(service));
     let known = view.get(kinds::ENDPOINTS, namespace, name);
     let have = known.and_then(|e| e["subsets"].as_array()).cloned().unwrap_or_default();
-    if known.is_some() && have == subsets {
+    let ours =
+        known.is_some_and(|e| meta::label(e, ENDPOINTS_MANAGED_BY) == Some(ENDPOINTS_MANAGER));
+    if ours && have == subsets {
         return;
     }
     let mut object = known.map_or_else(
@@ -244,10 +275,9 @@ fn endpoints(view: &View, service: &Object, members: &[Member<'_>], plan: &mut P
         },
         |known| known.as_ref().clone(),
     );
-    let labels = service["metadata"]["labels"].clone();
-    if labels.is_object() {
-        meta::set(&mut object, "labels", labels);
-    }
+    let mut labels = service["metadata"]["labels"].as_object().cloned().unwrap_or_default();
+    labels.insert(ENDPOINTS_MANAGED_BY.into(), json!(ENDPOINTS_MANAGER));
+    meta::set(&mut object, "labels", labels);
     object["subsets"] = json!(subsets);
     plan.push(match known {
         Some(_) => Action::update(kinds::ENDPOINTS, object),
@@ -270,7 +300,10 @@ fn subset((ready, unready, member): (Vec<Value>, Vec<Value>, &Member<'_>)) -> Va
         }
         port
     });
-    subset["ports"] = json!(ports.collect::<Vec<_>>());
+    let ports: Vec<Value> = ports.collect();
+    if !ports.is_empty() {
+        subset["ports"] = json!(ports);
+    }
     subset
 }
 

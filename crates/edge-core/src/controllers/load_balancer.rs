@@ -37,9 +37,9 @@ const PORTS: &str = "LoadBalancerPortsFree";
 /// The condition that says why it has no address of the LAN, or nobody to announce it.
 const ADDRESS: &str = "LoadBalancerAddressReady";
 
-/// Ports of boards by which the cluster itself is reached: API, bus, agent. A Service that took
-/// one would cut off every board.
-const OWN_PORTS: [u64; 3] = [6443, 8883, 10250];
+/// Ports of boards by which the cluster itself is reached: API, bus, agent, tunnels. A Service that
+/// took one would cut off every board.
+const OWN_PORTS: [(&str, u64); 4] = [("TCP", 6443), ("TCP", 8883), ("TCP", 10250), ("UDP", 51820)];
 
 /// A port of all boards.
 type Port<'a> = (&'a str, u64);
@@ -53,7 +53,7 @@ pub fn plan(view: &View, round: &Round) -> Plan {
     services.sort_by_key(|s| (meta::creation_timestamp(s), meta::namespace(s), meta::name(s)));
     let lan = Lan::decide(view, &services);
     let mut taken: BTreeMap<Port<'_>, &Object> = BTreeMap::new();
-    let mut external = External::default();
+    let mut external = External::new(view);
     for service in services {
         let claimed = external.claim(service);
         if service["spec"]["type"] == "LoadBalancer" && !ours(service) {
@@ -204,8 +204,8 @@ fn ports(service: &Object) -> impl Iterator<Item = Port<'_>> {
 /// Why a Service can't have its ports on the boards: the cluster, or an older Service, has one.
 fn clash(service: &Object, taken: &BTreeMap<Port<'_>, &Object>) -> Option<String> {
     ports(service).find_map(|(protocol, port)| {
-        if protocol == "TCP" && OWN_PORTS.contains(&port) {
-            return Some(format!("port {port}/TCP of the boards is the cluster's own"));
+        if OWN_PORTS.contains(&(protocol, port)) {
+            return Some(format!("port {port}/{protocol} of the boards is the cluster's own"));
         }
         let holder = taken.get(&(protocol, port))?;
         let (namespace, name) = (meta::namespace(holder), meta::name(holder));

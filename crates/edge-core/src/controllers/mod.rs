@@ -7,6 +7,7 @@ pub mod endpoints;
 pub mod eviction;
 pub mod garbage;
 pub mod load_balancer;
+pub mod mirroring;
 pub mod namespace;
 pub mod node;
 pub mod pod_gc;
@@ -43,6 +44,7 @@ pub const ALL: &[Controller] = &[
     Controller { name: deployment::SOURCE, plan: deployment::plan },
     Controller { name: replicaset::SOURCE, plan: replicaset::plan },
     Controller { name: "endpointslice-controller", plan: endpoints::plan },
+    Controller { name: mirroring::SOURCE, plan: mirroring::plan },
     Controller { name: load_balancer::SOURCE, plan: load_balancer::plan },
     Controller { name: ingress::SOURCE, plan: ingress::plan },
     Controller { name: "garbage-collector", plan: garbage::plan },

@@ -11,6 +11,7 @@ use super::{CLASS, Classes, Problem, Table, built_in, secrets};
 use crate::controllers::node;
 use crate::plan::{Action, Plan};
 use crate::podnet::Peer;
+use crate::proxy::ANNOUNCED_BY;
 use crate::view::{Round, View};
 
 /// The component's name in events.
@@ -21,6 +22,8 @@ const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers"
 
 /// Errors of ports that are nobody's standard carry a domain.
 const DOMAIN: &str = "edged.io/";
+/// The only type of Secret that boards are given for Ingresses.
+const TLS: &str = "kubernetes.io/tls";
 
 /// Plans the built-in class, and the status of every Ingress of ours.
 pub fn plan(view: &View, _round: &Round) -> Plan {
@@ -80,7 +83,9 @@ fn taken(view: &View) -> Vec<(u64, String)> {
         let held = service["status"]["loadBalancer"]["ingress"].as_array();
         let balanced = service["spec"]["type"] == "LoadBalancer"
             && service["spec"]["loadBalancerClass"].is_null()
-            && held.is_some_and(|held| !held.is_empty());
+            && held.is_some_and(|held| !held.is_empty())
+            // At an address of the LAN it takes no port of the boards.
+            && meta::annotation(service, ANNOUNCED_BY).is_none();
         for port in service["spec"]["ports"].as_array().into_iter().flatten() {
             let number = port["port"].as_u64().filter(|number| matches!(number, 80 | 443));
             if let Some(number) = number.filter(|_| balanced && port["protocol"] != "UDP") {
@@ -94,12 +99,18 @@ fn taken(view: &View) -> Vec<(u64, String)> {
 
 fn without_secret(view: &View, ingress: &Object) -> Vec<Problem> {
     let namespace = meta::namespace(ingress);
-    let missing =
-        secrets(ingress).filter(|name| view.get(kinds::SECRET, namespace, name).is_none());
-    let words = |name| format!("there is no Secret {namespace}/{name}: a self-signed certificate");
-    missing
-        .map(|name| problem(ingress, "SecretNotFound", format!("{} stands in", words(name))))
-        .collect()
+    let wrong = |name: &str| match view.get(kinds::SECRET, namespace, name) {
+        None => Some(("SecretNotFound", format!("there is no Secret {namespace}/{name}"))),
+        // Boards are given no other Secrets' content for this.
+        Some(secret) => secret["type"].as_str().filter(|kind| *kind != TLS).map(|kind| {
+            let words = format!("Secret {namespace}/{name} is of type {kind}, not {TLS}");
+            ("SecretNotTLS", words)
+        }),
+    };
+    let problems = secrets(ingress).filter_map(wrong).map(|(reason, words)| {
+        problem(ingress, reason, format!("{words}: a self-signed certificate stands in"))
+    });
+    problems.collect()
 }
 
 /// Brings one Ingress' status up to date, and tells what is new.
@@ -113,7 +124,8 @@ fn show(
     let mut ports: Vec<Value> = Vec::new();
     for problem in problems {
         let error = format!("{DOMAIN}{}", problem.reason);
-        let secret = matches!(problem.reason, "SecretNotFound" | "CertificateTaken");
+        let secret =
+            matches!(problem.reason, "SecretNotFound" | "SecretNotTLS" | "CertificateTaken");
         let port = if secret { 443 } else { 80 };
         if !boards.is_empty() && !told(held, &error) {
             let words = problem.message.clone();

@@ -41,6 +41,8 @@ pub(super) struct Ranges {
     pub(super) pods: Range,
     pub(super) cluster: Range,
     pub(super) services: Range,
+    /// The UDP port of tunnels between boards.
+    pub(super) tunnels: u16,
 }
 
 impl Ranges {
@@ -49,6 +51,7 @@ impl Ranges {
             pods: Range::parse("pod-cidr", &config.pod_cidr)?,
             cluster: Range::parse("cluster-cidr", &config.cluster_cidr)?,
             services: Range::parse("service-cidr", &config.service_cidr)?,
+            tunnels: config.wireguard_port,
         };
         let clash = |setting, value: &Range, reason: String| {
             Err(NetError::Config { setting, value: value.to_string(), reason })

@@ -24,13 +24,14 @@ struct Lane {
     actions: Vec<Action>,
 }
 
-/// Does what `actions` say, in the name of the controller `source`.
+/// Does what `actions` say, in the name of the controller `source`. Whether anything is other than
+/// before: a write may be refused, or say what is stored already.
 pub(super) async fn out(
     api: &Api,
     source: &'static str,
     actions: Vec<Action>,
     recorder: &Recorder,
-) {
+) -> bool {
     let who = Identity::system(source);
     let mut writes = Vec::new();
     for action in actions {
@@ -40,7 +41,8 @@ pub(super) async fn out(
         }
     }
     let work = lanes(writes).into_iter().map(|lane| follow(api, &who, source, lane, recorder));
-    stream::iter(work).buffer_unordered(AT_ONCE).collect::<()>().await;
+    let changes = stream::iter(work).buffer_unordered(AT_ONCE);
+    changes.fold(false, async |any, changed| any || changed).await
 }
 
 fn lanes(actions: Vec<Action>) -> Vec<Lane> {
@@ -69,7 +71,15 @@ fn subject(action: &Action) -> Option<String> {
     }
 }
 
-async fn follow(api: &Api, who: &Identity, source: &'static str, lane: Lane, recorder: &Recorder) {
+/// Whether anything was changed.
+async fn follow(
+    api: &Api,
+    who: &Identity,
+    source: &'static str,
+    lane: Lane,
+    recorder: &Recorder,
+) -> bool {
+    let mut changed = false;
     // Our own write moved the object on: the next one in the lane builds on it.
     let mut version: Option<String> = None;
     for action in lane.actions {
@@ -78,16 +88,27 @@ async fn follow(api: &Api, who: &Identity, source: &'static str, lane: Lane, rec
                 if let Some(version) = &version {
                     meta::set(&mut object, "resourceVersion", version.clone());
                 }
-                update(api, who, kind, object, sub).await.map(|next| version = Some(next))
+                let before = meta::resource_version(&object).to_owned();
+                update(api, who, kind, object, sub).await.map(|next| {
+                    let moved = next != before;
+                    version = Some(next);
+                    moved
+                })
             }
-            Action::Create { kind, object } => create(api, who, kind, object, recorder).await,
-            other => act(api, who, other).await,
+            Action::Create { kind, object } => {
+                create(api, who, kind, object, recorder).await.map(|()| true)
+            }
+            other => act(api, who, other).await.map(|()| true),
         };
-        if let Err(error) = done {
-            complain(source, &error);
-            return;
+        match done {
+            Ok(moved) => changed |= moved,
+            Err(error) => {
+                complain(source, &error);
+                return changed;
+            }
         }
     }
+    changed
 }
 
 /// Conflicts and things that are gone are the ordinary course of a busy cluster.

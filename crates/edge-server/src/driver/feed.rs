@@ -142,7 +142,8 @@ fn slim(kind: &Kind, mut object: Object) -> Object {
         return object;
     }
     let mut left = Map::new();
-    for field in ["apiVersion", "kind", "metadata"] {
+    // A Secret's type says what may use it, and nothing of what it holds.
+    for field in ["apiVersion", "kind", "metadata", "type"] {
         if let Some(value) = object.get_mut(field) {
             left.insert(field.into(), value.take());
         }
@@ -164,12 +165,12 @@ mod tests {
 
     #[test]
     fn a_secret_leaves_its_content_outside() {
-        let secret = json!({"apiVersion": "v1", "kind": "Secret", "data": {"a": "b"},
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "data": {"a": "b"}, "type": "Opaque",
             "metadata": {"name": "x", "annotations": {"k": "{data}"}, "uid": "1"}});
         let slim = slim(kinds::SECRET, secret);
         assert_eq!(
             slim,
-            json!({"apiVersion": "v1", "kind": "Secret",
+            json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque",
                                 "metadata": {"name": "x", "uid": "1"}})
         );
     }

@@ -6,6 +6,7 @@ mod absent;
 mod beats;
 mod carry;
 mod feed;
+mod pace;
 mod record;
 
 use std::time::Duration;
@@ -21,19 +22,12 @@ use crate::api::{Api, now_ms};
 use absent::Absent;
 pub use beats::Beats;
 use feed::Feed;
+use pace::{Outcome, Pace};
 use record::Recorder;
 
 /// Everything is planned again after this long without a change: it repairs whatever a lost
 /// wake-up left behind, and writes nothing when nothing is wrong.
 const RESYNC: Duration = Duration::from_secs(300);
-
-/// Rounds in a row that may act with no news from outside before the loop slows down: a plan
-/// that never settles must not spin.
-const BRISK_ROUNDS: u32 = 20;
-
-/// The first and the longest pause of a loop that does not settle.
-const PAUSE_FIRST: Duration = Duration::from_millis(50);
-const PAUSE_LONGEST: Duration = Duration::from_secs(30);
 
 /// The scheduler plans last: what controllers made in this round it places in this round.
 const SCHEDULER: Controller = Controller { name: scheduler::NAME, plan: scheduler::plan };
@@ -56,46 +50,46 @@ async fn lead(api: &Api, recorder: &Recorder) {
         Ok(feed) => feed,
         Err(error) => {
             tracing::warn!("controllers: read the cluster's state: {error}");
-            sleep(PAUSE_LONGEST).await;
+            sleep(pace::REST_LONGEST).await;
             return;
         }
     };
     let mut absent = Absent::new(api.inner.leadership.news());
-    let mut unsettled = 0;
+    let mut paces = vec![Pace::default(); controllers::ALL.len() + 1];
     loop {
         if !feed.drain() {
             return;
         }
         feed.miss(absent.look(Instant::now()).0);
-        let (acted, wake_at_ms) = round(api, &mut feed, recorder).await;
-        if acted {
-            unsettled += 1;
-            if unsettled > BRISK_ROUNDS {
-                sleep(pause(unsettled - BRISK_ROUNDS)).await;
-            }
-            continue;
-        }
-        match wait(api.beats(), &mut absent, &mut feed, wake_at_ms).await {
-            Some(true) => unsettled = 0,
+        let wake_at_ms = round(api, &mut feed, recorder, &mut paces).await;
+        let again = match next(&paces, wake_at_ms) {
+            Some(due) => wait(api.beats(), &mut absent, &mut feed, due).await,
+            None => Some(false),
+        };
+        match again {
+            Some(true) => paces.iter_mut().for_each(Pace::news),
             Some(false) => {}
             None => return,
         }
     }
 }
 
-/// Waits for news (`Some(true)`) or the time to look again (`Some(false)`); `None` when the
-/// watch is lost.
-async fn wait(
-    beats: &Beats,
-    absent: &mut Absent,
-    feed: &mut Feed,
-    wake_at_ms: Option<i64>,
-) -> Option<bool> {
-    let due = wake_at_ms.map_or(RESYNC, |at| {
+/// Until when the loop may sleep; `None` when some controller is to be asked again at once.
+fn next(paces: &[Pace], wake_at_ms: Option<i64>) -> Option<Instant> {
+    let left = wake_at_ms.map_or(RESYNC, |at| {
         let left = u64::try_from(at - now_ms()).unwrap_or(0);
         Duration::from_millis(left + 1).min(RESYNC)
     });
-    let due = Instant::now() + due;
+    if paces.iter().any(Pace::is_brisk) {
+        return None;
+    }
+    let due = Instant::now() + left;
+    Some(paces.iter().filter_map(Pace::rest_until).fold(due, Instant::min))
+}
+
+/// Waits for news (`Some(true)`) or the time to look again (`Some(false)`); `None` when the
+/// watch is lost.
+async fn wait(beats: &Beats, absent: &mut Absent, feed: &mut Feed, due: Instant) -> Option<bool> {
     loop {
         let (away, next) = absent.look(Instant::now());
         if away != feed.view().away {
@@ -114,44 +108,40 @@ async fn wait(
     }
 }
 
-fn pause(over: u32) -> Duration {
-    PAUSE_FIRST.saturating_mul(2_u32.saturating_pow(over.min(16))).min(PAUSE_LONGEST)
-}
-
-/// One round of all controllers. Says whether any of them acted, and when to look again.
-async fn round(api: &Api, feed: &mut Feed, recorder: &Recorder) -> (bool, Option<i64>) {
+/// One round of all controllers that do not rest. Says when to look again.
+async fn round(api: &Api, feed: &mut Feed, recorder: &Recorder, paces: &mut [Pace]) -> Option<i64> {
     let mut all = Plan::default();
-    let mut acted = false;
     if feed.compare(api.beats()).1 {
         api.beats().doubt(api.store()).await;
     }
     feed.listen(api.beats());
-    for controller in controllers::ALL.iter().chain([&SCHEDULER]) {
+    let controllers = controllers::ALL.iter().chain([&SCHEDULER]);
+    for (controller, pace) in controllers.zip(paces) {
+        if !pace.is_due(Instant::now()) {
+            continue;
+        }
         let moment = Round { now_ms: now_ms(), seed: api.random() };
         let plan = (controller.plan)(feed.view(), &moment);
         if let Some(at) = plan.wake_at_ms {
             all.wake(at);
         }
         if plan.actions.is_empty() {
+            pace.after(Outcome::Settled, Instant::now());
             continue;
         }
-        acted = true;
-        carry::out(api, controller.name, plan.actions, recorder).await;
+        let changed = carry::out(api, controller.name, plan.actions, recorder).await;
+        let outcome = if changed { Outcome::Changed } else { Outcome::Nothing };
+        if pace.after(outcome, Instant::now()) {
+            tracing::warn!(
+                "controllers: {} does not settle: it plans the same again and again; it is asked \
+                 less often now, and the others are not held up",
+                controller.name
+            );
+        }
         // Our own writes are in the history by now: the next controller sees them.
         if !feed.drain() {
             break;
         }
     }
-    (acted, all.wake_at_ms)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_loop_that_does_not_settle_slows_down() {
-        assert!(pause(1) < pause(2));
-        assert_eq!(pause(1000), PAUSE_LONGEST);
-    }
+    all.wake_at_ms
 }

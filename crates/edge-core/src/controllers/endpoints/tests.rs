@@ -161,3 +161,61 @@ fn a_pods_own_name_counts_below_the_service_that_it_names() {
     assert_eq!(named("web"), "first");
     assert_eq!(named("other"), Value::Null, "another Service's");
 }
+
+/// As the API stores it: an empty list of ports is none.
+fn stored(view: &mut View) {
+    let slices: Vec<_> = view.list(kinds::ENDPOINT_SLICE).cloned().collect();
+    for slice in slices {
+        let mut slice = Object::clone(&slice);
+        if slice["ports"].as_array().is_none_or(Vec::is_empty) {
+            slice.as_object_mut().expect("an object").remove("ports");
+        }
+        view.put(kinds::ENDPOINT_SLICE, Arc::new(slice));
+    }
+}
+
+#[test]
+fn a_port_that_no_pod_has_settles_all_the_same() {
+    let mut bare = pod("p1", "10.42.0.2", true);
+    bare["spec"]["containers"][0]["ports"] = json!([]);
+    let mut view = view(&[bare, pod("p2", "10.42.0.3", true)]);
+    for _ in 0..2 {
+        let planned = plan(&view, &ROUND);
+        realise(&mut view, &planned);
+        stored(&mut view);
+    }
+    assert!(plan(&view, &ROUND).is_empty(), "{:?}", plan(&view, &ROUND));
+    assert_eq!(view.list(kinds::ENDPOINT_SLICE).count(), 2);
+    let endpoints = view.get(kinds::ENDPOINTS, "a", "web").expect("endpoints");
+    let subsets = endpoints["subsets"].as_array().expect("subsets");
+    assert_eq!(subsets.len(), 1, "a pod without the port is in none: {subsets:?}");
+}
+
+#[test]
+fn a_sidecars_port_has_a_name_as_well() {
+    let mut sidecar = pod("p1", "10.42.0.2", true);
+    let ports = sidecar["spec"]["containers"][0]["ports"].take();
+    sidecar["spec"]["initContainers"] =
+        json!([{"name": "s", "restartPolicy": "Always", "ports": ports}]);
+    let plan = plan(&view(&[sidecar]), &ROUND);
+    let Action::Create { object: slice, .. } = &plan.actions[0] else { panic!("{plan:?}") };
+    assert_eq!(slice["ports"][0]["port"], 8080);
+}
+
+#[test]
+fn endpoints_go_with_their_service_and_somebody_elses_stay() {
+    let mut view = view(&[pod("p1", "10.42.0.2", true)]);
+    let first = plan(&view, &ROUND);
+    realise(&mut view, &first);
+    let own = json!({"apiVersion": "v1", "kind": "Endpoints",
+        "metadata": {"name": "own", "namespace": "a", "uid": "own"}});
+    view.put(kinds::ENDPOINTS, Arc::new(own));
+    view.remove(kinds::SERVICE, "a", "web", 9);
+    let after = plan(&view, &ROUND);
+    let gone = |action: &Action| match action {
+        Action::Delete { kind, name, .. } => (kind.kind == "Endpoints").then(|| name.clone()),
+        _ => None,
+    };
+    let gone: Vec<String> = after.actions.iter().filter_map(gone).collect();
+    assert_eq!(gone, ["web"]);
+}

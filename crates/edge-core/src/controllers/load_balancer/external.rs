@@ -1,13 +1,16 @@
 //! Whose an address in `externalIPs` is when two Services name it with the same port: the older
-//! one's, as boards have it, and the other one is told.
+//! one's, as boards have it, and the other one is told. The cluster's own ports at a board's own
+//! address are nobody's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use edge_api::{Object, meta};
+use edge_api::{Object, kinds, meta};
 
 use super::lan::Refused;
-use super::ports;
+use super::{OWN_PORTS, ports};
+use crate::podnet::Peer;
 use crate::proxy::is_carried;
+use crate::view::View;
 
 /// The condition that says why a Service is not reached at one of its external addresses.
 pub(super) const FREE: &str = "ExternalIPsFree";
@@ -16,9 +19,17 @@ pub(super) const FREE: &str = "ExternalIPsFree";
 #[derive(Debug, Default)]
 pub(super) struct External<'a> {
     taken: BTreeMap<(&'a str, &'a str, u64), &'a Object>,
+    /// Addresses of boards.
+    boards: BTreeSet<String>,
 }
 
 impl<'a> External<'a> {
+    pub(super) fn new(view: &View) -> External<'a> {
+        let addresses = view.list(kinds::NODE).filter_map(|node| Peer::read(node)?.address);
+        let boards = addresses.map(|address| address.to_string()).collect();
+        External { taken: BTreeMap::new(), boards }
+    }
+
     /// Takes a Service's addresses for it, after all older ones; what it can't have, and why.
     pub(super) fn claim(&mut self, service: &'a Object) -> Option<Refused> {
         if !is_carried(service) {
@@ -32,6 +43,13 @@ impl<'a> External<'a> {
         let all = named.chain(given.filter_map(|entry| Some((false, entry["ip"].as_str()?))));
         for (external, ip) in all {
             for (protocol, port) in ports(service) {
+                if external && OWN_PORTS.contains(&(protocol, port)) && self.boards.contains(ip) {
+                    refused.get_or_insert_with(|| Refused {
+                        reason: "ExternalIPTaken",
+                        why: format!("port {port}/{protocol} of board {ip} is the cluster's own"),
+                    });
+                    continue;
+                }
                 let holder = *self.taken.entry((ip, protocol, port)).or_insert(service);
                 if external && !core::ptr::eq(holder, service) {
                     let (namespace, name) = (meta::namespace(holder), meta::name(holder));

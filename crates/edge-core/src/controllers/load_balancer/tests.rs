@@ -336,3 +336,19 @@ fn an_external_address_is_the_older_services_and_the_other_is_told_once() {
     realise(&mut view);
     assert!(condition(&view).is_null(), "all is well again");
 }
+
+#[test]
+fn the_clusters_own_ports_at_a_boards_address_are_nobodys() {
+    let mut own = service("own", 1, &json!({"type": "ClusterIP", "externalIPs": ["192.0.2.1"]}));
+    own["spec"]["ports"] = json!([{"port": 51820, "protocol": "UDP"}]);
+    let mut view = view(&[own.clone()]);
+    realise(&mut view);
+    let at = |view: &View| view.get(kinds::SERVICE, "a", "own").expect("a service").clone();
+    let said = condition(&at(&view), external::FREE).map(|c| c["message"].clone());
+    assert_eq!(said, Some(json!("port 51820/UDP of board 192.0.2.1 is the cluster's own")));
+    // At an address that is no board's they are as good as any.
+    own["spec"]["externalIPs"] = json!(["192.0.2.99"]);
+    view.put(kinds::SERVICE, Arc::new(own));
+    realise(&mut view);
+    assert!(condition(&at(&view), external::FREE).is_none());
+}

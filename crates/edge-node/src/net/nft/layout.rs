@@ -5,6 +5,7 @@
 use super::super::board::{BRIDGE, Ranges};
 use super::super::range::Range;
 use super::super::wireguard::TUNNEL;
+use super::own::{TCP, asked_by, own_ports, to_dns, to_the_board};
 use super::wire::{Outcome, Register, Step};
 use std::net::Ipv4Addr;
 
@@ -52,8 +53,6 @@ pub(super) const MARK: u32 = 19;
 const REDIRECTED: u32 = 0x20;
 /// The kernel's states of a connection that is under way, or belongs to one.
 pub(super) const UNDER_WAY: u32 = 0x2 | 0x4;
-/// The kernel's word for an address of the board itself.
-const LOCAL: u32 = 2;
 
 /// A set or map.
 #[derive(Debug)]
@@ -206,26 +205,6 @@ pub(super) fn named(link: &str) -> Vec<u8> {
     name
 }
 
-/// Accepts what goes to the board's own DNS server, if `also` holds.
-fn to_dns(ranges: &Ranges, also: Vec<Step>) -> Option<Vec<Step>> {
-    let address = ranges.services.dns()?.octets().to_vec();
-    let register = Register(0);
-    let to = vec![Step::Destination(register), Step::Is(register, address)];
-    Some([to, also, vec![Step::Finally(Outcome::Accept)]].concat())
-}
-
-/// A question that came by this link.
-fn asked_by(link: &str) -> Vec<Step> {
-    let register = Register(0);
-    let port = vec![Step::Port(register), Step::Is(register, 53u16.to_be_bytes().to_vec())];
-    [port, vec![Step::InLink(register), Step::Is(register, named(link))]].concat()
-}
-
-fn to_the_board() -> [Step; 2] {
-    let kind = Register(0);
-    [Step::DestinationKind(kind), Step::Is(kind, LOCAL.to_ne_bytes().to_vec())]
-}
-
 pub(super) fn some_bits(load: fn(Register) -> Step, bits: u32) -> [Step; 3] {
     let register = Register(0);
     [
@@ -260,7 +239,7 @@ pub(super) fn chains(ranges: &Ranges) -> Vec<Chain> {
         name: REFUSE.to_owned(),
         hook: None,
         rules: vec![
-            vec![Step::Protocol(protocol), Step::Is(protocol, vec![6]), Step::Reset],
+            vec![Step::Protocol(protocol), Step::Is(protocol, vec![TCP]), Step::Reset],
             vec![Step::Unreachable],
         ],
     };
@@ -276,6 +255,7 @@ pub(super) fn chains(ranges: &Ranges) -> Vec<Chain> {
     for chain in [&mut prerouting, &mut output] {
         // Nobody's port of the board's addresses, not even 53, takes questions away from it.
         chain.rules.extend(to_dns(ranges, vec![]));
+        chain.rules.extend(own_ports(ranges));
         chain.rules.push(vec![Step::Finally(Outcome::Jump("restrict"))]);
     }
     prerouting.rules.extend([[from_pod, vec![jump()]].concat(), by_address.clone()]);

@@ -8,6 +8,7 @@ mod conntrack;
 mod guard;
 mod guests;
 mod layout;
+mod own;
 mod patch;
 pub(super) mod policy;
 mod read;
