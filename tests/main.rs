@@ -7,6 +7,7 @@ mod bus;
 mod dns;
 mod guest;
 mod lab;
+mod power;
 mod sim;
 mod store;
 mod tidy;

@@ -57,6 +57,8 @@ if [ "$extra" = yes ]; then
   need etcd etcd-server
   need etcdctl etcd-client
   need qemu-aarch64-static qemu-user-static
+  need strace strace
+  need mke2fs e2fsprogs
   [ -x /bin/busybox ] && ! ldd /bin/busybox >/dev/null 2>&1 || missing+=(busybox-static)
 fi
 if [ "${1:-build}" = bench ]; then

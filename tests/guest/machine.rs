@@ -44,6 +44,18 @@ impl Guest {
         lan: &Lan,
         taps: &[&str],
     ) -> Guest {
+        Guest::start_with(name, kernel, disk, lan, taps, &[])
+    }
+
+    /// The same with more words for QEMU.
+    pub(crate) fn start_with(
+        name: &str,
+        kernel: &Kernel,
+        disk: &Path,
+        lan: &Lan,
+        taps: &[&str],
+        more: &[&str],
+    ) -> Guest {
         let boot_log = disk.with_file_name(format!("{name}.boot"));
         let mut command = lan.namespace.command("qemu-system-x86_64");
         command.args(["-accel", "tcg", "-cpu", "max", "-smp", "1", "-nodefaults", "-no-reboot"]);
@@ -51,7 +63,7 @@ impl Guest {
         command.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(disk);
         command.args(["-append", WORDS]);
         command.arg("-serial").arg(format!("file:{}", boot_log.display()));
-        command.args(["-serial", "stdio"]);
+        command.args(["-serial", "stdio"]).args(more);
         for (n, tap) in taps.iter().enumerate() {
             let sum: u32 = name.bytes().map(u32::from).sum();
             let mac = format!("52:54:00:00:{:02x}:{n:02x}", sum % 256);

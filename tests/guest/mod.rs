@@ -9,10 +9,16 @@
 //! sets `EDGED_GUESTS=1`, and installs what is missing. See `docs/laboratory.md`.
 
 mod archive;
+#[cfg(test)]
+mod cuts;
 mod files;
 mod kernel;
 mod lan;
+#[cfg(test)]
+mod leftovers;
 mod machine;
+#[cfg(test)]
+mod maps;
 #[cfg(test)]
 mod pair;
 #[cfg(test)]

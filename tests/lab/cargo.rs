@@ -60,7 +60,8 @@ fn busybox() -> Vec<u8> {
     layer("bin/busybox", &program, 0o755)
 }
 
-fn layer(name: &str, content: &[u8], mode: u32) -> Vec<u8> {
+/// A layer with one file.
+pub(crate) fn layer(name: &str, content: &[u8], mode: u32) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     add(&mut tar, name, content, mode);
     tar.into_inner().expect("a layer")
