@@ -276,6 +276,29 @@ pub fn ip(text: &str) -> Vec<String> {
     }
 }
 
+/// An address from which nobody can be reached: Kubernetes has no such address for endpoints or
+/// for Services from outside. Text that is no address has no complaint here: see [`ip`].
+pub fn special_ip(text: &str) -> Vec<String> {
+    use core::net::IpAddr;
+    let Ok(ip) = text.parse::<IpAddr>() else { return Vec::new() };
+    let ip = ip.to_canonical();
+    let (local, local_multicast) = match ip {
+        IpAddr::V4(ip) => (ip.is_link_local(), ip.octets().starts_with(&[224, 0, 0])),
+        IpAddr::V6(ip) => {
+            let first = ip.segments()[0];
+            (first & 0xffc0 == 0xfe80, first & 0xff0f == 0xff02)
+        }
+    };
+    let unspecified = format!("may not be unspecified ({text})");
+    let rules = [
+        (ip.is_unspecified(), unspecified.as_str()),
+        (ip.is_loopback(), "may not be in the loopback range (127.0.0.0/8, ::1/128)"),
+        (local, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"),
+        (local_multicast, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"),
+    ];
+    rules.into_iter().filter(|(broken, _)| *broken).map(|(_, rule)| rule.to_string()).collect()
+}
+
 /// A name that becomes one segment of a URL path, without other rules.
 pub fn path_segment(text: &str) -> Vec<String> {
     match text {

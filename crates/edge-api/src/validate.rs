@@ -22,6 +22,7 @@ mod policy;
 mod probe;
 mod resources;
 mod service;
+mod service_addresses;
 mod volume;
 mod workload;
 

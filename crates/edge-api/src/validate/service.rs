@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::service_addresses::addresses;
 use super::{list, meta, needs_one_of, one_of, probe, text};
 use crate::Object;
 use crate::field::{Errors, Path};
@@ -11,6 +12,9 @@ const TYPES: [&str; 4] = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 const POLICIES: [&str; 2] = ["Cluster", "Local"];
 const DAY_SECONDS: i64 = 86_400;
+/// Where every board's agent answers.
+const AGENT_PORT: i64 = 10250;
+const BALANCED_ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
 
 /// `Service`
 pub(crate) fn service(service: &Object, old: Option<&Object>, errors: &mut Errors) {
@@ -19,6 +23,9 @@ pub(crate) fn service(service: &Object, old: Option<&Object>, errors: &mut Error
     let headless = text(&spec["clusterIP"]) == "None";
     if kind != "ExternalName" && !headless && list(&spec["ports"]).is_empty() {
         errors.required(&at.child("ports"), "");
+    }
+    if kind == "LoadBalancer" {
+        agents_port(spec, &at.child("ports"), errors);
     }
     match kind {
         "LoadBalancer" if headless => {
@@ -38,15 +45,34 @@ pub(crate) fn service(service: &Object, old: Option<&Object>, errors: &mut Error
     addresses(spec, &at, errors);
     needs_one_of(errors, &at.child("type"), &spec["type"], &TYPES);
     traffic(spec, &at, errors);
+    balancer(spec, &at, errors);
     if let Some(old) = old {
         update(spec, &old["spec"], &at, errors);
     }
 }
 
+fn agents_port(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
+    for (index, port) in list(&spec["ports"]).iter().enumerate() {
+        if port["port"] == AGENT_PORT {
+            let detail =
+                format!("may not expose port {AGENT_PORT} externally since it is used by kubelet");
+            errors.invalid(&at.index(index), AGENT_PORT, &detail);
+        }
+    }
+}
+
 fn external_name(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
-    if !matches!(text(&spec["clusterIP"]), "") {
-        let detail = "may not be set for ExternalName services";
-        errors.forbidden(&at.child("clusterIP"), detail);
+    let has = |field: &str| !matches!(&spec[field], Value::Null) && spec[field] != "";
+    let addressed = has("clusterIP") || !list(&spec["clusterIPs"]).is_empty();
+    let families = !list(&spec["ipFamilies"]).is_empty();
+    for (set, field) in [
+        (addressed, "clusterIPs"),
+        (families, "ipFamilies"),
+        (has("ipFamilyPolicy"), "ipFamilyPolicy"),
+    ] {
+        if set {
+            errors.forbidden(&at.child(field), "may not be set for ExternalName services");
+        }
     }
     let name = text(&spec["externalName"]);
     let name = name.strip_suffix('.').unwrap_or(name);
@@ -80,6 +106,10 @@ fn ports(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
         errors.each(&at.child("port"), number, names::port_number(number));
         needs_one_of(errors, &at.child("protocol"), &port["protocol"], &PROTOCOLS);
         probe::port(&port["targetPort"], &at.child("targetPort"), errors);
+        if let Some(application) = port["appProtocol"].as_str() {
+            let bad = names::qualified_name(application);
+            errors.each(&at.child("appProtocol"), application, bad);
+        }
         let protocol = text(&port["protocol"]);
         if numbered.contains(&(protocol, number)) {
             errors.duplicate(&at, json!({"protocol": protocol, "port": number}));
@@ -112,29 +142,6 @@ fn affinity(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
     }
 }
 
-fn addresses(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
-    let ip = text(&spec["clusterIP"]);
-    if !matches!(ip, "" | "None") && !names::ip(ip).is_empty() {
-        let bad = names::ip(ip);
-        errors.each(&at.child("clusterIPs").index(0), ip, bad);
-    }
-    let all = list(&spec["clusterIPs"]);
-    if all.first().is_some_and(|first| text(first) != ip) {
-        let detail = "first value must match `clusterIP`";
-        errors.invalid(&at.child("clusterIPs"), spec["clusterIPs"].clone(), detail);
-    }
-    for (index, ip) in list(&spec["externalIPs"]).iter().enumerate() {
-        let at = at.child("externalIPs");
-        errors.each(&at.index(index), ip.clone(), names::ip(text(ip)));
-    }
-    let families = ["IPv4", "IPv6"];
-    for (index, family) in list(&spec["ipFamilies"]).iter().enumerate() {
-        one_of(errors, &at.child("ipFamilies").index(index), family, &families);
-    }
-    let policies = ["PreferDualStack", "RequireDualStack", "SingleStack"];
-    one_of(errors, &at.child("ipFamilyPolicy"), &spec["ipFamilyPolicy"], &policies);
-}
-
 fn traffic(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
     let field = "externalTrafficPolicy";
     let policy = text(&spec[field]);
@@ -154,11 +161,28 @@ fn traffic(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
                       is 'Local'";
         errors.invalid(&at.child("healthCheckNodePort"), port, detail);
     }
+    let field = "trafficDistribution";
+    if let Some(way) = spec[field].as_str().filter(|way| *way != "PreferClose") {
+        errors.not_supported(&at.child(field), way, &["PreferClose"]);
+    }
+}
+
+/// What only Services of type LoadBalancer have.
+fn balancer(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
+    let balanced = text(&spec["type"]) == "LoadBalancer";
+    for field in ["allocateLoadBalancerNodePorts", "loadBalancerClass"] {
+        if !balanced && !spec[field].is_null() {
+            errors.forbidden(&at.child(field), BALANCED_ONLY);
+        }
+    }
+    if let Some(class) = spec["loadBalancerClass"].as_str().filter(|_| balanced) {
+        errors.each(&at.child("loadBalancerClass"), class, names::qualified_name(class));
+    }
     let ranges = list(&spec["loadBalancerSourceRanges"]);
     // Kubernetes writes this field with a capital letter in its messages.
     let at = at.child("LoadBalancerSourceRanges");
     if !ranges.is_empty() && !balanced {
-        errors.forbidden(&at, "may only be used when `type` is 'LoadBalancer'");
+        errors.forbidden(&at, BALANCED_ONLY);
     }
     for (index, range) in ranges.iter().enumerate() {
         let value = text(range).trim();
@@ -179,6 +203,11 @@ fn update(new: &Value, old: &Value, at: &Path<'_>, errors: &mut Errors) {
     if inside(new) && inside(old) && !before.is_empty() && before != after {
         let value = json!([after]);
         errors.invalid(&at.child("clusterIPs").index(0), value, "may not change once set");
+    }
+    let field = "loadBalancerClass";
+    let balanced = |spec: &Value| text(&spec["type"]) == "LoadBalancer";
+    if balanced(new) && balanced(old) && new[field] != old[field] {
+        errors.invalid(&at.child(field), new[field].clone(), "may not change once set");
     }
     let checked = |spec: &Value| {
         text(&spec["type"]) == "LoadBalancer" && text(&spec["externalTrafficPolicy"]) == "Local"

@@ -36,6 +36,13 @@ pub fn is_carried(service: &Object) -> bool {
         && meta::label(service, PROXY_NAME).is_none()
 }
 
+/// Whether packets from outside can be meant for one board by this address: what arrives for the
+/// others is the board's own, or for all. Stored Services are older than today's validation.
+fn is_somebodys(ip: &Ipv4Addr) -> bool {
+    let own = ip.is_loopback() || ip.is_unspecified() || ip.is_link_local();
+    !(own || ip.is_multicast() || ip.is_broadcast())
+}
+
 /// One port of a Service.
 #[derive(Debug)]
 pub(super) struct Port<'a> {
@@ -67,6 +74,14 @@ pub(super) struct Service<'a> {
     pub(super) publish_not_ready: bool,
 }
 
+/// The addresses that a Service has in the cluster, in order.
+pub(super) fn cluster_ips(spec: &Value) -> Vec<Ipv4Addr> {
+    let single = spec["clusterIP"].as_str();
+    let listed = items(spec, "clusterIPs").filter_map(Value::as_str);
+    let all = single.into_iter().chain(listed).filter_map(|ip| ip.parse().ok());
+    all.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
 impl<'a> Service<'a> {
     /// Reads a Service; `None` for one that no board serves by address: headless, ExternalName.
     pub(super) fn read(object: &'a Object) -> Option<Service<'a>> {
@@ -75,17 +90,12 @@ impl<'a> Service<'a> {
         }
         let spec = &object["spec"];
         let kind = text(spec, "type");
-        let single = spec["clusterIP"].as_str();
-        let listed = items(spec, "clusterIPs").filter_map(Value::as_str);
-        let mut cluster_ips: Vec<Ipv4Addr> =
-            single.into_iter().chain(listed).filter_map(|ip| ip.parse().ok()).collect();
-        cluster_ips.sort();
-        cluster_ips.dedup();
         let ingress = items(&object["status"]["loadBalancer"], "ingress")
             .filter(|entry| kind == "LoadBalancer" && text(entry, "ipMode") != "Proxy")
-            .filter_map(|entry| text(entry, "ip").parse().ok());
+            .filter_map(|entry| text(entry, "ip").parse().ok())
+            .filter(is_somebodys);
         let listed = items(spec, "externalIPs").filter_map(Value::as_str);
-        let external_ips = listed.filter_map(|ip| ip.parse().ok()).collect();
+        let external_ips = listed.filter_map(|ip| ip.parse().ok()).filter(is_somebodys).collect();
         let balanced = kind == "LoadBalancer";
         let ranges = items(spec, "loadBalancerSourceRanges").filter_map(Value::as_str);
         let external_local = text(spec, "externalTrafficPolicy") == "Local";
@@ -106,7 +116,7 @@ impl<'a> Service<'a> {
             created: meta::creation_timestamp(object),
             namespace: meta::namespace(object),
             name: meta::name(object),
-            cluster_ips,
+            cluster_ips: cluster_ips(spec),
             external_ips,
             ingress: ingress.collect(),
             owns_ingress: balanced && meta::annotation(object, ANNOUNCED_BY).is_some(),

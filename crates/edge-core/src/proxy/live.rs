@@ -6,6 +6,7 @@
 //! that claim the same is the oldest. A test holds both ways against each other.
 
 use super::{Clash, Front, HealthCheck, Route, Sources, Tables, announced, lens};
+use crate::podnet::Range;
 use core::net::Ipv4Addr;
 use edge_api::{Object, meta};
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,6 +56,8 @@ pub struct Patch {
 #[derive(Debug, Default)]
 pub struct Live {
     node: String,
+    /// The cluster's ranges of addresses, in which a Service has its own alone.
+    ranges: Vec<Range>,
     services: BTreeMap<Name, Object>,
     slices: BTreeMap<Name, Object>,
     /// The names of each Service's slices, in its namespace; the Service need not be there.
@@ -81,6 +84,14 @@ impl Live {
     /// Nothing yet, on the board called `node`.
     pub fn new(node: &str) -> Live {
         Live { node: node.to_owned(), ..Live::default() }
+    }
+
+    /// Keeps addresses within the cluster's own ranges from Services that name them as theirs
+    /// from outside.
+    #[must_use]
+    pub fn guarding(mut self, ranges: impl IntoIterator<Item = Range>) -> Live {
+        self.ranges = ranges.into_iter().collect();
+        self
     }
 
     /// All Services, by namespace and name.
@@ -240,9 +251,13 @@ impl Live {
         let Some(service) = self.services.get(name) else { return Part::default() };
         let slices = self.slices_of.get(name).into_iter().flatten();
         let slices = slices.filter_map(|slice| self.slices.get(&(name.0.clone(), slice.clone())));
+        let mut tables = Tables::gather([service], slices, &self.node);
+        if !tables.routes.is_empty() && !self.ranges.is_empty() {
+            tables.keep_out(&self.ranges, &lens::cluster_ips(&service["spec"]));
+        }
         Part {
             created: meta::creation_timestamp(service).to_owned(),
-            tables: Tables::gather([service], slices, &self.node),
+            tables,
             announced: announced([service]),
         }
     }

@@ -17,6 +17,7 @@ pub use lens::{ANNOUNCED_BY, announced, is_carried};
 pub use live::{Claimed, Live, Name, Patch};
 pub use sources::Sources;
 
+use crate::podnet::Range;
 use core::net::Ipv4Addr;
 use edge_api::Object;
 use lens::{Endpoint, Endpoints, Port, Service};
@@ -213,6 +214,18 @@ impl Tables {
             let front = Front { address: None, protocol, port };
             self.claim(front, route(&anywhere, external));
         }
+    }
+
+    /// Drops the fronts within the cluster's own ranges that are not these, a Service's own
+    /// addresses: none gets at another's, or at the DNS server's, by naming it as one from outside.
+    fn keep_out(&mut self, ranges: &[Range], own: &[Ipv4Addr]) {
+        let within = |ip: &Ipv4Addr| ranges.iter().any(|range| range.contains(*ip));
+        let good = |ip: &Ipv4Addr| own.contains(ip) || !within(ip);
+        let stays = |front: &Front| front.address.is_none_or(|ip| good(&ip));
+        self.routes.retain(|front, _| stays(front));
+        self.allowed.retain(|front, _| stays(front));
+        self.clashes.retain(|(front, ..)| stays(front));
+        self.addresses.retain(good);
     }
 
     /// Gives a front to whoever claims it first; says whether this one has it.

@@ -230,6 +230,24 @@ fn the_older_service_has_a_front_that_two_claim() {
 }
 
 #[test]
+fn addresses_that_are_the_boards_own_or_the_clusters_are_nobodys_from_outside() {
+    let special = ["127.0.0.1", "0.0.0.0", "169.254.1.1", "224.0.0.1", "239.1.1.1"];
+    let mut object = web(json!({"type": "LoadBalancer", "externalIPs": special}));
+    object["status"] = json!({"loadBalancer": {"ingress": [{"ip": "127.0.0.1"}]}});
+    let fronts = |tables: &Tables| tables.routes.keys().copied().collect::<Vec<_>>();
+    let own = [front("", 30080), front("10.43.0.9", 80)];
+    assert_eq!(fronts(&gather(from_ref(&object), &[pods()], "a")), own);
+    // The API's address, the DNS server's, a pod's; the last one is of the LAN.
+    object["spec"]["externalIPs"] = json!(["10.43.0.1", "10.43.0.10", "10.42.0.3", "192.0.2.7"]);
+    object["status"] = json!({"loadBalancer": {"ingress": [{"ip": "10.43.0.2"}]}});
+    let ranges = ["10.42.0.0/16", "10.43.0.0/16"].map(|range| Range::parse(range).expect("one"));
+    let mut live = Live::new("a").guarding(ranges);
+    live.set_service(object);
+    live.patch();
+    assert_eq!(fronts(&live.tables()), [own[0], own[1], front("192.0.2.7", 80)]);
+}
+
+#[test]
 fn affinity() {
     let sticky = |config: Value| {
         let object = web(json!({"sessionAffinity": "ClientIP", "sessionAffinityConfig": config}));

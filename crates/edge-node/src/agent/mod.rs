@@ -256,7 +256,10 @@ fn assemble(
         net,
         ledger,
         facts,
-        services: RwLock::new(service_table::ServiceTable::new(&config.name)),
+        services: RwLock::new(service_table::ServiceTable::new(
+            &config.name,
+            [&config.cluster_cidr, &config.service_cidr],
+        )),
         names: SharedTable::default(),
         routes: Mutex::default(),
         images_changed: Notify::new(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use edge_api::{Object, meta};
 use edge_client::watcher::Event;
+use edge_core::podnet::Range;
 use edge_core::proxy::{Live, Name};
 
 /// All Services and EndpointSlices, and the tables that they make.
@@ -22,9 +23,11 @@ fn variable(name: &str) -> String {
 }
 
 impl ServiceTable {
-    /// Nothing yet, on the board of this name.
-    pub(crate) fn new(board: &str) -> ServiceTable {
-        ServiceTable { live: Live::new(board) }
+    /// Nothing yet, on the board of this name; within `ranges`, the cluster's own, a Service has
+    /// no address from outside.
+    pub(crate) fn new(board: &str, ranges: [&str; 2]) -> ServiceTable {
+        let ranges = ranges.into_iter().filter_map(Range::parse);
+        ServiceTable { live: Live::new(board).guarding(ranges) }
     }
 
     /// Brings Services to where their watch is.
@@ -106,7 +109,7 @@ mod tests {
             json!({ "metadata": { "namespace": ns, "name": name }, "spec": { "clusterIP": ip,
                 "ports": [{ "port": 80, "name": "web-ui" }, { "port": 53, "protocol": "UDP" }] } })
         };
-        let mut table = ServiceTable::new("here");
+        let mut table = ServiceTable::new("here", ["10.42.0.0/16", "10.43.0.0/16"]);
         table.take_services(Event::Restarted(vec![
             service("ns", "my-web", "10.43.0.7"),
             service("ns", "headless", "None"),

@@ -2,9 +2,11 @@
 //! objects, such as the namespace something is created in or the addresses that are taken.
 
 mod account;
+mod families;
 mod ingress;
 mod namespace;
 mod node;
+mod node_ports;
 mod pod;
 mod service;
 

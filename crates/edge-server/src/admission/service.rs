@@ -1,6 +1,8 @@
 //! Addresses and ports of Services. What is taken is read from the Services themselves, under a
 //! lock, so nothing can leak and nothing needs repair after a crash.
 
+use super::families;
+use super::node_ports::{self, OUT_OF_RANGE, PORTS, TAKEN};
 use crate::api::{Api, peek};
 use crate::config::Range;
 use edge_api::field::{Errors, FieldError, Path};
@@ -12,10 +14,6 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-/// The ports that Services may have on every board.
-const PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
-const OUT_OF_RANGE: &str =
-    "provided port is not in the valid range. The range of valid ports is 30000-32767";
 /// Below this, addresses are left to those who ask for one, as Kubernetes leaves them.
 const STATIC_BAND: u32 = 256;
 
@@ -60,6 +58,9 @@ pub(super) fn allocate(
     if let Some(old) = old {
         inherit(new, old);
     }
+    if !families::settle(new, &mut errors) {
+        return Ok(errors.into_vec());
+    }
     address(api, new, &in_use, &mut errors)?;
     ports(api, new, &in_use, &mut errors)?;
     health(api, new, &in_use, &mut errors)?;
@@ -87,11 +88,7 @@ fn kind_of(service: &Object) -> &str {
 }
 
 fn has_node_ports(service: &Object) -> bool {
-    match kind_of(service) {
-        "NodePort" => true,
-        "LoadBalancer" => service["spec"]["allocateLoadBalancerNodePorts"] != false,
-        _ => false,
-    }
+    matches!(kind_of(service), "NodePort" | "LoadBalancer")
 }
 
 /// What an update leaves out stays as it was; what the new type does not have goes.
@@ -113,7 +110,7 @@ fn inherit(new: &mut Object, old: &Object) {
             new["spec"][field] = value.clone();
         }
     }
-    let drop = !matches!(kind_of(new), "NodePort" | "LoadBalancer");
+    let drop = !has_node_ports(new);
     if drop && new["spec"]["externalIPs"].is_null() {
         leave_behind(new, old, &["externalTrafficPolicy"]);
     }
@@ -194,8 +191,6 @@ fn address(
     let spec = meta::ensure(service, "spec");
     spec.insert("clusterIP".to_owned(), json!(chosen));
     spec.entry("clusterIPs").or_insert_with(|| json!([chosen]));
-    spec.entry("ipFamilies").or_insert_with(|| json!(["IPv4"]));
-    spec.entry("ipFamilyPolicy").or_insert_with(|| json!("SingleStack"));
     Ok(())
 }
 
@@ -224,33 +219,19 @@ fn ports(
     if !has_node_ports(service) {
         return Ok(());
     }
+    let balanced = kind_of(service) == "LoadBalancer";
+    let all = !balanced || service["spec"]["allocateLoadBalancerNodePorts"] != false;
     let Some(ports) = service["spec"]["ports"].as_array_mut() else { return Ok(()) };
-    let spec = Path::new("spec");
-    let path = spec.child("ports");
-    let mut chosen = in_use.ports.clone();
-    for (index, port) in ports.iter().enumerate() {
-        let asked = port["nodePort"].as_u64().unwrap_or(0);
-        let item = path.index(index);
-        let at = item.child("nodePort");
-        match u16::try_from(asked) {
-            Ok(0) => {}
-            Ok(number) if PORTS.contains(&number) => {
-                if in_use.ports.contains(&number) {
-                    errors.invalid(&at, asked, "provided port is already allocated");
-                }
-                chosen.insert(number);
-            }
-            _ => errors.invalid(&at, asked, OUT_OF_RANGE),
-        }
+    let asked = node_ports::asked(ports, &in_use.ports, errors);
+    if !all {
+        return Ok(());
     }
-    for port in ports {
-        if port["nodePort"].as_u64().unwrap_or(0) == 0 {
-            let number = free_port(api, &chosen)?;
-            chosen.insert(number);
-            port["nodePort"] = json!(number);
-        }
-    }
-    Ok(())
+    let mut taken: BTreeSet<u16> = in_use.ports.union(&asked).copied().collect();
+    node_ports::fill(ports, || {
+        let number = free_port(api, &taken)?;
+        taken.insert(number);
+        Ok(number)
+    })
 }
 
 /// Whether boards answer for a Service to whoever balances between them.
@@ -282,7 +263,7 @@ fn health(
         }
         Ok(port) if PORTS.contains(&port) => {
             if taken.contains(&port) {
-                errors.invalid(&at, asked, "provided port is already allocated");
+                errors.invalid(&at, asked, TAKEN);
             }
         }
         _ => errors.invalid(&at, asked, OUT_OF_RANGE),
