@@ -114,7 +114,7 @@ fn request(to: SocketAddr) -> Result<String, String> {
 }
 
 /// Asks at a steady rate, whatever becomes of the requests before, until all is done.
-fn load(place: &Place, to: SocketAddr, rate: u32, done: &AtomicBool) -> Seen {
+pub(super) fn load(place: &Place, to: SocketAddr, rate: u32, done: &AtomicBool) -> Seen {
     let (next, begin) = (AtomicU32::new(0), Instant::now());
     let seen = Mutex::new(Seen::default());
     std::thread::scope(|scope| {

@@ -6,7 +6,9 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::config::{Config, Settings};
-use crate::{cleanup, demo, depart, firstboot, install, join, telemetry, token, uninstall, wire};
+use crate::{
+    cleanup, demo, depart, firstboot, install, join, telemetry, token, uninstall, version, wire,
+};
 
 /// Exit status for a setting or argument that is wrong (`EX_USAGE` of sysexits.h).
 const USAGE: i32 = 64;
@@ -18,7 +20,7 @@ const FAILED: i32 = 1;
 #[command(
     name = "edged",
     about = "Turns boards into a Kubernetes-compatible cluster",
-    version,
+    version = version::text(),
     disable_help_subcommand = true,
     after_help = "edgectl's commands are here too: edged ctl get pods"
 )]
@@ -130,7 +132,7 @@ pub(crate) fn run(args: &[OsString]) -> i32 {
         // The word is taken before it comes here; it stands in the list for the help.
         Command::Ctl => edgectl::run(["edgectl"]),
         Command::Version => {
-            println!("edged {}", env!("CARGO_PKG_VERSION"));
+            println!("edged {}", version::own());
             0
         }
     }

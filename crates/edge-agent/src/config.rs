@@ -9,6 +9,7 @@ mod servers;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
@@ -17,12 +18,14 @@ use tracing::level_filters::LevelFilter;
 use crate::identity;
 use edge_bus::{ExternalBroker, parse_broker};
 use edge_core::controllers::load_balancer::LanPool;
+use edge_core::upgrade::PublicKey;
+use edge_node::upgrade::Upgrades;
 use edge_server::join::Token;
 pub(crate) use file::{File, Registry};
 pub(crate) use servers::url as join_url;
 
 /// Where the configuration file is looked for when no `--config` names one.
-const FILE: &str = "/etc/edged/config.yaml";
+pub(crate) const FILE: &str = "/etc/edged/config.yaml";
 
 /// Where the agent answers the servers; fixed by the contract.
 const AGENT_PORT: u16 = 10250;
@@ -138,6 +141,10 @@ pub(crate) struct Config {
     pub nodes: edge_server::NodeSettings,
     /// Addresses of the LAN that Services may have.
     pub lan_pool: LanPool,
+    /// Whose signatures count on programs that are brought to this board.
+    pub upgrade_keys: Vec<PublicKey>,
+    /// How those come in, once it runs.
+    pub upgrades: Option<Arc<Upgrades>>,
     /// Whether somebody chose the address; else it may change.
     pub fixed_ip: bool,
     /// Whether somebody chose the name.
@@ -225,6 +232,8 @@ impl Config {
             resolv_conf: (settings.resolv_conf.clone().or(file.resolv_conf))
                 .unwrap_or_else(|| "/etc/resolv.conf".into()),
             registries: file.registries,
+            upgrade_keys: upgrade_keys(&file.upgrade_keys)?,
+            upgrades: None,
             no_agent: file.no_agent,
             join,
             token,
@@ -270,6 +279,12 @@ fn name(chosen: Option<String>, data_dir: &Path) -> Result<String, ConfigError> 
 fn brokers(settings: &Settings, file: &File) -> Result<Vec<ExternalBroker>, ConfigError> {
     let given = if settings.broker.is_empty() { &file.broker } else { &settings.broker };
     given.iter().map(|url| parse_broker(url).map_err(|e| ConfigError(e.to_string()))).collect()
+}
+
+fn upgrade_keys(texts: &[String]) -> Result<Vec<PublicKey>, ConfigError> {
+    let key = |text: &String| PublicKey::parse(text);
+    let keys: Result<_, _> = texts.iter().map(key).collect();
+    keys.map_err(|error| ConfigError(format!("upgrade-keys: {error}")))
 }
 
 /// The token, from wherever it was given. It is never repeated in a message.

@@ -17,6 +17,8 @@ mod systemd;
 mod telemetry;
 mod token;
 mod uninstall;
+mod upgrade;
+mod version;
 mod wire;
 
 use std::ffi::OsString;
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Some("ctl") => return status(edgectl::run(&args[1..])),
         _ => {}
     }
+    upgrade::launch(&args);
     status(cli::run(&args))
 }
 

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 use crate::config::{Config, Registry};
 use crate::join::{SERVER_NAME, Saved};
-use crate::{cleanup, depart, identity, notify};
+use crate::{cleanup, depart, identity, notify, upgrade, version};
 pub(crate) use agent::{servers, tie};
 pub(crate) use bus::beats;
 use server::Lead;
@@ -70,7 +70,7 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, WireError> {
 ///
 /// # Errors
 /// Names what could not be started and why.
-pub(crate) fn serve(config: Config, with_agent: bool) -> Result<(), WireError> {
+pub(crate) fn serve(mut config: Config, with_agent: bool) -> Result<(), WireError> {
     if with_agent && !nix::unistd::geteuid().is_root() {
         return Err(WireError(
             "running pods needs root: use sudo, or --no-agent to lead only".into(),
@@ -86,6 +86,8 @@ pub(crate) fn serve(config: Config, with_agent: bool) -> Result<(), WireError> {
         let data_dir = config.data_dir.clone();
         let manager = notify::Manager::meet();
         manager.status("starting");
+        let mut seat = upgrade::Seat::of(&data_dir, config.upgrade_keys.clone());
+        config.upgrades = Some(seat.upgrades.clone());
         let board = start(config, with_agent, stopped).await?;
         manager.ready(&format!("server: the API is at https://{}", board.address()));
         let mut again = false;
@@ -95,13 +97,14 @@ pub(crate) fn serve(config: Config, with_agent: bool) -> Result<(), WireError> {
             _ = interrupt.recv() => {}
             ended = board.agent_end() => outcome = ended,
             why = depart::outside(&board.lead.server, &data_dir) => outcome = Err(why),
+            () = seat.again() => again = true,
             address = identity::moved(node_ip, fixed) => {
                 tracing::info!("the address is {address} now: starting again with it");
                 again = true;
             }
         }
         match again {
-            true => manager.status("starting again with the board's new address"),
+            true => manager.status("starting again"),
             false => manager.stopping(),
         }
         // A receiver that is gone has stopped already.
@@ -164,6 +167,7 @@ pub(crate) async fn start(
     tracing::info!("API at https://{}", lead.server.address());
     let agent = if with_agent {
         let agent_config = agent_config(&config, &lead)?;
+        upgrade::prove(&agent_config.api, &agent_config.name);
         Some(tokio::spawn(kubelet::run(agent_config, stopped)))
     } else {
         let mut ranges = config.clone();
@@ -215,7 +219,8 @@ fn agent_config(config: &Config, lead: &Lead) -> Result<AgentConfig, WireError> 
         registries: registries(config),
         servers: Some(servers),
         beats: Some(beats(lead.bus.clone(), &lead.news)),
-        version: format!("v1.33.0+edged.{}", env!("CARGO_PKG_VERSION")),
+        version: version::kubelet(),
+        upgrades: config.upgrades.clone(),
     })
 }
 

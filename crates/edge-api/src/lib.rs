@@ -17,6 +17,7 @@ pub mod names;
 pub mod patch;
 pub mod pod;
 pub mod quantity;
+pub mod release;
 pub mod schema;
 pub mod selector;
 pub mod status;

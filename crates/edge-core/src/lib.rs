@@ -17,5 +17,6 @@ pub mod porch;
 pub mod proxy;
 pub mod rbac;
 pub mod scheduler;
+pub mod upgrade;
 pub mod view;
 pub mod workload;

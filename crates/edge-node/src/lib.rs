@@ -14,4 +14,5 @@ pub mod seams;
 pub mod serve;
 pub mod shim;
 mod trust;
+pub mod upgrade;
 pub mod volumes;

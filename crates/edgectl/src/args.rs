@@ -80,6 +80,7 @@ pub(crate) enum Command {
     Net(commands::net::Net),
     Node(commands::boards::Node),
     Server(commands::boards::Server),
+    Upgrade(commands::upgrade::Upgrade),
     /// Show where the cluster is
     ClusterInfo,
     Version(commands::info::Version),

@@ -23,4 +23,5 @@ pub(crate) mod run;
 pub(crate) mod scale;
 pub(crate) mod set;
 pub(crate) mod taint;
+pub(crate) mod upgrade;
 pub(crate) mod wait;

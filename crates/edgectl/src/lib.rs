@@ -137,6 +137,7 @@ async fn dispatch(command: Command, session: &mut Session) -> Result<(), Fault> 
         Command::Taint(args) => commands::taint::run(args, session).await,
         Command::Node(args) => commands::boards::node(args, session).await,
         Command::Server(args) => commands::boards::server(args, session).await,
+        Command::Upgrade(args) => commands::upgrade::run(args, session).await,
         Command::Net(args) => commands::net::run(args, session).await,
         Command::Image(args) => commands::image::run(args, session).await,
         Command::ClusterInfo => commands::info::cluster_info(session).await,

@@ -36,6 +36,7 @@ pub(crate) struct File {
     pub default_toleration: Option<String>,
     pub lan_pool: Vec<String>,
     pub no_agent: bool,
+    pub upgrade_keys: Vec<String>,
     pub registries: Registries,
 }
 

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::{JoinError, Live, Saved, enter};
 use crate::config::{AUTO, Config};
 use crate::wire::{self, WireError, failed};
-use crate::{cleanup, identity, notify};
+use crate::{cleanup, identity, notify, upgrade, version};
 
 /// Runs the agent of a board that joins, or has joined, somebody else's cluster, until SIGTERM or
 /// SIGINT. Pods go on running after that, unless this board turned out to be a copy of another:
@@ -49,9 +49,7 @@ fn serve(config: &Config) -> Result<Ending, WireError> {
         let manager = notify::Manager::meet();
         manager.status(&format!("joining: asking {}", asked(config)));
         let member = tokio::select! {
-            entered = enter(config, Role::Agent) => {
-                entered.map_err(WireError::from)?
-            }
+            entered = enter(config, Role::Agent) => entered.map_err(WireError::from)?,
             _ = terminate.recv() => return Ok(Ending::Stopped),
             _ = interrupt.recv() => return Ok(Ending::Stopped),
         };
@@ -59,6 +57,9 @@ fn serve(config: &Config) -> Result<Ending, WireError> {
         let mut settings = settings(config, &member.saved, &member.live);
         settings.beats = Some(wire::beats(tie.bus.clone(), &tie.news));
         settings.servers = Some(wire::servers(&tie.news, settings.api.servers.clone(), None));
+        let mut seat = upgrade::Seat::of(&config.data_dir, config.upgrade_keys.clone());
+        settings.upgrades = Some(seat.upgrades.clone());
+        upgrade::prove(&settings.api, &settings.name);
         let mut agent = tokio::spawn(agent::run(settings, stopped));
         let saved = &member.saved;
         manager.ready(&format!("agent: {} of the cluster {}", saved.name, saved.cluster));
@@ -70,6 +71,10 @@ fn serve(config: &Config) -> Result<Ending, WireError> {
             () = member.live.clone().tell_refusals() => None,
             why = tie.doubled(config) => {
                 copy = Some(why);
+                None
+            }
+            () = seat.again() => {
+                again = true;
                 None
             }
             () = member.live.servers_moved() => {
@@ -135,7 +140,8 @@ fn settings(config: &Config, saved: &Saved, live: &Live) -> AgentConfig {
         registries: wire::registries(config),
         beats: None,
         servers: None,
-        version: format!("v1.33.0+edged.{}", env!("CARGO_PKG_VERSION")),
+        version: version::kubelet(),
+        upgrades: None,
     }
 }
 

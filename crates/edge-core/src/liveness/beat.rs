@@ -21,6 +21,10 @@ const MOST_CHARS: usize = 253;
 /// silence goes unnoticed.
 pub const SLOWEST_MS: i64 = 10_000;
 
+/// The longest time that a board that stops may ask to be waited for: an upgrade's trial, and the
+/// way back.
+const LONGEST_AWAY_MS: i64 = 660_000;
+
 /// What a board has and uses right now.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -71,6 +75,8 @@ pub struct Beat {
     pub images: Vec<String>,
     /// The agent ends on request and means to come back: an upgrade, a restart.
     pub stopping: bool,
+    /// How long an upgrade may keep it away, in milliseconds; counts when it is stopping.
+    pub away_ms: i64,
 }
 
 /// Why a beat does not count.
@@ -206,6 +212,7 @@ impl Beat {
             pods: object["pods"].as_u64().unwrap_or(0),
             images: images.take(MOST_IMAGES).map(str::to_owned).collect(),
             stopping: object["stopping"] == true,
+            away_ms: object["away"].as_i64().unwrap_or(0).clamp(0, LONGEST_AWAY_MS),
         })
     }
 
@@ -219,6 +226,9 @@ impl Beat {
         });
         if self.stopping {
             object["stopping"] = json!(true);
+            if self.away_ms > 0 {
+                object["away"] = json!(self.away_ms);
+            }
         }
         object.to_string().into_bytes()
     }

@@ -265,23 +265,23 @@ impl Table {
     /// The standing, and when it gets worse.
     fn judge(&self, record: &Record, now_ms: i64) -> (Standing, Option<i64>) {
         let set = &self.settings;
-        let stopping = record.beat.as_ref().is_some_and(|beat| beat.stopping);
-        match (record.heard, record.gone_ms) {
-            (Some(heard), _) if stopping => {
-                let lost = heard.mono_ms + set.stopping_grace_ms;
+        let stopping = record.beat.as_ref().filter(|beat| beat.stopping);
+        match (record.heard, record.gone_ms, stopping) {
+            (Some(heard), _, Some(last)) => {
+                let lost = heard.mono_ms + set.stopping_grace_ms.max(last.away_ms);
                 step(now_ms, Standing::Stopping, &[(lost, Standing::Lost)])
             }
-            (_, Some(gone)) => {
+            (_, Some(gone), _) => {
                 let lost = gone + set.crash_grace_ms;
                 step(now_ms, Standing::Silent, &[(lost, Standing::Lost)])
             }
-            (Some(heard), None) => {
+            (Some(heard), None, _) => {
                 let (silent, lost) = self.patience(record);
                 let since = heard.mono_ms.max(self.since_takeover(lost)).max(self.excused_ms);
                 let steps = [(since + silent, Standing::Silent), (since + lost, Standing::Lost)];
                 step(now_ms, Standing::Alive, &steps)
             }
-            (None, None) => {
+            (None, None, _) => {
                 let since = record.expected_ms.max(self.leading_since_ms.unwrap_or(i64::MIN));
                 let lost = if record.new { set.unheard_silent_ms } else { set.unheard_lost_ms };
                 let steps = [

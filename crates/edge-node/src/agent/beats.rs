@@ -118,6 +118,7 @@ impl Beater {
         beat.nonce.clone_from(&asked.nonce);
         beat.every_ms = i64::try_from(asked.every.as_millis()).unwrap_or(i64::MAX);
         beat.stopping = stopping;
+        beat.away_ms = self.board.upgrades.as_ref().map_or(0, |upgrades| upgrades.away_ms());
         beat.write()
     }
 

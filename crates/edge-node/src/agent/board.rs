@@ -24,6 +24,7 @@ use crate::images::ImageStore;
 use crate::net::Net;
 use crate::runtime::Runtime;
 use crate::trust::Keys;
+use crate::upgrade::Upgrades;
 
 /// The parts of a board.
 pub(crate) struct Board {
@@ -74,6 +75,8 @@ pub(crate) struct Board {
     pub(crate) announcement: Mutex<Option<Announcement>>,
     /// Addresses of the LAN that somebody else was found to have.
     pub(crate) lan_conflicts: Mutex<BTreeMap<Ipv4Addr, Mac>>,
+    /// How new programs come here.
+    pub(crate) upgrades: Option<Arc<Upgrades>>,
 }
 
 impl Board {

@@ -68,6 +68,7 @@ use crate::runtime::{Runtime, RuntimeConfig};
 use crate::seams::Exit;
 use crate::serve;
 use crate::trust::Keys;
+use crate::upgrade::Upgrades;
 
 /// Pods whose objects have changed, waiting to be told to their workers.
 const CHANGED: usize = 64;
@@ -116,6 +117,8 @@ pub struct AgentConfig {
     pub servers: Option<watch::Receiver<Vec<String>>>,
     /// Where beats go; `None` on a board that nobody waits for.
     pub beats: Option<BeatLine>,
+    /// How new programs reach the board; `None` where they can't.
+    pub upgrades: Option<Arc<Upgrades>>,
 }
 
 /// Runs the agent until `shutdown` is true. Pods keep running after it.
@@ -233,9 +236,7 @@ fn assemble(
     })
     .map_err(AgentError::Net)?;
     let memory_problem = runtime.facts().memory_problem.map(str::to_owned);
-    if let Some(problem) = &memory_problem {
-        tracing::warn!("{problem}");
-    }
+    memory_problem.iter().for_each(|problem| tracing::warn!("{problem}"));
     let (changed_in, changed) = mpsc::channel(CHANGED);
     let facts = node::Facts::gather(&config.data_dir);
     let board = Board {
@@ -273,6 +274,7 @@ fn assemble(
         checks: Mutex::default(),
         announcement: Mutex::default(),
         lan_conflicts: Mutex::default(),
+        upgrades: config.upgrades.clone(),
     };
     identity.memory_problem = memory_problem;
     Ok((Arc::new(board), pods::Feeds { exits, changed, shutdown }))

@@ -253,6 +253,9 @@ fn say(board: &Board, identity: &Identity, node: &Object) {
     if let Some(problem) = &identity.memory_problem {
         board.events.say(&about, Warning, "MemoryCgroupMissing", problem.clone());
     }
+    if let Some(failure) = board.upgrades.as_ref().and_then(|upgrades| upgrades.failure()) {
+        board.events.say(&about, Warning, "UpgradeFailed", failure);
+    }
 }
 
 #[cfg(test)]

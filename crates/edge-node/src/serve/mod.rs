@@ -18,6 +18,7 @@ mod route;
 mod session;
 mod spdy;
 mod stats;
+mod upgrade;
 mod websocket;
 
 use std::convert::Infallible;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::peer::Caller;
 use super::query::Query;
 use super::reply::{self, Reply, refuse};
-use super::{blobs, check, exec, forward, images, logs, stats};
+use super::{blobs, check, exec, forward, images, logs, stats, upgrade};
 use crate::agent::Board;
 
 /// Answers a request.
@@ -55,6 +55,7 @@ pub(super) async fn answer(
         ["images", "follow"] if request.method() == Method::POST => images::follow(board, &query),
         ["images", "push", id] if request.method() == Method::GET => images::push(board, id).await,
         ["netCheck", what] => check::serve(board, what, request).await,
+        ["upgrade", ref what @ ..] => upgrade::serve(board, what, &query, request).await,
         ["stats", "summary"] if read => Ok(stats::summary(board)),
         _ => Err(Status::no_such_path()),
     };
@@ -94,9 +95,15 @@ mod tests {
 
     #[test]
     fn only_masters_load_and_only_boards_beside_them_read_pushes() {
-        for path in
-            ["/images/load", "/images/follow", "/images/pull", "/images/missing", "/netCheck/probe"]
-        {
+        for path in [
+            "/images/load",
+            "/images/follow",
+            "/images/pull",
+            "/images/missing",
+            "/netCheck/probe",
+            "/upgrade/file",
+            "/upgrade",
+        ] {
             assert!(allows(Caller::Master, &Method::POST, path), "{path}");
             for caller in [Caller::Board, Caller::Stranger] {
                 assert!(!allows(caller, &Method::POST, path), "{path}");

@@ -112,6 +112,11 @@ impl Front {
         }
         if matches!(target.sub.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy") {
             self.authorize(&peer.identity, &ask).await?;
+            if upgrades(&target) {
+                // Beyond what `nodes/proxy` allows: a board's program is all of the board.
+                let (who, path) = (&peer.identity, "/edged/v1/upgrade");
+                auth::authorize_path(&self.api, who, request.method(), path)?;
+            }
             peer.patience.grant();
             return self.agents.pass(&self.api, &target, &query, request).await;
         }
@@ -275,6 +280,11 @@ impl Front {
             other => self.discovery.answer(other, headers, query),
         }
     }
+}
+
+/// Whether a request is about the program that a board runs.
+fn upgrades(target: &Target) -> bool {
+    target.rest == "upgrade" || target.rest.starts_with("upgrade/")
 }
 
 /// Whoever a server of this cluster passes a request on for; else the client itself.

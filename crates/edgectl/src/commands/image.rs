@@ -5,7 +5,7 @@ mod archive;
 mod chain;
 mod cluster;
 mod push;
-mod upload;
+pub(super) mod upload;
 
 use crate::fault::Fault;
 use crate::output::tabs::Rows;

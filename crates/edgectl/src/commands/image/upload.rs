@@ -22,7 +22,7 @@ const PIECES: usize = 4;
 const PIECE: usize = 128 * 1024;
 
 /// Between two pictures of the progress.
-const TICK: Duration = Duration::from_millis(100);
+pub(in crate::commands) const TICK: Duration = Duration::from_millis(100);
 
 /// The width of the bar.
 const BAR: usize = 30;
@@ -155,7 +155,7 @@ pub(super) async fn send(
 }
 
 /// Reads the archive on a thread of its own, a few pieces ahead.
-fn read(
+pub(in crate::commands) fn read(
     mut source: File,
     parts: Vec<Range<u64>>,
     sent: Arc<AtomicU64>,
@@ -231,7 +231,7 @@ impl Progress {
 }
 
 /// The line on the person's terminal; nothing in a pipe.
-struct View<'a> {
+pub(in crate::commands) struct View<'a> {
     session: &'a mut Session,
     node: &'a str,
     size: u64,
@@ -240,11 +240,11 @@ struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    fn new(session: &'a mut Session, node: &'a str, size: u64) -> View<'a> {
+    pub(in crate::commands) fn new(session: &'a mut Session, node: &'a str, size: u64) -> View<'a> {
         View { session, node, size, since: Instant::now(), status: String::new() }
     }
 
-    fn bar(&mut self, sent: u64) {
+    pub(in crate::commands) fn bar(&mut self, sent: u64) {
         if self.session.io.err_terminal {
             let line = bar(self.node, sent, self.size, self.since.elapsed(), &self.status);
             self.session.io.write_err(format!("\r{line}\x1b[K").as_bytes());
@@ -256,7 +256,7 @@ impl<'a> View<'a> {
         self.bar(sent);
     }
 
-    fn clear(&mut self) {
+    pub(in crate::commands) fn clear(&mut self) {
         if self.session.io.err_terminal {
             self.session.io.write_err(b"\r\x1b[K");
         }

@@ -1,0 +1,177 @@
+//! Boards that start, crash, hang and lose their current while a program is on trial.
+
+use super::*;
+
+fn version(text: &str) -> Version {
+    Version::parse(text).expect("a version")
+}
+
+fn own(text: &str, place: Target) -> Own {
+    Own { version: version(text), place }
+}
+
+fn at(boot: &str, up_s: u64) -> Moment {
+    Moment { boot: boot.into(), up_s }
+}
+
+fn program(text: &str) -> Installed {
+    Installed { version: version(text), digest: "d".into(), bytes: 1, proven: false }
+}
+
+const A: Target = Target::Slot(Slot::A);
+const B: Target = Target::Slot(Slot::B);
+
+/// A board whose package is 0.1.0, with 0.2.0 in the first slot, on trial.
+fn tried() -> State {
+    let mut state = State::default();
+    state.install(Slot::A, program("0.2.0"));
+    state.begin(Slot::A, 60).unwrap();
+    state
+}
+
+/// What a start does, with the state kept.
+fn start(state: &mut State, own: &Own, now: &Moment) -> Step {
+    let verdict = state.start(own, now);
+    if let Some(next) = verdict.keep {
+        *state = State::read(&next.write()).expect("what was written");
+        assert_eq!(*state, next);
+    }
+    verdict.step
+}
+
+#[test]
+fn a_board_without_upgrades_keeps_nothing() {
+    let state = State::default();
+    let verdict = state.start(&own("0.1.0", Target::Base), &at("x", 5));
+    assert_eq!(verdict, Verdict { step: Step::Stay, keep: None });
+    assert_eq!(State::read(b"{\"form\":2}"), None);
+    assert_eq!(State::read(b"{\"form\":1,\"a\":"), None, "cut off");
+}
+
+#[test]
+fn a_trial_that_passes() {
+    let (base, new) = (own("0.1.0", Target::Base), own("0.2.0", A));
+    let mut state = tried();
+    assert_eq!(start(&mut state, &base, &at("x", 100)), Step::Become(A));
+    assert_eq!(start(&mut state, &new, &at("x", 101)), Step::Prove { within_s: 59 });
+    assert_eq!(state.trial.as_ref().unwrap().starts, 1, "counted once");
+    state.confirm();
+    assert!(state.a.as_ref().unwrap().proven);
+    // From now on nothing is kept at a start.
+    for (own, step) in [(&base, Step::Become(A)), (&new, Step::Stay)] {
+        assert_eq!(state.start(own, &at("x", 900)), Verdict { step, keep: None });
+    }
+    // The next one goes to the other slot, and falls back to this one.
+    assert_eq!(state.free(), Slot::B);
+    state.install(Slot::B, program("0.3.0"));
+    state.begin(Slot::B, 60).unwrap();
+    assert_eq!(start(&mut state, &new, &at("x", 1000)), Step::Become(B));
+    assert_eq!(start(&mut state, &own("0.3.0", B), &at("x", 1000)), Step::Prove { within_s: 60 });
+    state.give_up("not ready");
+    assert_eq!(start(&mut state, &own("0.3.0", B), &at("x", 1060)), Step::Become(A));
+    assert_eq!(start(&mut state, &new, &at("x", 1060)), Step::Stay);
+    assert_eq!(state.failed, Some(Failure { version: "0.3.0".into(), why: "not ready".into() }));
+    assert_eq!(state.b, None);
+}
+
+#[test]
+fn one_that_crashes_is_started_three_times() {
+    let base = own("0.1.0", Target::Base);
+    let mut state = tried();
+    for up in 0..3 {
+        assert_eq!(start(&mut state, &base, &at("x", 100 + up)), Step::Become(A), "{up}");
+    }
+    assert_eq!(start(&mut state, &base, &at("x", 104)), Step::Stay);
+    let failed = state.failed.clone().unwrap();
+    assert_eq!(failed.why, "it ended 3 times before it was healthy");
+    assert_eq!((&state.trial, &state.a), (&None, &None));
+    assert_eq!(state.start(&base, &at("x", 105)).keep, None);
+}
+
+#[test]
+fn one_that_starts_itself_again_is_counted_too() {
+    let new = own("0.2.0", A);
+    let mut state = tried();
+    start(&mut state, &own("0.1.0", Target::Base), &at("x", 100));
+    for up in 0..3 {
+        assert!(matches!(start(&mut state, &new, &at("x", 101 + up)), Step::Prove { .. }));
+    }
+    assert_eq!(start(&mut state, &new, &at("x", 104)), Step::Become(Target::Base));
+}
+
+#[test]
+fn one_that_was_killed_at_its_deadline_is_not_started_again() {
+    let base = own("0.1.0", Target::Base);
+    let mut state = tried();
+    assert_eq!(start(&mut state, &base, &at("x", 100)), Step::Become(A));
+    assert_eq!(start(&mut state, &base, &at("x", 161)), Step::Stay);
+    let why = state.failed.unwrap().why;
+    assert_eq!(why, "it was not healthy within 60 s, and ended");
+}
+
+#[test]
+fn a_power_cut_begins_no_clock_anew_but_counts() {
+    let base = own("0.1.0", Target::Base);
+    let mut state = tried();
+    assert_eq!(start(&mut state, &base, &at("x", 5000)), Step::Become(A));
+    for boot in ["y", "z"] {
+        assert_eq!(start(&mut state, &base, &at(boot, 3)), Step::Become(A), "{boot}");
+        let step = start(&mut state, &own("0.2.0", A), &at(boot, 3));
+        assert_eq!(step, Step::Prove { within_s: 60 });
+    }
+    assert_eq!(start(&mut state, &base, &at("w", 3)), Step::Stay);
+}
+
+#[test]
+fn a_newer_package_wins() {
+    let mut state = tried();
+    assert_eq!(start(&mut state, &own("0.2.1", Target::Base), &at("x", 1)), Step::Stay);
+    assert!(state.failed.unwrap().why.contains("package has 0.2.1"));
+    let mut state = tried();
+    state.confirm();
+    assert_eq!(start(&mut state, &own("0.2.1", Target::Base), &at("x", 1)), Step::Stay);
+    let same = start(&mut state, &own("0.2.0", Target::Base), &at("x", 1));
+    assert_eq!(same, Step::Become(A), "of the same version the slot's runs");
+    // A tool neither tries nor counts.
+    assert_eq!(tried().tool(&own("0.1.0", Target::Base)), Step::Stay);
+    assert_eq!(state.tool(&own("0.1.0", Target::Base)), Step::Become(A));
+}
+
+#[test]
+fn what_cannot_be_started_is_left() {
+    let mut state = tried();
+    state.could_not_run(Slot::A, "start it: exec format error");
+    assert_eq!(start(&mut state, &own("0.1.0", Target::Base), &at("x", 1)), Step::Stay);
+    assert_eq!(state.failed.as_ref().unwrap().why, "start it: exec format error");
+    // A proven one whose card rots gives way to the one before it, and that to the base.
+    let mut state = tried();
+    state.confirm();
+    state.install(Slot::B, program("0.3.0"));
+    state.begin(Slot::B, 60).unwrap();
+    state.confirm();
+    state.could_not_run(Slot::B, "gone");
+    assert_eq!(state.current, Some(Slot::A));
+    state.could_not_run(Slot::A, "gone");
+    assert_eq!(state.current, None);
+}
+
+#[test]
+fn what_a_board_takes() {
+    let state = State::default();
+    let admits = |own: &str, base: Option<&str>, new: &str| {
+        let base = base.map(version);
+        state.admits(&version(own), base.as_ref(), &version(new)).map_err(|e| e.to_string())
+    };
+    assert_eq!(admits("0.2.0", Some("0.1.0"), "0.3.0"), Ok(()));
+    assert_eq!(admits("0.2.0", Some("0.1.0"), "0.1.5"), Ok(()));
+    let said = |own, base, new, word: &str| {
+        let line = admits(own, base, new).unwrap_err();
+        assert!(line.contains(word), "{line}");
+    };
+    said("0.3.0", None, "0.1.0", "too old");
+    said("0.1.0", None, "0.3.0", "too far ahead");
+    said("0.2.0", Some("0.2.0"), "0.1.0", "package has edged 0.2.0");
+    let line = tried().admits(&version("0.1.0"), None, &version("0.2.0")).unwrap_err();
+    assert!(line.to_string().contains("0.2.0 is on trial"), "{line}");
+    assert_eq!(State::default().begin(Slot::B, 1), Err(Refusal::Empty(Slot::B)));
+}

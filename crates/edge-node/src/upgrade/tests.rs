@@ -1,0 +1,144 @@
+//! Programs that are brought to a board: good ones, and all the others.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use edge_api::release::mark;
+use http_body_util::Full;
+
+use super::*;
+
+/// What `minisign -G -W` made, and what it signed with it.
+const KEY: &str = "RWSezrqtCvZEzAZGfE/HWhiFHRbVt8GKqytAC2NHUnRyxjHmGkWcLwpN";
+const SIGNED: &[u8] = b"hello boards\n";
+const SIGNATURE: &str = "untrusted comment: signature from minisign secret key\n\
+    RUSezrqtCvZEzKbuzQ/BAoy8C9FnVjW9b5ds4MHG/qAx6ubCv8L67rxGyJVEwtHTlJW/m57nq/dRjiwJxJSuVK0OBpb\
+    QMhLfkww=\n\
+    trusted comment: edged 0.2.0 arm64\n\
+    bjPuuvmeGiDjcBARdX9GRmBpczwrWv70nlTuf124Wx4wqubtqUJaN9KazzU6gfUKs1WSwAhhfYJhfCvYSzUADg==\n";
+
+/// The least that passes for a program of this version.
+fn program(version: &str) -> Vec<u8> {
+    let mut file = std::fs::read("/proc/self/exe").unwrap()[..HEAD_BYTES].to_vec();
+    // No tables, so that nothing of it is missing.
+    file[32..48].fill(0);
+    file[54..64].fill(0);
+    file.extend(mark(version));
+    file
+}
+
+fn offer(file: &[u8]) -> Offer {
+    let digest = ring::digest::digest(&ring::digest::SHA256, file);
+    let sha256 = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    Offer { bytes: file.len() as u64, sha256, signature: None, unsigned: true }
+}
+
+struct Bench {
+    upgrades: Arc<Upgrades>,
+    again: watch::Receiver<bool>,
+    dir: PathBuf,
+}
+
+impl Bench {
+    fn new(name: &str, keys: &[&str]) -> Bench {
+        let dir = std::env::temp_dir().join(format!("edged-up-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        let own = Own { version: Version::parse("0.1.0").unwrap(), place: Target::Base };
+        let keys = keys.iter().map(|key| PublicKey::parse(key).unwrap()).collect();
+        let settings = Settings { home: Home::of(&dir), own, base: None, keys };
+        let (upgrades, again) = Upgrades::new(settings);
+        Bench { upgrades, again, dir }
+    }
+
+    async fn bring(&self, offer: &Offer, file: &[u8]) -> Result<Slot, String> {
+        let body = Full::new(Bytes::copy_from_slice(file));
+        let taken = self.upgrades.receive(offer, body).await;
+        taken.map(|(slot, _)| slot).map_err(|error| error.to_string())
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+#[tokio::test]
+async fn a_program_gets_a_slot_and_its_trial() {
+    let mut bench = Bench::new("good", &[]);
+    let file = program("0.2.0");
+    assert_eq!(bench.bring(&offer(&file), &file).await, Ok(Slot::A));
+    let home = Home::of(&bench.dir);
+    assert_eq!(std::fs::read(home.program(Slot::A)).unwrap(), file);
+    let state = home.read();
+    assert_eq!(state.a.as_ref().unwrap().version.to_string(), "0.2.0");
+    assert!(!bench.dir.join("upgrade/arriving").exists());
+    // Brought again before its trial, it takes the same place.
+    assert_eq!(bench.bring(&offer(&file), &file).await, Ok(Slot::A));
+    assert!(bench.upgrades.begin(Slot::B, 60).unwrap_err().to_string().contains("slot b"));
+    bench.upgrades.begin(Slot::A, 60).unwrap();
+    bench.again.wait_for(|again| *again).await.unwrap();
+    let line = bench.bring(&offer(&file), &file).await.unwrap_err();
+    assert!(line.contains("on trial"), "{line}");
+}
+
+#[tokio::test]
+async fn what_is_refused_changes_nothing() {
+    let bench = Bench::new("bad", &[]);
+    let file = program("0.2.0");
+    let good = offer(&file);
+    let mut other = file.clone();
+    other[18] = 0xb7 ^ other[18];
+    let mut cut = file.clone();
+    // It says that its sections are beyond its end.
+    cut[40..48].copy_from_slice(&(1u64 << 20).to_le_bytes());
+    let cases: &[(Offer, &[u8], &str)] = &[
+        (good.clone(), &file[..file.len() - 1], "send it again"),
+        (Offer { sha256: "00".into(), ..good.clone() }, &file, "not what was sent"),
+        (Offer { bytes: 1 << 40, ..good.clone() }, &file, "edged at most 256"),
+        (Offer { unsigned: false, ..good.clone() }, &file, "no upgrade-keys"),
+        (offer(b"#!/bin/sh\n"), b"#!/bin/sh\n", "no program"),
+        (offer(&other), &other, "machine"),
+        (offer(&cut), &cut, "cut off"),
+        (offer(&file[..HEAD_BYTES]), &file[..HEAD_BYTES], "is not edged"),
+        (offer(&program("0.1.0")), &program("0.1.0"), "runs here already"),
+        (offer(&program("0.3.0")), &program("0.3.0"), "too far ahead"),
+    ];
+    for (offer, file, word) in cases {
+        let line = bench.bring(offer, file).await.unwrap_err();
+        assert!(line.contains(word) && !line.contains('\n'), "{line}");
+        let left: Vec<_> = std::fs::read_dir(bench.dir.join("upgrade"))
+            .map_or(vec![], |all| all.map(|entry| entry.unwrap().file_name()).collect());
+        assert!(left.is_empty(), "{word}: {left:?}");
+    }
+}
+
+#[tokio::test]
+async fn signatures_are_asked_for_where_keys_are_known() {
+    let bench = Bench::new("signed", &[KEY]);
+    let file = program("0.2.0");
+    let plain = offer(&file);
+    let line = bench.bring(&plain, &file).await.unwrap_err();
+    assert!(line.contains("bring its .minisig"), "whoever vouches for it: {line}");
+    let wrong = Offer { signature: Some(SIGNATURE.into()), ..plain };
+    let line = bench.bring(&wrong, &file).await.unwrap_err();
+    assert!(line.contains("not made for this file"), "{line}");
+    // What it was made for passes that, and fails as it is no program.
+    let right = Offer { signature: Some(SIGNATURE.into()), ..offer(SIGNED) };
+    let line = bench.bring(&right, SIGNED).await.unwrap_err();
+    assert!(line.contains("no program"), "{line}");
+}
+
+#[test]
+fn minisigns_own_signature_counts() {
+    let keys = [PublicKey::parse(KEY).unwrap()];
+    let mut hash = edge_core::upgrade::Blake2b::default();
+    hash.update(SIGNED);
+    let hash = hash.finish();
+    let signature = edge_core::upgrade::Signature::parse(SIGNATURE).unwrap();
+    assert_eq!(signature.verify(&keys, &hash, receive::ed25519), Ok(()));
+    let other = SIGNATURE.replace("0.2.0", "0.3.0");
+    let other = edge_core::upgrade::Signature::parse(&other).unwrap();
+    let line = other.verify(&keys, &hash, receive::ed25519).unwrap_err().to_string();
+    assert!(line.contains("comment"), "{line}");
+}

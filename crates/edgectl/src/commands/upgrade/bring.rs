@@ -1,0 +1,195 @@
+//! What is asked of one board: whether it would take the program, to take it, to try it, and how
+//! that went.
+
+use super::file::Program;
+use super::on_node;
+use super::plan::Step;
+use crate::commands::image::upload;
+use crate::fault::Fault;
+use crate::session::Session;
+use edge_api::Object;
+use edge_client::query::escape;
+use edge_client::{Call, Client, body};
+use http::{HeaderValue, Method, Request, header};
+use http_body_util::BodyExt;
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Beyond its trial, a board gets so long to be heard again.
+const BACK: Duration = Duration::from_secs(45);
+/// Pause between two looks.
+const PAUSE: Duration = Duration::from_millis(300);
+/// An answer is no longer than this.
+const ANSWER_BYTES: usize = 64 * 1024;
+
+/// What a board says of its programs.
+#[derive(Debug)]
+pub(super) struct Told {
+    version: String,
+    pub(super) place: String,
+    state: Object,
+}
+
+impl Told {
+    /// Whether this very program is on trial there, since an earlier run of this command.
+    pub(super) fn is_trying(&self, program: &Program) -> bool {
+        let trial = &self.state["trial"];
+        let slot = trial["slot"].as_str().map(|slot| &self.state[slot]);
+        slot.is_some_and(|slot| slot["digest"] == program.sha256.as_str())
+    }
+
+    /// What came of the last upgrade.
+    pub(super) fn news(&self) -> String {
+        let text = |object: &Object, key: &str| object[key].as_str().unwrap_or("").to_owned();
+        let trial = &self.state["trial"];
+        if trial.is_object() {
+            let slot = text(trial, "slot");
+            return format!("{} is on trial", text(&self.state[slot.as_str()], "version"));
+        }
+        let failed = &self.state["failed"];
+        match failed.is_object() {
+            true => format!("{} was given up: {}", text(failed, "version"), text(failed, "why")),
+            false => String::new(),
+        }
+    }
+}
+
+/// Asks a board what it runs.
+pub(super) async fn describe(client: &Client, node: &str) -> Result<Told, Fault> {
+    let call = Call::get(on_node(node, ""));
+    let told = client.call(&call).await.map_err(|error| match error.is_not_found() {
+        true => Fault::text(format!(
+            "node/{node} runs an edged that takes no upgrades over the API: install the package \
+             there once"
+        )),
+        false => Fault::when(error, format!("ask node {node} what it runs")),
+    })?;
+    let told = told.object;
+    let text = |key: &str| told[key].as_str().unwrap_or_default().to_owned();
+    Ok(Told { version: text("version"), place: text("place"), state: told["state"].clone() })
+}
+
+fn offer(what: &str, program: &Program, unsigned: bool) -> String {
+    let Program { version, arch, bytes, sha256, .. } = program;
+    let version = escape(&version.to_string());
+    let mut path = format!("{what}?bytes={bytes}&sha256={sha256}&arch={arch}&version={version}");
+    if let Some(signature) = &program.signature {
+        path.push_str(&format!("&signature={}", escape(signature)));
+    }
+    if unsigned {
+        path.push_str("&unsigned=true");
+    }
+    path
+}
+
+/// Asks a board whether it would take a program, as a refusal would cut off what is on its way
+/// unheard.
+pub(super) async fn check(
+    client: &Client,
+    node: &str,
+    program: &Program,
+    unsigned: bool,
+) -> Result<(), Fault> {
+    let call = Call::new(Method::POST, on_node(node, &offer("/check", program, unsigned)));
+    match client.call(&call).await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Fault::when(error, format!("upgrade node {node}"))),
+    }
+}
+
+/// Sends a program to a board; gives the slot that it got.
+pub(super) async fn send(
+    session: &mut Session,
+    client: &Client,
+    step: &Step,
+    program: &Program,
+    unsigned: bool,
+) -> Result<String, Fault> {
+    let shown = program.path.display();
+    let source =
+        File::open(&program.path).map_err(|error| Fault::io(format!("read {shown}"), error))?;
+    let sent = Arc::new(AtomicU64::new(0));
+    let whole = std::iter::once(0..program.bytes).collect();
+    let pieces = upload::read(source, whole, sent.clone());
+    let stream = futures_util::stream::unfold(pieces, |mut pieces| async move {
+        pieces.recv().await.map(|piece| (piece, pieces))
+    });
+    let path = on_node(&step.node, &offer("/file", program, unsigned));
+    let mut request = Request::new(body::stream(stream));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() =
+        path.parse().map_err(|_| Fault::text(format!("bad node {:?}", step.node)))?;
+    let headers = request.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(program.bytes));
+    let kind = HeaderValue::from_static("application/octet-stream");
+    headers.insert(header::CONTENT_TYPE, kind);
+    let mut view = upload::View::new(session, &step.node, program.bytes);
+    let fault = |error| Fault::when(error, format!("bring {shown} to node {}", step.node));
+    let exchange = client.request(request);
+    tokio::pin!(exchange);
+    let mut tick = tokio::time::interval(upload::TICK);
+    let answer = loop {
+        tokio::select! {
+            answer = &mut exchange => break answer,
+            _ = tick.tick() => view.bar(sent.load(Ordering::Relaxed)),
+        }
+    };
+    view.clear();
+    let response = answer.map_err(fault)?;
+    if response.status().as_u16() >= 400 {
+        return Err(fault(client.refused(&Call::new(Method::POST, path), response).await));
+    }
+    let told = http_body_util::Limited::new(response.into_body(), ANSWER_BYTES).collect().await;
+    let told = told.map(|told| told.to_bytes()).unwrap_or_default();
+    let told: Object = serde_json::from_slice(&told).unwrap_or_default();
+    let slot = told["slot"].as_str().map(str::to_owned);
+    slot.ok_or_else(|| Fault::text(format!("node {} does not say where it is", step.node)))
+}
+
+/// Has a board try what is in a slot.
+pub(super) async fn begin(
+    client: &Client,
+    node: &str,
+    slot: &str,
+    deadline: u32,
+) -> Result<(), Fault> {
+    let path = on_node(node, &format!("/begin?slot={slot}&deadline={deadline}"));
+    match client.call(&Call::new(Method::POST, path)).await {
+        Ok(_) => Ok(()),
+        // Asked again after an answer that was lost, it says that the trial is on.
+        Err(error) if error.to_string().contains("on trial") => Ok(()),
+        Err(error) => Err(Fault::when(error, format!("begin the trial on node {node}"))),
+    }
+}
+
+/// Waits until a board runs the program for good, or has given it up.
+pub(super) async fn passed(
+    client: &Client,
+    node: &str,
+    program: &Program,
+    deadline: u32,
+) -> Result<(), String> {
+    let end = Instant::now() + Duration::from_secs(deadline.into()) + BACK;
+    let new = program.version.to_string();
+    loop {
+        let lacks = match describe(client, node).await {
+            Ok(told) if told.state["trial"].is_object() => "it is still on trial".to_owned(),
+            Ok(told) if told.version == new => return Ok(()),
+            Ok(told) => match told.state["failed"]["version"] == new.as_str() {
+                true => {
+                    let why = told.state["failed"]["why"].as_str().unwrap_or_default();
+                    let own = &told.version;
+                    return Err(format!("edged {new} was given up, {own} runs again: {why}"));
+                }
+                false => format!("it runs {}", told.version),
+            },
+            Err(fault) => fault.to_string(),
+        };
+        if Instant::now() >= end {
+            return Err(format!("no word of its trial: {lacks}"));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
