@@ -88,5 +88,6 @@ pub(crate) enum Command {
     /// Show the groups and versions that the server has
     ApiVersions,
     Config(commands::info::ConfigArgs),
+    Flash(commands::flash::Flash),
     Completion(commands::completion::Completion),
 }

@@ -10,6 +10,7 @@ pub(crate) mod drain;
 pub(crate) mod edit;
 pub(crate) mod exec;
 pub(crate) mod expose;
+pub(crate) mod flash;
 pub(crate) mod get;
 pub(crate) mod image;
 pub(crate) mod info;

@@ -145,6 +145,7 @@ async fn dispatch(command: Command, session: &mut Session) -> Result<(), Fault> 
         Command::ApiResources(args) => commands::info::api_resources(args, session).await,
         Command::ApiVersions => commands::info::api_versions(session).await,
         Command::Config(args) => commands::info::config(args, session),
+        Command::Flash(args) => commands::flash::run(&args, session),
         Command::Completion(args) => commands::completion::run(&args, session),
     }
 }

@@ -1,0 +1,228 @@
+//! The image: how it is packed, and whether all of it is there.
+
+use crate::fault::Fault;
+use flate2::bufread::MultiGzDecoder;
+use ring::digest::{Context, SHA256};
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use super::fill;
+
+const GZIP: &[u8] = &[0x1f, 0x8b];
+const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+/// Packings that are known and not unpacked here, and what unpacks them.
+const OTHERS: [(&[u8], &str); 3] =
+    [(b"\xfd7zXZ", "xz -d"), (b"PK\x03\x04", "unzip"), (b"BZh", "bzip2 -d")];
+
+const SECTOR: u64 = 512;
+const BUFFER: usize = 256 << 10;
+/// The beginning of an image: its partition table, and the second one's header.
+const HEAD: usize = 1024;
+
+fn bad(path: &Path, what: impl std::fmt::Display) -> Fault {
+    Fault::text(format!("{}: {what}", path.display()))
+}
+
+/// The image ends, or is nonsense, in the middle.
+pub(super) fn broken(path: &Path, error: &io::Error) -> Fault {
+    let what = match error.kind() {
+        io::ErrorKind::UnexpectedEof => "it is cut off".to_owned(),
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::Other => {
+            format!("it is damaged ({error})")
+        }
+        _ => {
+            return Fault::io(
+                format!("read {}", path.display()),
+                io::Error::other(error.to_string()),
+            );
+        }
+    };
+    bad(path, format!("{what}: get it again"))
+}
+
+/// Opens the image and reads it unpacked.
+pub(super) fn unpack(path: &Path) -> Result<Box<dyn Read>, Fault> {
+    let failed = |e| Fault::io(format!("read {}", path.display()), e);
+    let file = File::open(path).map_err(failed)?;
+    let mut source = BufReader::with_capacity(BUFFER, file);
+    let head = source.fill_buf().map_err(failed)?;
+    if let Some((_, tool)) = OTHERS.iter().find(|(magic, _)| head.starts_with(magic)) {
+        return Err(bad(
+            path,
+            format!("it is packed in a way that is not known here: `{tool}` it"),
+        ));
+    }
+    Ok(if head.starts_with(GZIP) {
+        Box::new(MultiGzDecoder::new(source))
+    } else if head.starts_with(ZSTD) {
+        Box::new(Zstd { source, decoder: FrameDecoder::new(), open: false })
+    } else {
+        Box::new(source)
+    })
+}
+
+/// Frames of zstd, one after the other, each with its checksum.
+struct Zstd<R> {
+    source: R,
+    decoder: FrameDecoder,
+    open: bool,
+}
+
+impl<R: BufRead> Zstd<R> {
+    /// What the decoder says does not tell an end from nonsense; the source does.
+    fn wrong(&mut self, error: impl std::fmt::Display) -> io::Error {
+        match self.source.fill_buf() {
+            Ok([]) => io::ErrorKind::UnexpectedEof.into(),
+            _ => io::Error::new(io::ErrorKind::InvalidData, error.to_string()),
+        }
+    }
+}
+
+impl<R: BufRead> Read for Zstd<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if !self.open {
+                if self.source.fill_buf()?.is_empty() {
+                    return Ok(0);
+                }
+                let reset = self.decoder.reset(&mut self.source);
+                reset.map_err(|e| self.wrong(e))?;
+                self.open = true;
+            }
+            while self.decoder.can_collect() == 0 && !self.decoder.is_finished() {
+                let strategy = BlockDecodingStrategy::UptoBytes(BUFFER);
+                let decoded = self.decoder.decode_blocks(&mut self.source, strategy);
+                decoded.map_err(|e| self.wrong(e))?;
+            }
+            let n = self.decoder.read(buf)?;
+            if n > 0 || buf.is_empty() {
+                return Ok(n);
+            }
+            let told = self.decoder.get_checksum_from_data();
+            if told.is_some() && told != self.decoder.get_calculated_checksum() {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "its checksum is another"));
+            }
+            self.open = false;
+        }
+    }
+}
+
+/// Reads the whole image; gives its unpacked size. `show` gets how much of the file is read, of how
+/// much.
+///
+/// # Errors
+/// When it is not whole, or no image of a disk.
+pub(super) fn check(path: &Path, show: &mut dyn FnMut(u64, u64)) -> Result<u64, Fault> {
+    let packed = std::fs::metadata(path).map_err(|e| Fault::io(path.display().to_string(), e))?;
+    if !packed.is_file() {
+        return Err(bad(path, "it is no file"));
+    }
+    summed(path)?;
+    let mut reader = unpack(path)?;
+    let mut buffer = vec![0; super::CHUNK];
+    let (mut size, mut head) = (0, Vec::new());
+    loop {
+        let have = fill(&mut reader, &mut buffer).map_err(|e| broken(path, &e))?;
+        if have == 0 {
+            break;
+        }
+        if size == 0 {
+            head = buffer[..have.min(HEAD)].to_vec();
+        }
+        size += have as u64;
+        show(size, size.max(packed.len()));
+    }
+    table(&head, size).map_err(|what| bad(path, what))?;
+    Ok(size)
+}
+
+/// Compares with `<image>.sha256`, if it is there: as `sha256sum` writes it.
+fn summed(path: &Path) -> Result<(), Fault> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".sha256");
+    let beside = PathBuf::from(beside);
+    let text = match std::fs::read_to_string(&beside) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Fault::io(format!("read {}", beside.display()), error)),
+    };
+    let wanted = text.split_whitespace().next().unwrap_or_default().to_lowercase();
+    if wanted.len() != 64 || !wanted.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(bad(&beside, "it begins with no SHA-256 of 64 hex digits"));
+    }
+    let failed = |e| Fault::io(format!("read {}", path.display()), e);
+    let mut file = File::open(path).map_err(failed)?;
+    let (mut sum, mut buffer) = (Context::new(&SHA256), vec![0; BUFFER]);
+    loop {
+        match fill(&mut file, &mut buffer).map_err(failed)? {
+            0 => break,
+            have => sum.update(&buffer[..have]),
+        }
+    }
+    let is = sum.finish().as_ref().iter().fold(String::new(), |s, b| s + &format!("{b:02x}"));
+    match is == wanted {
+        true => Ok(()),
+        false => {
+            Err(bad(path, format!("it is not what {} says: get both again", beside.display())))
+        }
+    }
+}
+
+/// Whether the image has a partition table, and all partitions that it names.
+fn table(head: &[u8], size: u64) -> Result<(), String> {
+    if head.get(510..512) != Some(&[0x55, 0xaa]) {
+        return Err("it has no partition table: it is no image of a card".to_owned());
+    }
+    let word = |at: usize| head[at..at + 4].iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b));
+    let parts = (0..4).map(|number| 446 + 16 * number).filter(|at| head[at + 4] != 0);
+    let mut end = 0;
+    for at in parts {
+        let guard = head[at + 4] == 0xee;
+        // A guard stands for the second table, whose own end is the image's.
+        let second = (guard && head.len() == HEAD && head[512..].starts_with(b"EFI PART"))
+            .then(|| (word(512 + 32) | word(512 + 36) << 32).saturating_add(1));
+        end = end.max(second.unwrap_or(if guard { 0 } else { word(at + 8) + word(at + 12) }));
+    }
+    if end == 0 {
+        return Err("its partition table is empty: it is no image of a card".to_owned());
+    }
+    match end.checked_mul(SECTOR) {
+        Some(bytes) if bytes <= size => Ok(()),
+        _ => Err(format!(
+            "it is cut off: its partitions end at {}, and it has {}: get it again",
+            super::megabytes(end.saturating_mul(SECTOR)),
+            super::megabytes(size)
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(kind: u8, start: u32, count: u32) -> Vec<u8> {
+        let mut head = vec![0; HEAD];
+        head[450] = kind;
+        head[454..458].copy_from_slice(&start.to_le_bytes());
+        head[458..462].copy_from_slice(&count.to_le_bytes());
+        head[510..512].copy_from_slice(&[0x55, 0xaa]);
+        head
+    }
+
+    #[test]
+    fn an_image_has_all_its_partitions() {
+        assert_eq!(table(&head(0x0c, 8, 8), 16 * SECTOR), Ok(()));
+        assert!(table(&head(0x0c, 8, 9), 16 * SECTOR).unwrap_err().contains("cut off"));
+        assert!(table(&head(0, 8, 8), 16 * SECTOR).unwrap_err().contains("empty"));
+        assert!(table(b"<html>", 6).unwrap_err().contains("no partition table"));
+        let mut second = head(0xee, 1, u32::MAX);
+        second[512..520].copy_from_slice(b"EFI PART");
+        second[544..552].copy_from_slice(&31u64.to_le_bytes());
+        assert_eq!(table(&second, 32 * SECTOR), Ok(()));
+        assert!(table(&second, 31 * SECTOR).unwrap_err().contains("cut off"));
+        second[544..552].copy_from_slice(&u64::MAX.to_le_bytes());
+        assert!(table(&second, 99).unwrap_err().contains("cut off"));
+    }
+}
