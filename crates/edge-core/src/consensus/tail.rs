@@ -143,7 +143,8 @@ impl Storage for Tail {
         }
         match index.checked_sub(self.first()) {
             None => Err(Error::Store(StorageError::Compacted)),
-            Some(at) => match self.entries.get(at as usize) {
+            // Another member may name any number: on a 32-bit board it must not wrap around.
+            Some(at) => match usize::try_from(at).ok().and_then(|at| self.entries.get(at)) {
                 Some(entry) => Ok(entry.term),
                 None => Err(Error::Store(StorageError::Unavailable)),
             },

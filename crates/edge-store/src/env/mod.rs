@@ -11,6 +11,7 @@
 //! 4. the map is resized while nobody reads (`resizing`).
 
 mod lock;
+mod pages;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -25,6 +26,7 @@ use heed::types::Bytes as Raw;
 use heed::{CommitOrAbort, Database, EnvFlags, EnvOpenOptions, MdbError, RoTxn, WithoutTls};
 
 pub(crate) use self::lock::Lock;
+use self::pages::page_size_of;
 use crate::base::Found;
 use crate::entry::{Entry, Revision};
 use crate::error::{OpenError, StateError};
@@ -79,7 +81,7 @@ impl Env {
         let failed = |error| state_error("opening", &path, error);
         let env = match open_map(&path) {
             // Two pages hold no commit: a first start was cut short while it made them.
-            Err(_) if length_of(&path) <= 2 * page_size() => {
+            Err(_) if length_of(&path) <= 2 * page_size_of(&path.join(DATA)) => {
                 let data = path.join(DATA);
                 std::fs::remove_file(&data).map_err(OpenError::io("removing", &data))?;
                 open_map(&path)
@@ -330,12 +332,6 @@ fn open_map(path: &Path) -> heed::Result<heed::Env<WithoutTls>> {
 
 fn length_of(path: &Path) -> u64 {
     std::fs::metadata(path.join(DATA)).map_or(0, |data| data.len())
-}
-
-/// The system's page size; a failing query can only make us more careful.
-fn page_size() -> u64 {
-    let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE);
-    size.ok().flatten().and_then(|size| u64::try_from(size).ok()).unwrap_or(0)
 }
 
 /// Makes the names in a directory durable.
