@@ -21,6 +21,7 @@ if ! command -v cargo >/dev/null; then
 fi
 if [ "${1:-build}" = guests ]; then
   need qemu-system-x86_64 qemu-system-x86
+  need mke2fs e2fsprogs
   need ip iproute2
   need nft nftables
   need wg wireguard-tools

@@ -32,6 +32,8 @@ const IMAGES: usize = 10;
 const NOISE: usize = 300_000;
 /// Seconds of work before the power goes, at least and at most.
 const WORK: (u64, u64) = (4, 30);
+/// Longest that is waited for something that the cut can lose.
+const DIRTY: Duration = Duration::from_secs(3);
 /// Longest that `edged` may take to answer on what a cut has left.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PLACE: &str = "192.168.71.2";
@@ -148,6 +150,11 @@ impl Scene {
             self.acks.done(self.disk.moment(), &text);
             std::thread::sleep(Duration::from_millis(200));
         }
+        // Most of the time nothing is on its way: the moments are waited for when something is.
+        let end = Instant::now() + DIRTY;
+        while !self.disk.is_dirty() && Instant::now() < end {
+            std::thread::sleep(Duration::from_micros(100));
+        }
         // SIGKILL, and nothing said to anybody.
         drop(guest);
         self.acks.maps.extend(writer.stop());
@@ -194,7 +201,7 @@ impl Scene {
         let quick = Directory::quick();
         let left = Left::mount(image, &quick.0)?;
         let data = left.path();
-        super::leftovers::check(data, &self.acks.images_before(moment))?;
+        power::leftovers::check(data, &self.acks.images_before(moment))?;
         let log = quick.0.join("log");
         let mut command = self.bench.command(built("edged"));
         command.args(["server", "--no-agent", "--name", "a", "--node-ip", PLACE]);

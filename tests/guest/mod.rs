@@ -14,8 +14,6 @@ mod cuts;
 mod files;
 mod kernel;
 mod lan;
-#[cfg(test)]
-mod leftovers;
 mod machine;
 #[cfg(test)]
 mod maps;

@@ -84,6 +84,11 @@ impl Disk {
         self.state().events.len()
     }
 
+    /// Whether something would be lost if the power went now.
+    pub(crate) fn is_dirty(&self) -> bool {
+        matches!(self.state().events.last(), Some(Event::Write { durable: false, .. }))
+    }
+
     /// Takes the record so far; from here on what the disk holds now is where it began.
     pub(crate) fn take(&self) -> Record {
         let mut state = self.state();

@@ -6,8 +6,8 @@
 //!   disk for a guest of QEMU.
 //! - `calls`, `files`, `replay`: the other way, beneath no file system: the system calls of the
 //!   store, and what a file system that keeps no more than it promises may leave of them.
-//! - `writer`: a program that writes to a store and says what was acknowledged; `peers`: the same
-//!   for SQLite and etcd.
+//! - `writer`: a program that writes to a store and says what was acknowledged; `images`: the image
+//!   store, with `leftovers` as its judge; `peers`: SQLite and etcd.
 //!
 //! What CI runs is a sample; `docs/power.md` has the commands of the long runs, and their counts.
 
@@ -16,6 +16,8 @@ mod cut;
 mod disk;
 mod files;
 mod fuse;
+mod images;
+pub(crate) mod leftovers;
 mod nbd;
 mod peers;
 mod replay;

@@ -303,7 +303,8 @@ fn others_on_the_same_disk() {
     }
     let cuts = super::cuts(100);
     let mut peers: Vec<Box<dyn Peer>> = Vec::new();
-    for (journal, synchronous) in [("WAL", "FULL"), ("DELETE", "FULL"), ("WAL", "NORMAL")] {
+    let modes = [("WAL", "FULL"), ("DELETE", "EXTRA"), ("DELETE", "FULL"), ("WAL", "NORMAL")];
+    for (journal, synchronous) in modes {
         peers.push(Box::new(Sqlite { journal, synchronous }));
     }
     peers.push(Box::new(Etcd));

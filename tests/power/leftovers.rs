@@ -8,7 +8,7 @@ use edge_node::images::{ImageStore, ImagesConfig};
 use sha2::{Digest, Sha256};
 
 /// Looks at a data directory; `images` were acknowledged.
-pub(super) fn check(data: &Path, images: &BTreeSet<usize>) -> Result<(), String> {
+pub(crate) fn check(data: &Path, images: &BTreeSet<usize>) -> Result<(), String> {
     let store = ImageStore::open(&data.join("images"), ImagesConfig::default())
         .map_err(|error| format!("the image store does not open: {error}"))?;
     for number in images {
