@@ -7,7 +7,8 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{Config, Settings};
 use crate::{
-    cleanup, demo, depart, firstboot, install, join, telemetry, token, uninstall, version, wire,
+    cleanup, demo, depart, doctor, firstboot, install, join, telemetry, token, uninstall, version,
+    wire,
 };
 
 /// Exit status for a setting or argument that is wrong (`EX_USAGE` of sysexits.h).
@@ -62,6 +63,9 @@ enum Command {
     },
     /// Start a one-board cluster in a temporary directory, with an example running on it
     Demo,
+    /// Say what is wrong with this board, why it bites and what to do; --fix does some of it
+    #[command(after_help = "Exit status: 0 nothing wrong, or warnings only; 1 errors; 64 usage")]
+    Doctor(doctor::Doctor),
     /// Stop this board's pods and remove all that edged made, but for its data directory
     Cleanup {
         #[command(flatten)]
@@ -128,6 +132,7 @@ pub(crate) fn run(args: &[OsString]) -> i32 {
         Command::Uninstall(args) => {
             with_config(&args.settings, |config| finish(uninstall::run(&args, &config)))
         }
+        Command::Doctor(args) => doctor::run(&args),
         Command::Firstboot(args) => firstboot::run(&args),
         // The word is taken before it comes here; it stands in the list for the help.
         Command::Ctl => edgectl::run(["edgectl"]),

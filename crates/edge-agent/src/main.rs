@@ -7,6 +7,7 @@ mod cli;
 mod config;
 mod demo;
 mod depart;
+mod doctor;
 mod example;
 mod firstboot;
 mod identity;

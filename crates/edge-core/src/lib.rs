@@ -5,6 +5,7 @@ pub mod clock;
 pub mod consensus;
 pub mod controllers;
 pub mod dns;
+pub mod doctor;
 pub mod image_gc;
 pub mod image_source;
 pub mod ingress;

@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod cleanup;
 pub mod dns;
+pub mod doctor;
 pub mod fields;
 pub mod images;
 pub mod ingress;

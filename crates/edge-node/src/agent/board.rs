@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use edge_api::{Object, meta};
 use edge_client::Client;
 use edge_core::dns::ClusterDns;
+use edge_core::doctor::Condition;
 use edge_core::pod::Desired;
 use edge_core::podnet::tunnel::Announcement;
 use edge_core::proxy::claims::Mac;
@@ -68,6 +69,8 @@ pub(crate) struct Board {
     pub(crate) node_changed: Notify,
     /// Why some pods can't be reached from here, when that is so.
     pub(crate) network_problem: Mutex<Option<String>>,
+    /// What else is wrong with the board, and stays so.
+    pub(crate) conditions: Mutex<Vec<Condition>>,
     /// Networks without a pod that checks of the cluster's paths use right now, by uid, and how
     /// each is told to end.
     pub(crate) checks: Mutex<BTreeMap<String, watch::Sender<bool>>>,
@@ -121,6 +124,11 @@ impl Board {
     /// Notes why some pods can't be reached from here, or that all can.
     pub(crate) fn set_network_problem(&self, problem: Option<String>) {
         *self.network_problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+    }
+
+    /// What else is wrong with the board, and stays so.
+    pub(crate) fn conditions(&self) -> MutexGuard<'_, Vec<Condition>> {
+        self.conditions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Networks without a pod that checks use right now.

@@ -11,6 +11,7 @@ mod beats;
 mod board;
 mod clock;
 mod collect;
+mod doctor;
 mod effects;
 mod error;
 mod events;
@@ -151,6 +152,7 @@ pub async fn run(
         tasks.spawn(Dns::new(dns, board.names.clone()).run());
     }
     tasks.spawn(collect::images(board.clone()));
+    tasks.spawn(doctor::run(board.clone()));
     tasks.spawn(board.images.clone().announce());
     let beater = config.beats.map(|line| Arc::new(beats::Beater::new(board.clone(), line)));
     if let Some(beater) = &beater {
@@ -203,6 +205,7 @@ fn identity(config: &AgentConfig) -> node::Identity {
         pod_cidr: config.pod_cidr.clone(),
         memory_problem: None,
         network_problem: None,
+        conditions: Vec::new(),
     }
 }
 
@@ -271,6 +274,7 @@ fn assemble(
         exits: watch::channel(0).0,
         node_changed: Notify::new(),
         network_problem: Mutex::default(),
+        conditions: Mutex::default(),
         checks: Mutex::default(),
         announcement: Mutex::default(),
         lan_conflicts: Mutex::default(),

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use edge_api::{Object, time};
+use edge_core::doctor::{self, Condition};
 use serde_json::{Value, json};
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
@@ -61,6 +62,8 @@ pub(crate) struct Identity {
     pub(crate) memory_problem: Option<String>,
     /// Why some pods can't be reached from here, when that is so.
     pub(crate) network_problem: Option<String>,
+    /// What else is wrong with the board, and stays so.
+    pub(crate) conditions: Vec<Condition>,
 }
 
 fn line(path: &str) -> String {
@@ -236,6 +239,9 @@ fn feelings(pressure: Pressure, identity: &Identity) -> Vec<Feeling> {
             out.push(feel(kind, true, (reason, problem), ("", "")));
         }
     }
+    for Condition { kind, reason, message } in &identity.conditions {
+        out.push(feel(kind, true, (reason, message), ("", "")));
+    }
     let ready = ("KubeletReady", "kubelet is posting ready status");
     out.push(feel("Ready", true, ready, ("KubeletNotReady", "")));
     out
@@ -283,7 +289,8 @@ pub(crate) fn status(
         .map(|feeling| condition(feeling, old, now_ms))
         .collect();
     // What others say of the board stays.
-    let foreign = |c: &&Value| !OUR_CONDITIONS.iter().any(|kind| c["type"] == *kind);
+    let ours = || OUR_CONDITIONS.iter().chain(&doctor::CONDITIONS);
+    let foreign = |c: &&Value| !ours().any(|kind| c["type"] == *kind);
     conditions.extend(old.iter().filter(foreign).cloned());
     json!({
         "addresses": [
@@ -321,77 +328,4 @@ fn own_version(version: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn identity() -> Identity {
-        Identity {
-            name: "b".into(),
-            ip: "10.0.0.1".parse().unwrap(),
-            port: 10250,
-            version: "0.1.0".into(),
-            labels: BTreeMap::from([("site".into(), "farm".into())]),
-            pod_cidr: "10.42.0.0/24".into(),
-            memory_problem: None,
-            network_problem: None,
-        }
-    }
-
-    const WELL: Pressure = Pressure { memory: false, disk: false, pids: false };
-
-    #[test]
-    fn an_unchanged_board_has_nothing_to_say() {
-        let facts = Facts::gather(Path::new("/"));
-        let first = status(&facts, &identity(), WELL, &[], &Value::Null, 1_000_000);
-        let again = status(&facts, &identity(), WELL, &[], &first, 9_000_000);
-        assert_eq!(first, again);
-        let worse = Pressure { disk: true, ..WELL };
-        let later = status(&facts, &identity(), worse, &[], &first, 9_000_000);
-        let find = |s: &Value, kind: &str| {
-            let list = s["conditions"].as_array().unwrap();
-            list.iter().find(|c| c["type"] == kind).unwrap().clone()
-        };
-        assert_eq!(find(&later, "DiskPressure")["lastTransitionTime"], "1970-01-01T02:30:00Z");
-        assert_eq!(find(&later, "Ready"), find(&first, "Ready"));
-    }
-
-    #[test]
-    fn facts_and_labels() {
-        let facts = Facts::gather(Path::new("/"));
-        assert!(facts.cpus > 0 && facts.memory > 0 && facts.disk > 0);
-        assert_eq!(facts.allocatable()["pods"], "110");
-        let labels = labels(&identity());
-        assert_eq!(labels["kubernetes.io/hostname"], "b");
-        assert_eq!(labels["site"], "farm");
-        let _ = Pressure::gather(Path::new("/"));
-    }
-
-    #[test]
-    fn what_is_wrong_with_a_board_is_a_condition_for_as_long_as_it_is() {
-        let mut identity = identity();
-        identity.memory_problem = Some("add cgroup_enable=memory".into());
-        identity.network_problem = Some("no link leads there".into());
-        let facts = Facts::gather(Path::new("/"));
-        let bad = status(&facts, &identity, WELL, &[], &Value::Null, 0);
-        let text = bad["conditions"].to_string();
-        assert!(text.contains("MemoryLimitsUnenforced") && text.contains("cgroup_enable"));
-        assert!(text.contains("PodNetworkIncomplete") && text.contains("no link leads"));
-        identity.network_problem = None;
-        let good = status(&facts, &identity, WELL, &[], &bad, 0);
-        assert!(!good["conditions"].to_string().contains("PodNetworkIncomplete"));
-    }
-
-    #[test]
-    fn images_are_bounded_and_largest_first() {
-        let image = |n: u64| ImageSummary {
-            id: n.to_string(),
-            tags: vec![format!("i:{n}")],
-            digests: vec![],
-            bytes: n,
-        };
-        let all: Vec<_> = (0..80).map(image).collect();
-        let list = image_list(&all);
-        assert_eq!(list.as_array().unwrap().len(), IMAGES);
-        assert_eq!(list[0]["sizeBytes"], 79);
-    }
-}
+mod tests;

@@ -201,7 +201,11 @@ async fn refresh(board: &Board, identity: &Identity, known: &mut Known) -> Resul
     let pressure = Pressure::gather(&board.data_dir);
     let before = &node["status"];
     let images = board.images.list();
-    let identity = Identity { network_problem: board.network_problem(), ..identity.clone() };
+    let identity = Identity {
+        network_problem: board.network_problem(),
+        conditions: board.conditions().clone(),
+        ..identity.clone()
+    };
     let wanted = status(&board.facts, &identity, pressure, &images, before, now_ms());
     let mut changed = serde_json::Map::new();
     for (key, value) in wanted.as_object().into_iter().flatten() {

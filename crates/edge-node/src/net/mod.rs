@@ -20,6 +20,7 @@ mod record;
 mod routes;
 mod sandbox;
 mod splice;
+pub(crate) mod survey;
 mod sysctl;
 mod wireguard;
 

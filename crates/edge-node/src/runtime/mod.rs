@@ -3,6 +3,7 @@
 //! (`edged runtime …`) only. What is kept here in memory is what the disk says, kept up to date
 //! by the ends that the shims record.
 
+pub(crate) mod calls;
 mod cgroup;
 mod error;
 mod exec;

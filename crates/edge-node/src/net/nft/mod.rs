@@ -15,6 +15,8 @@ mod read;
 mod spread;
 mod wire;
 
+pub(super) use read::base_chains;
+
 use super::board::Ranges;
 use super::error::NetError;
 use super::netlink::Socket;

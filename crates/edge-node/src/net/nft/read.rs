@@ -12,6 +12,7 @@ use super::layout::{
 use super::patch::Uses;
 use super::spread::Spread;
 use super::wire::{IPV4, LIST_ITEM, header, kind};
+use edge_core::doctor::{Chain as Found, Hook};
 use edge_core::proxy::Elements;
 use nix::errno::Errno;
 use std::collections::BTreeSet;
@@ -31,6 +32,7 @@ pub(super) struct Observed {
 
 const HEADER: usize = 4;
 const SERVICES_TABLE: (u8, &str) = (IPV4, TABLE);
+const HOOK_INPUT: u32 = 1;
 const HOOK_FORWARD: u32 = 2;
 const FAMILY_INET: u8 = 1;
 /// Chains that are named at most.
@@ -199,6 +201,30 @@ pub(super) fn forward_droppers(socket: &mut Socket) -> Result<Vec<String>, NetEr
         {
             found.push(format!("{table}/{name}"));
         }
+    }
+    Ok(found)
+}
+
+/// Other tables' chains of packets that come to the board or through it, and what stands beside
+/// them in their tables: names tell who made them.
+pub(in crate::net) fn base_chains(socket: &mut Socket) -> Result<Vec<Found>, NetError> {
+    let request = Message::new(kind::GET_CHAIN, DUMP, &header(0, 0));
+    let replies = socket.dump(request).map_err(NetError::refused("list", "chains"))?;
+    let mut found = Vec::new();
+    for reply in &replies {
+        let chain = body(reply);
+        let family = reply.body.first().copied().unwrap_or(0);
+        let (Some(table), Some(name)) = (chain.text(1), chain.text(3)) else { continue };
+        if !matches!(family, IPV4 | FAMILY_INET) || table.starts_with(TABLE) {
+            continue;
+        }
+        let hook = match chain.within(4).be32(1) {
+            Some(HOOK_INPUT) => Some(Hook::Input),
+            Some(HOOK_FORWARD) => Some(Hook::Forward),
+            _ => None,
+        };
+        let drops = hook.is_some() && chain.be32(5) == Some(0);
+        found.push(Found { table: table.to_owned(), name: name.to_owned(), hook, drops });
     }
     Ok(found)
 }

@@ -1,0 +1,64 @@
+//! What `edged doctor` would say, looked at while the agent runs: in the log soon after the start,
+//! and on the Node what stays until somebody does something about it. Only what is cheap is looked
+//! at, and nothing is written unless it changed.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use edge_core::doctor::{Condition, Facts, conditions, judge};
+
+use super::board::Board;
+use super::events::Grade::{Normal, Warning};
+use super::events::Subject;
+use crate::doctor::glance;
+
+/// The board's pods come first.
+const FIRST: Duration = Duration::from_secs(10);
+/// How often it is looked at again.
+const EVERY: Duration = Duration::from_secs(600);
+/// What others tell already while the agent runs: the runtime, the pods' network, the kubelet.
+const TOLD: [&str; 4] = ["memory-cgroup", "firewall-forward", "disk-space", "default-route"];
+
+/// Looks for as long as the agent runs.
+pub(crate) async fn run(board: Arc<Board>) {
+    let mut pause = FIRST;
+    loop {
+        tokio::time::sleep(pause).await;
+        let dir = board.data_dir.clone();
+        let look = move || glance(Path::new("/"), &dir);
+        if let Ok(facts) = tokio::task::spawn_blocking(look).await {
+            if pause == FIRST {
+                say(&facts);
+            }
+            tell(&board, conditions(&facts));
+        }
+        pause = EVERY;
+    }
+}
+
+fn say(facts: &Facts) {
+    for finding in judge(facts) {
+        if finding.is_bad() && !TOLD.contains(&finding.id) {
+            tracing::warn!("{}: {}; {}", finding.what, finding.why, finding.todo);
+        }
+    }
+}
+
+/// Puts on the Node what is wrong with the board, if that has changed.
+fn tell(board: &Board, found: Vec<Condition>) {
+    let mut known = board.conditions();
+    if *known == found {
+        return;
+    }
+    let about = Subject::node(&board.name, &board.name);
+    for new in found.iter().filter(|new| !known.contains(new)) {
+        board.events.say(&about, Warning, new.kind, new.message.clone());
+    }
+    for gone in known.iter().filter(|gone| found.iter().all(|new| new.kind != gone.kind)) {
+        board.events.say(&about, Normal, gone.kind, format!("no longer: {}", gone.reason));
+    }
+    *known = found;
+    drop(known);
+    board.node_changed.notify_one();
+}

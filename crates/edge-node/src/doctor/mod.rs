@@ -1,0 +1,90 @@
+//! The hands of `edged doctor`: gathers what is to be known of the board, and carries out what
+//! `edge_core::doctor` says can be set right. Files are read beneath a root, so that tests plant
+//! a board's; what only the kernel says is asked of the real one.
+
+mod files;
+mod fix;
+mod kernel;
+mod keys;
+mod network;
+mod ports;
+mod storage;
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use edge_core::doctor::Facts;
+use edge_core::podnet::Range;
+
+use crate::runtime::calls;
+use files::Files;
+
+pub use fix::repair;
+
+/// A port that edged needs.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Its number.
+    pub port: u16,
+    /// True for UDP.
+    pub udp: bool,
+    /// The address that it is needed on; unspecified for all.
+    pub address: Ipv4Addr,
+    /// What for.
+    pub purpose: &'static str,
+}
+
+/// Which board to look at, and what edged wants of it.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Where the board's files are; `/` but for tests.
+    pub root: PathBuf,
+    /// Where edged keeps its data; not beneath `root`.
+    pub data_dir: PathBuf,
+    /// Whether the board's name was chosen.
+    pub named: bool,
+    /// Ports that edged needs.
+    pub ports: Vec<Wanted>,
+    /// Ranges of the cluster, by the names of their settings.
+    pub ranges: Vec<(&'static str, Range)>,
+    /// The board's time in milliseconds since 1970.
+    pub now_ms: i64,
+}
+
+impl Place {
+    fn is_real(&self) -> bool {
+        self.root == Path::new("/")
+    }
+}
+
+/// Looks at all of the board. Some tens of milliseconds, most of it for ports and kinds of links.
+#[must_use]
+pub fn gather(place: &Place) -> Facts {
+    let mut facts = glance(&place.root, &place.data_dir);
+    let files = Files(&place.root);
+    facts.ranges.clone_from(&place.ranges);
+    (facts.hostname, facts.named) = (files.line("proc/sys/kernel/hostname"), place.named);
+    facts.now_ms = Some(place.now_ms);
+    let told = files.0.join("run/systemd/timesync/synchronized").exists();
+    facts.synchronised = match place.is_real() {
+        true => calls::clock_is_synchronised().map(|kernel| kernel || told),
+        false => told.then_some(true),
+    };
+    kernel::modules(place, &mut facts);
+    kernel::limits(&files, &mut facts);
+    facts.taken = ports::taken(&files, &place.ports);
+    facts.rivals = ports::rivals(&files);
+    keys::gather(&place.data_dir, &mut facts);
+    facts
+}
+
+/// Looks at what is cheap: some tens of small files and two questions to the kernel.
+#[must_use]
+pub fn glance(root: &Path, data_dir: &Path) -> Facts {
+    let files = Files(root);
+    let mut facts = Facts::default();
+    kernel::glance(&files, &mut facts);
+    storage::gather(&files, data_dir, &mut facts);
+    network::gather(&files, &mut facts);
+    facts
+}
