@@ -69,39 +69,59 @@ pub(super) fn key(namespace: &str, backend: &Value) -> Result<Key, String> {
     Ok((namespace.to_owned(), text(&service["name"]).to_owned(), port))
 }
 
-/// Services by name, and their slices.
+/// Where Services and their slices are looked up, by namespace and name. Nothing is read but what
+/// an Ingress names, however much there is.
+pub struct Stock<'a, 'b> {
+    /// A Service.
+    pub service: &'b dyn Fn(&str, &str) -> Option<&'a Object>,
+    /// The slices of a Service, in any order.
+    pub slices: &'b dyn Fn(&str, &str) -> Vec<&'a Object>,
+}
+
+impl std::fmt::Debug for Stock<'_, '_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Stock")
+    }
+}
+
+/// Lists of Services and slices, to be looked up in.
 #[derive(Debug)]
-pub(super) struct Stock<'a> {
+pub(super) struct Lists<'a> {
     services: BTreeMap<(&'a str, &'a str), &'a Object>,
     slices: BTreeMap<(&'a str, &'a str), Vec<&'a Object>>,
 }
 
-impl<'a> Stock<'a> {
-    /// Keeps at hand what is named by `wanted`.
+impl<'a> Lists<'a> {
     pub(super) fn gather(
         services: impl IntoIterator<Item = &'a Object>,
         slices: impl IntoIterator<Item = &'a Object>,
-        wanted: &dyn Fn(&str, &str) -> bool,
-    ) -> Stock<'a> {
+    ) -> Lists<'a> {
         let services = services
             .into_iter()
             .map(|service| ((meta::namespace(service), meta::name(service)), service))
-            .filter(|((namespace, name), _)| wanted(namespace, name))
             .collect();
         let mut found: BTreeMap<_, Vec<&Object>> = BTreeMap::new();
         for slice in slices {
             let Some(service) = meta::label(slice, SERVICE_NAME) else { continue };
-            if wanted(meta::namespace(slice), service) {
-                found.entry((meta::namespace(slice), service)).or_default().push(slice);
-            }
+            found.entry((meta::namespace(slice), service)).or_default().push(slice);
         }
-        Stock { services, slices: found }
+        Lists { services, slices: found }
     }
 
+    pub(super) fn service(&self, namespace: &str, name: &str) -> Option<&'a Object> {
+        self.services.get(&(namespace, name)).copied()
+    }
+
+    pub(super) fn slices(&self, namespace: &str, name: &str) -> Vec<&'a Object> {
+        self.slices.get(&(namespace, name)).cloned().unwrap_or_default()
+    }
+}
+
+impl Stock<'_, '_> {
     /// The backend that a key names; a reason and a sentence when there is none.
     pub(super) fn backend(&self, key: &Key) -> Result<Backend, (&'static str, String)> {
         let (namespace, name, wanted) = key;
-        let Some(service) = self.services.get(&(namespace.as_str(), name.as_str())) else {
+        let Some(service) = (self.service)(namespace, name) else {
             let words = format!("there is no Service {namespace}/{name}: answered with 503");
             return Err(("ServiceNotFound", words));
         };
@@ -131,10 +151,9 @@ impl<'a> Stock<'a> {
             }
             _ => Protocol::Http1,
         };
-        let slices = self.slices.get(&(namespace.as_str(), name.as_str()));
-        let slices = slices.map_or(&[][..], Vec::as_slice);
         let all = spec["publishNotReadyAddresses"] == true;
-        let targets = targets(slices, text(&port["name"]), all);
+        let slices = (self.slices)(namespace, name);
+        let targets = targets(&slices, text(&port["name"]), all);
         Ok(Backend { name: format!("{namespace}/{name}:{wanted}"), protocol, targets })
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use edge_api::{Object, kinds, meta};
 use serde_json::{Value, json};
 
-use super::{CLASS, Classes, Problem, Table, built_in, secrets};
+use super::{CLASS, Classes, Problem, Stock, Table, built_in, secrets};
 use crate::controllers::node;
 use crate::plan::{Action, Plan};
 use crate::podnet::Peer;
@@ -38,9 +38,10 @@ pub fn plan(view: &View, _round: &Round) -> Plan {
     if ours.is_empty() {
         return plan;
     }
-    let services = view.list(kinds::SERVICE).map(AsRef::as_ref);
+    let service = |of: &str, name: &str| view.get(kinds::SERVICE, of, name).map(AsRef::as_ref);
     // Who answers changes often, and no problem comes of it: slices are not looked at.
-    let table = Table::gather(ours.iter().copied(), services, []);
+    let stock = Stock { service: &service, slices: &|_, _| Vec::new() };
+    let table = Table::look_up(ours.iter().copied(), &stock);
     let mut problems: BTreeMap<(&str, &str), Vec<Problem>> = BTreeMap::new();
     for problem in &table.problems {
         let of = (problem.namespace.as_str(), problem.name.as_str());

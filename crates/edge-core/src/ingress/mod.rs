@@ -9,7 +9,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use backend::{Backend, Port, Protocol};
+pub use backend::{Backend, Port, Protocol, Stock};
 pub use class::{
     ANNOTATION, CLASS, CONTROLLER, Classes, DEFAULT, built_in, default_of, named, secrets,
 };

@@ -1,11 +1,11 @@
 //! The routing table: hosts, paths and certificates, the older Ingress before the newer.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use edge_api::{Object, meta};
 use serde_json::Value;
 
-use super::backend::{self, Backend, Key, Stock};
+use super::backend::{self, Backend, Key, Lists, Stock};
 use super::class::{list, says_no, text};
 use super::{
     BACKEND_SECONDS, BACKEND_SECONDS_MAX, BACKEND_TIMEOUT, Problem, SSL_REDIRECT, SecretName,
@@ -75,17 +75,29 @@ pub struct Table {
 }
 
 impl Table {
-    /// The table for these Ingresses, which are all ours to serve.
+    /// The table for these Ingresses, which are all ours to serve, from all Services and slices.
     pub fn gather<'a>(
         ingresses: impl IntoIterator<Item = &'a Object>,
         services: impl IntoIterator<Item = &'a Object>,
         slices: impl IntoIterator<Item = &'a Object>,
     ) -> Table {
+        let lists = Lists::gather(services, slices);
+        Table::look_up(
+            ingresses,
+            &Stock {
+                service: &|namespace, name| lists.service(namespace, name),
+                slices: &|namespace, name| lists.slices(namespace, name),
+            },
+        )
+    }
+
+    /// The same by looking up what the Ingresses name: each port of a Service once.
+    pub fn look_up<'a>(
+        ingresses: impl IntoIterator<Item = &'a Object>,
+        stock: &Stock<'_, '_>,
+    ) -> Table {
         let mut ingresses: Vec<&Object> = ingresses.into_iter().collect();
         ingresses.sort_by_key(|i| (meta::creation_timestamp(i), meta::namespace(i), meta::name(i)));
-        let wanted: BTreeSet<(&str, &str)> = ingresses.iter().flat_map(|i| named(i)).collect();
-        let stock =
-            Stock::gather(services, slices, &|namespace, name| wanted.contains(&(namespace, name)));
         let mut maker = Maker {
             stock,
             table: Table::default(),
@@ -121,20 +133,9 @@ impl Table {
     }
 }
 
-/// The Services that an Ingress names.
-fn named(ingress: &Object) -> impl Iterator<Item = (&str, &str)> {
-    let spec = &ingress["spec"];
-    let rules = list(&spec["rules"]).iter();
-    let paths = rules.flat_map(|rule| list(&rule["http"]["paths"]));
-    let backends = paths.map(|path| &path["backend"]).chain([&spec["defaultBackend"]]);
-    backends
-        .filter_map(|backend| backend["service"]["name"].as_str())
-        .map(|name| (meta::namespace(ingress), name))
-}
-
 /// A table that is being made.
-struct Maker<'a> {
-    stock: Stock<'a>,
+struct Maker<'m, 'a, 'b> {
+    stock: &'m Stock<'a, 'b>,
     table: Table,
     /// Backends that were looked up: their places, or why there is none.
     known: BTreeMap<Key, Result<usize, (&'static str, String)>>,
@@ -142,7 +143,7 @@ struct Maker<'a> {
     holders: BTreeMap<String, String>,
 }
 
-impl Maker<'_> {
+impl Maker<'_, '_, '_> {
     fn problem(&mut self, ingress: &Object, reason: &'static str, message: String) {
         self.table.problems.push(Problem {
             namespace: meta::namespace(ingress).to_owned(),
@@ -160,7 +161,7 @@ impl Maker<'_> {
                 return None;
             }
         };
-        let (stock, table) = (&self.stock, &mut self.table);
+        let (stock, table) = (self.stock, &mut self.table);
         let place = self.known.entry(key).or_insert_with_key(|key| {
             stock.backend(key).map(|backend| {
                 table.backends.push(backend);

@@ -104,6 +104,12 @@ impl Live {
         &self.slices
     }
 
+    /// The EndpointSlices of one Service, which need not be there itself.
+    pub fn slices_of(&self, service: &Name) -> impl Iterator<Item = &Object> {
+        let names = self.slices_of.get(service).into_iter().flatten();
+        names.filter_map(|name| self.slices.get(&(service.0.clone(), name.clone())))
+    }
+
     /// Takes in a Service that came or changed.
     pub fn set_service(&mut self, service: Object) {
         let name = name_of(&service);

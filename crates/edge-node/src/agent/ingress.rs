@@ -10,7 +10,7 @@ use edge_api::kinds::{INGRESS, INGRESS_CLASS, SECRET};
 use edge_api::{Object, meta};
 use edge_client::watcher::Event;
 use edge_client::{Client, WatchParams, Watcher};
-use edge_core::ingress::{Classes, SecretName, Table, secrets};
+use edge_core::ingress::{Classes, SecretName, secrets};
 use edge_core::proxy::Name;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -157,8 +157,7 @@ impl Keeper {
         }
         let table = {
             let services = self.board.services.read().unwrap_or_else(PoisonError::into_inner);
-            let (services, slices) = services.all();
-            Table::gather(ours, services, slices)
+            services.routes(ours)
         };
         if self.proxy.is_none() {
             match Proxy::start(Ports::default()).await {

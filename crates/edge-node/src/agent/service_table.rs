@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use edge_api::{Object, meta};
 use edge_client::watcher::Event;
+use edge_core::ingress::{Stock, Table};
 use edge_core::podnet::Range;
 use edge_core::proxy::{Live, Name};
 
@@ -51,6 +52,18 @@ impl ServiceTable {
     /// All Services, and all EndpointSlices.
     pub(crate) fn all(&self) -> (impl Iterator<Item = &Object>, impl Iterator<Item = &Object>) {
         (self.live.services().values(), self.live.slices().values())
+    }
+
+    /// Where requests for these Ingresses go: what they name is looked up, nothing is listed.
+    pub(crate) fn routes<'a>(&'a self, ingresses: impl IntoIterator<Item = &'a Object>) -> Table {
+        let name = |namespace: &str, name: &str| (namespace.to_owned(), name.to_owned());
+        Table::look_up(
+            ingresses,
+            &Stock {
+                service: &|of, service| self.live.services().get(&name(of, service)),
+                slices: &|of, service| self.live.slices_of(&name(of, service)).collect(),
+            },
+        )
     }
 
     /// The variables of Services in the pod's namespace, if it wants them, and of the API itself.

@@ -1,5 +1,6 @@
 //! Which request goes where, and what is said of what can't be had.
 
+mod reads;
 mod status;
 
 use edge_api::Object;
