@@ -4,8 +4,8 @@
 set -euo pipefail
 dir=$1
 case "$dir" in
-*x86_64*) edged=12000000 ;;
-*) edged=10000000 ;;
+*aarch64*) edged=10000000 ;;
+*) edged=12000000 ;;
 esac
 check() {
   local bytes

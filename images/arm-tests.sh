@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Runs unit tests on ARM, under qemu-user:
+#
+#   images/arm-tests.sh aarch64|armv7… [--long]
+#
+# A few minutes for what every change is tested with; --long for all crates, with the store once more
+# on the 16 KiB pages of a Raspberry Pi 5 (aarch64). What of it has been run: docs/boards.md.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+boards=()
+long=no
+for word in "$@"; do
+  case "$word" in
+  aarch64 | armv7) boards+=("$word") ;;
+  --long) long=yes ;;
+  *) boards=() && break ;;
+  esac
+done
+if [ ${#boards[@]} = 0 ]; then
+  echo "usage: images/arm-tests.sh aarch64|armv7… [--long]" >&2
+  exit 64
+fi
+
+crates=(edge-api)
+[ "$long" = no ] ||
+  crates+=(edge-core edge-store edge-bus edge-client edge-node edge-server edge-agent edgectl)
+
+. images/toolchain.sh
+# Apart from what x86_64 builds: the two may be built at the same time.
+export CARGO_TARGET_DIR=target/arm-tests
+
+# arm_test BOARD SECONDS ARGUMENTS…: cargo test for a board; no program of it runs longer.
+arm_test() {
+  local board=$1 runner=qemu-aarch64-static
+  [ "$board" = aarch64 ] || runner=qemu-arm-static
+  export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUNNER="timeout $2 $runner"
+  export CARGO_TARGET_ARMV7_UNKNOWN_LINUX_MUSLEABIHF_RUNNER="timeout $2 $runner"
+  zigbuild test --quiet --target "$(triple_of "$board")" -Z build-std=std,panic_unwind "${@:3}"
+}
+
+packages=() targets=()
+for crate in "${crates[@]}"; do packages+=(-p "$crate"); done
+for board in "${boards[@]}"; do targets+=(--target "$(triple_of "$board")"); done
+
+# All of them at once, so that both cores have work to the end.
+zigbuild test --quiet --no-run "${targets[@]}" -Z build-std=std,panic_unwind \
+  "${packages[@]}" --lib --bins
+for board in "${boards[@]}"; do
+  echo "== $board ($SECONDS s)"
+  arm_test "$board" 600 --no-fail-fast "${packages[@]}" --lib --bins
+done
+
+# A state made with pages of one size is used with the other's, and once more.
+pages=$(mktemp -d)
+trap 'rm -rf "$pages"' EXIT
+for board in "${boards[@]}"; do
+  [ "$board $long" = "aarch64 yes" ] || continue
+  for size in 16384 4096 16384; do
+    echo "== $board, the store with pages of $size bytes ($SECONDS s)"
+    EDGED_STATE_OF_ANOTHER=$pages QEMU_PAGESIZE=$size arm_test "$board" 600 -p edge-store --lib
+  done
+done
+echo "== done ($SECONDS s)"
