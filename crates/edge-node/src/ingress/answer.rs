@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::Shared;
-use super::body::{Progress, ReplyBody, RequestBody};
+use super::body::{Busy, Progress, ReplyBody, RequestBody};
 use super::endpoint::{Failed, Lease};
 use super::headers::{self, Client};
 use super::limits::TRIES;
@@ -51,20 +51,20 @@ impl Refusal {
 /// Answers a request; `busy` is held until its answer has passed.
 pub(super) async fn answer(
     shared: &Arc<Shared>,
-    client: Client,
+    client: &Client,
     request: Request<Incoming>,
-    busy: Arc<()>,
+    busy: Busy,
 ) -> Response<ReplyBody> {
-    let began = Instant::now();
     let line = tracing::enabled!(target: LOG, tracing::Level::DEBUG).then(|| {
         let host = request.headers().get(http::header::HOST).cloned();
-        format!("{} {} {} {host:?}", client.ip, request.method(), request.uri())
+        let words = format!("{} {} {} {host:?}", client.ip, request.method(), request.uri());
+        (words, Instant::now())
     });
     let response = match pass(shared, client, request, busy).await {
         Ok(response) => response,
         Err(refusal) => refusal.response(),
     };
-    if let Some(line) = line {
+    if let Some((line, began)) = line {
         let (code, spent) = (response.status().as_u16(), began.elapsed().as_millis());
         tracing::debug!(target: LOG, "{line} {code} {spent} ms");
     }
@@ -73,9 +73,9 @@ pub(super) async fn answer(
 
 async fn pass(
     shared: &Arc<Shared>,
-    client: Client,
+    client: &Client,
     mut request: Request<Incoming>,
-    busy: Arc<()>,
+    busy: Busy,
 ) -> Result<Response<ReplyBody>, Refusal> {
     let permit = shared.requests.clone().try_acquire_owned().map_err(|_| {
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many requests are under way")
@@ -108,7 +108,8 @@ async fn pass(
     let waiting = asked.is_some().then(|| hyper::upgrade::on(&mut request));
     let progress = Progress::new();
     let request = outgoing(request, client, &target, http2, asked, limit, &progress)?;
-    let (mut response, lease) = send(pool, request, limit, &progress).await?;
+    let upgrade = waiting.is_some();
+    let (mut response, lease) = send(pool, request, upgrade, limit, &progress).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let Some(waiting) = waiting else {
             return Err(Refusal::new(StatusCode::BAD_GATEWAY, "nobody asked to change protocols"));
@@ -135,47 +136,50 @@ fn say_upgrade(headers: &mut http::HeaderMap, protocol: Option<HeaderValue>) {
 /// The request as its endpoint gets it.
 fn outgoing(
     request: Request<Incoming>,
-    client: Client,
+    client: &Client,
     target: &Target,
     http2: bool,
     upgrade: Option<HeaderValue>,
     limit: Duration,
     progress: &Arc<Progress>,
-) -> Result<Request<RequestBody>, Refusal> {
+) -> Result<Box<Request<RequestBody>>, Refusal> {
     let (mut parts, body) = request.into_parts();
-    headers::forward(&mut parts.headers, client, &target.authority, http2);
+    headers::forward(&mut parts.headers, client, target.authority.clone(), http2);
     say_upgrade(&mut parts.headers, upgrade);
     let path = parts.uri.path_and_query().cloned();
     let path = path.unwrap_or(PathAndQuery::from_static("/"));
     let uri = if http2 {
-        let host = if target.authority.is_empty() { "localhost" } else { &target.authority };
+        let host = target.authority.as_bytes();
+        let host = if host.is_empty() { b"localhost" } else { host };
         Uri::builder().scheme("http").authority(host).path_and_query(path).build()
     } else {
-        Uri::builder().path_and_query(path).build()
+        Ok(Uri::from(path))
     };
     parts.uri =
         uri.map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "the address makes no sense"))?;
     parts.version = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
     parts.extensions = http::Extensions::new();
-    Ok(Request::from_parts(parts, RequestBody::new(body, limit, progress.clone())))
+    let body = RequestBody::new(body, limit, progress.clone());
+    Ok(Box::new(Request::from_parts(parts, body)))
 }
 
 /// Sends a request to one endpoint, and to another only as long as nothing was sent.
 async fn send(
     pool: &Pool,
-    mut request: Request<RequestBody>,
+    mut request: Box<Request<RequestBody>>,
+    upgrade: bool,
     limit: Duration,
     progress: &Progress,
 ) -> Result<(Response<Incoming>, Lease), Refusal> {
     let mut tried = Vec::new();
     while tried.len() < TRIES {
         let Some((endpoint, mut lease)) = pool.choose(&tried) else { break };
-        match lease.send(request, limit, progress).await {
+        match lease.send(request, upgrade, limit, progress).await {
             Ok(response) => return Ok((response, lease)),
             Err(Failed::Unsent(unsent, why)) => {
                 tracing::debug!("connect to {:?}: {why}", lease);
                 lease.endpoint().failed();
-                request = *unsent;
+                request = unsent;
             }
             Err(Failed::Lost(why)) => {
                 tracing::debug!("request to {:?}: {why}", lease);

@@ -6,8 +6,8 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,12 +26,21 @@ pub(super) struct Progress {
     began: Instant,
     /// Milliseconds after that.
     moved: AtomicU64,
+    /// A request's body is through, or given up.
+    sent: AtomicBool,
+    /// Requests under way.
+    busy: AtomicUsize,
 }
 
 impl Progress {
     /// It moved just now.
     pub(super) fn new() -> Arc<Progress> {
-        Arc::new(Progress { began: Instant::now(), moved: AtomicU64::new(0) })
+        Arc::new(Progress {
+            began: Instant::now(),
+            moved: AtomicU64::new(0),
+            sent: AtomicBool::new(false),
+            busy: AtomicUsize::new(0),
+        })
     }
 
     /// Something moves.
@@ -40,8 +49,19 @@ impl Progress {
         self.moved.store(now, Ordering::Relaxed);
     }
 
-    fn last(&self) -> Instant {
+    /// When something moved last.
+    pub(super) fn last(&self) -> Instant {
         self.began + Duration::from_millis(self.moved.load(Ordering::Relaxed))
+    }
+
+    /// Whether nothing more is sent of the request's body.
+    pub(super) fn sent(&self) -> bool {
+        self.sent.load(Ordering::Acquire)
+    }
+
+    /// Whether a request is under way.
+    pub(super) fn busy(&self) -> bool {
+        self.busy.load(Ordering::Acquire) > 0
     }
 
     /// Ends when nothing has moved for so long.
@@ -53,6 +73,26 @@ impl Progress {
             }
             tokio::time::sleep_until(due).await;
         }
+    }
+}
+
+/// A request that is under way on a connection, until its answer has passed.
+#[derive(Debug)]
+pub(super) struct Busy(Arc<Progress>);
+
+impl Busy {
+    /// Begins.
+    pub(super) fn new(progress: &Arc<Progress>) -> Busy {
+        progress.busy.fetch_add(1, Ordering::AcqRel);
+        Busy(progress.clone())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        // From here on the next request may be waited for.
+        self.0.touch();
+        self.0.busy.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -110,6 +150,12 @@ impl RequestBody {
     }
 }
 
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        self.progress.sent.store(true, Ordering::Release);
+    }
+}
+
 impl Body for RequestBody {
     type Data = Bytes;
     type Error = Failure;
@@ -138,15 +184,37 @@ impl Body for RequestBody {
 #[derive(Debug)]
 pub(super) struct Streamed {
     inner: Incoming,
+    /// Why it broke off, told when what came before is on its way to the client.
+    broken: Option<hyper::Error>,
     stall: Stall,
     lease: Option<Lease>,
     _held: Held,
 }
 
 /// What a request holds while it is under way: a place among all, and that of its connection.
-pub(super) type Held = (OwnedSemaphorePermit, Arc<()>);
+pub(super) type Held = (OwnedSemaphorePermit, Busy);
 
 impl Streamed {
+    /// What comes next; the connection moves only as long as somebody asks for that. A waker is
+    /// left behind only when there is nothing: it would be rung when something is taken.
+    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(line) = self.lease.as_mut().and_then(Lease::driven) else {
+            return Pin::new(&mut self.inner).poll_frame(cx);
+        };
+        let quiet = &mut Context::from_waker(Waker::noop());
+        let mut frame = Pin::new(&mut self.inner).poll_frame(quiet);
+        if frame.is_pending() {
+            line.drive(quiet);
+            frame = Pin::new(&mut self.inner).poll_frame(quiet);
+        }
+        if frame.is_pending() {
+            line.drive(cx);
+            let cx = if line.driven() { quiet } else { cx };
+            frame = Pin::new(&mut self.inner).poll_frame(cx);
+        }
+        frame
+    }
+
     fn finished(&mut self) {
         if let Some(lease) = self.lease.take() {
             lease.finish();
@@ -181,7 +249,7 @@ impl ReplyBody {
     /// An endpoint's answer, which may be silent for `limit`.
     pub(super) fn stream(inner: Incoming, limit: Duration, lease: Lease, held: Held) -> ReplyBody {
         let stall = Stall::new(limit);
-        let streamed = Streamed { inner, stall, lease: Some(lease), _held: held };
+        let streamed = Streamed { inner, broken: None, stall, lease: Some(lease), _held: held };
         ReplyBody::Streamed(Box::new(streamed))
     }
 }
@@ -197,7 +265,17 @@ impl Body for ReplyBody {
         match self.get_mut() {
             ReplyBody::Words(words) => Poll::Ready(words.take().map(|text| Ok(Frame::data(text)))),
             ReplyBody::Streamed(streamed) => {
-                let frame = Pin::new(&mut streamed.inner).poll_frame(cx);
+                if let Some(error) = streamed.broken.take() {
+                    return Poll::Ready(Some(Err(error.into())));
+                }
+                let frame = match streamed.next(cx) {
+                    Poll::Ready(Some(Err(error))) => {
+                        streamed.broken = Some(error);
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    frame => frame,
+                };
                 let ended = matches!(frame, Poll::Ready(None));
                 if ended || (frame.is_ready() && streamed.inner.is_end_stream()) {
                     streamed.finished();

@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -25,11 +25,12 @@ use tokio_rustls::TlsAcceptor;
 
 use super::Shared;
 use super::answer::{Refusal, answer};
-use super::body::{Progress, ReplyBody};
+use super::aside::Aside;
+use super::body::{Busy, Progress, ReplyBody};
 use super::headers::Client;
 use super::limits::{
-    CONNECTION_WINDOW, CONNECTIONS, DRAIN, HANDSHAKE, HEAD_BYTES, HEAD_LINES, KEEPALIVE, PING,
-    SEND_BUFFER, STREAM_WINDOW, STREAMS,
+    CONNECTION_WINDOW, CONNECTIONS, DRAIN, HANDSHAKE, HEAD_BYTES, KEEPALIVE, PING, SEND_BUFFER,
+    STREAM_WINDOW, STREAMS,
 };
 use super::patient::Patient;
 
@@ -41,10 +42,16 @@ struct Visit {
     shared: Arc<Shared>,
     client: Client,
     inside: AtomicBool,
-    /// Held by every request under way.
-    busy: Arc<()>,
     progress: Arc<Progress>,
     held: Mutex<Held>,
+}
+
+/// How a connection is to end.
+enum End {
+    /// At once.
+    Now,
+    /// When what is under way has ended.
+    Soon,
 }
 
 /// What a connection holds.
@@ -70,13 +77,12 @@ pub(super) async fn serve(
     let (place, pushed) = shared.porch.enter((!ip.is_loopback()).then_some(bits), kick);
     // At once: as long as this is held, whoever had to make room stays.
     drop(pushed);
-    let client = Client { ip, tls: tls.is_some() };
+    let client = Client::new(ip, tls.is_some());
     let held = Mutex::new(Held::Porch { _place: place });
     let visit = Arc::new(Visit {
         shared,
         client,
         inside: AtomicBool::new(false),
-        busy: Arc::default(),
         progress: Progress::new(),
         held,
     });
@@ -132,17 +138,32 @@ impl Visit {
         if crowded { waits.head_crowded } else { waits.head }
     }
 
-    /// Ends when no request has been under way for too long. HTTP/1.1 sees to that by itself.
-    async fn idle(&self, http2: bool) {
-        if !http2 {
-            return std::future::pending().await;
-        }
+    /// Ends when the connection is to end before it does by itself.
+    async fn end(
+        &self,
+        http2: bool,
+        mut kicked: oneshot::Receiver<()>,
+        mut stop: watch::Receiver<bool>,
+    ) -> End {
         loop {
-            self.progress.silent(self.patience()).await;
-            if Arc::strong_count(&self.busy) == 1 {
-                return;
+            let inside = self.inside.load(Ordering::Acquire);
+            tokio::select! {
+                _ = &mut kicked, if !inside => {
+                    if !self.inside.load(Ordering::Acquire) {
+                        return End::Now;
+                    }
+                }
+                () = self.progress.silent(self.patience()) => {
+                    if self.progress.busy() {
+                        self.progress.touch();
+                    } else if http2 && self.inside.load(Ordering::Acquire) {
+                        return End::Soon;
+                    } else {
+                        return End::Now;
+                    }
+                }
+                _ = stop.wait_for(|stop| *stop) => return End::Soon,
             }
-            self.progress.touch();
         }
     }
 
@@ -153,10 +174,8 @@ impl Visit {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             return Ok(response);
         }
-        self.progress.touch();
-        let response = answer(&self.shared, self.client, request, self.busy.clone()).await;
-        self.progress.touch();
-        Ok(response)
+        let busy = Busy::new(&self.progress);
+        Ok(answer(&self.shared, &self.client, request, busy).await)
     }
 }
 
@@ -169,14 +188,14 @@ async fn speak<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let io = TokioIo::new(Patient::new(stream));
-    let service = {
-        let visit = visit.clone();
-        service_fn(move |request| {
-            let visit = visit.clone();
-            async move { visit.answer(request).await }
-        })
-    };
+    let io = TokioIo::new(Patient::new(stream, visit.progress.clone()));
+    visit.progress.touch();
+    let (also, asked) = (visit.clone(), visit.clone());
+    let end = Aside::new(async move { also.end(http2, kicked, stop).await });
+    let service = service_fn(move |request| {
+        let visit = asked.clone();
+        async move { visit.answer(request).await }
+    });
     if http2 {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
@@ -188,60 +207,37 @@ async fn speak<S>(
             .max_send_buf_size(SEND_BUFFER)
             .keep_alive_interval(PING);
         let mut connection = pin!(builder.serve_connection(io, service));
-        if !until(&visit, connection.as_mut(), true, kicked, stop).await {
+        if let End::Soon = until(&visit, connection.as_mut(), end).await {
             connection.as_mut().graceful_shutdown();
             let _ = timeout(DRAIN, connection).await;
         }
     } else {
         let mut builder = http1::Builder::new();
-        builder
-            .timer(TokioTimer::new())
-            .header_read_timeout(visit.patience())
-            .max_buf_size(HEAD_BYTES)
-            .max_header_size(HEAD_BYTES)
-            .max_headers(HEAD_LINES);
+        // How long a head may take is seen to by `end`, with one timer for the connection. That it
+        // has 100 lines at most is hyper's own limit: to name one costs a tenth of a request.
+        builder.header_read_timeout(None).max_buf_size(HEAD_BYTES).max_header_size(HEAD_BYTES);
         let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
-        if !until(&visit, connection.as_mut(), false, kicked, stop).await {
+        if let End::Soon = until(&visit, connection.as_mut(), end).await {
             connection.as_mut().graceful_shutdown();
             let _ = timeout(DRAIN, connection).await;
         }
     }
 }
 
-/// Runs a connection; false when it is to end before it does by itself.
-async fn until<F>(
-    visit: &Visit,
-    mut connection: std::pin::Pin<&mut F>,
-    http2: bool,
-    mut kicked: oneshot::Receiver<()>,
-    mut stop: watch::Receiver<bool>,
-) -> bool
+/// Runs a connection until it ends, or is to end.
+async fn until<F, E>(visit: &Visit, connection: Pin<&mut F>, end: Aside<E>) -> End
 where
     F: Future<Output = hyper::Result<()>>,
+    E: Future<Output = End>,
 {
-    // An HTTP/2 connection without a request has nothing of its own that ends it.
-    let mut silent = pin!(tokio::time::sleep(visit.patience()));
-    loop {
-        let inside = visit.inside.load(Ordering::Acquire);
-        tokio::select! {
-            ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    tracing::trace!("connection of {}: {error}", visit.client.ip);
-                }
-                return true;
+    tokio::select! {
+        biased;
+        ended = connection => {
+            if let Err(error) = ended {
+                tracing::trace!("connection of {}: {error}", visit.client.ip);
             }
-            _ = &mut kicked, if !inside => {
-                if !visit.inside.load(Ordering::Acquire) {
-                    return true;
-                }
-            }
-            () = silent.as_mut(), if !inside => {
-                if !visit.inside.load(Ordering::Acquire) {
-                    return true;
-                }
-            }
-            () = visit.idle(http2), if inside => return false,
-            _ = stop.wait_for(|stop| *stop) => return false,
+            End::Now
         }
+        end = end => end,
     }
 }

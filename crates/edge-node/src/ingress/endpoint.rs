@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use edge_core::ingress::Protocol;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -20,8 +20,8 @@ use super::body::{Progress, RequestBody};
 use super::limits::{
     CONNECT, CONNECTION_WINDOW, DOWN, HEAD_BYTES, IDLE, IDLE_FOR, PING, SEND_BUFFER, STREAM_WINDOW,
 };
+use super::line::{Broken, Line};
 
-type Sender1 = http1::SendRequest<RequestBody>;
 type Sender2 = http2::SendRequest<RequestBody>;
 
 /// One endpoint of a backend.
@@ -33,8 +33,10 @@ pub(super) struct Endpoint {
     turn: AtomicUsize,
     /// It has left: nothing is kept for it.
     gone: AtomicBool,
-    down: Mutex<Option<Instant>>,
-    idle: Mutex<VecDeque<(Instant, Sender1)>>,
+    /// Milliseconds after `known` until which it counts as unreachable.
+    down: AtomicU64,
+    known: Instant,
+    idle: Mutex<VecDeque<(Instant, Line)>>,
     shared: tokio::sync::Mutex<Option<Sender2>>,
 }
 
@@ -51,7 +53,8 @@ pub(super) enum Failed {
 /// A request's claim on an endpoint, and the connection that it has to itself.
 pub(super) struct Lease {
     endpoint: Arc<Endpoint>,
-    sender: Option<Sender1>,
+    since: Instant,
+    line: Option<Line>,
 }
 
 impl fmt::Debug for Lease {
@@ -75,7 +78,8 @@ impl Endpoint {
             busy: AtomicUsize::new(0),
             turn: AtomicUsize::new(0),
             gone: AtomicBool::new(false),
-            down: Mutex::default(),
+            down: AtomicU64::new(0),
+            known: Instant::now(),
             idle: Mutex::default(),
             shared: tokio::sync::Mutex::default(),
         })
@@ -88,21 +92,21 @@ impl Endpoint {
 
     /// How gladly it is taken: less is better.
     pub(super) fn cost(&self, now: Instant) -> (bool, usize, usize) {
-        let down = *self.down.lock().unwrap_or_else(PoisonError::into_inner);
-        let down = down.is_some_and(|until| until > now);
+        let down = self.known + Duration::from_millis(self.down.load(Ordering::Relaxed)) > now;
         (down, self.busy.load(Ordering::Relaxed), self.turn.load(Ordering::Relaxed))
     }
 
     /// It could not be connected to.
     pub(super) fn failed(&self) {
-        *self.down.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + DOWN);
+        let until = u64::try_from((self.known.elapsed() + DOWN).as_millis()).unwrap_or(u64::MAX);
+        self.down.store(until, Ordering::Relaxed);
     }
 
-    /// Takes it for one request.
-    pub(super) fn lease(self: &Arc<Self>, turn: usize) -> Lease {
+    /// Takes it for one request, now.
+    pub(super) fn lease(self: &Arc<Self>, turn: usize, now: Instant) -> Lease {
         self.turn.store(turn, Ordering::Relaxed);
         self.busy.fetch_add(1, Ordering::Relaxed);
-        Lease { endpoint: self.clone(), sender: None }
+        Lease { endpoint: self.clone(), since: now, line: None }
     }
 
     /// It has left: what is under way ends, nothing is kept for more.
@@ -114,24 +118,23 @@ impl Endpoint {
         }
     }
 
-    fn idle(&self) -> MutexGuard<'_, VecDeque<(Instant, Sender1)>> {
+    fn idle(&self) -> MutexGuard<'_, VecDeque<(Instant, Line)>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Closes connections that have waited for too long.
+    /// Closes connections that have waited for too long, or that the endpoint has closed.
     pub(super) fn sweep(&self, now: Instant) {
-        self.idle().retain(|(since, sender)| now - *since < IDLE_FOR && !sender.is_closed());
+        self.idle()
+            .retain_mut(|(since, line)| now.duration_since(*since) < IDLE_FOR && line.rest());
     }
 
     /// The freshest connection that is free.
-    fn waiting(&self) -> Option<Sender1> {
-        let (mut idle, now) = (self.idle(), Instant::now());
-        while idle.front().is_some_and(|(since, _)| now - *since >= IDLE_FOR) {
+    fn waiting(&self, now: Instant) -> Option<Line> {
+        let mut idle = self.idle();
+        while idle.front().is_some_and(|(since, _)| now.duration_since(*since) >= IDLE_FOR) {
             idle.pop_front();
         }
-        // The last one may not have noticed yet that its answer is through.
-        let at = idle.iter().rposition(|(_, sender)| sender.is_ready())?;
-        idle.remove(at).map(|(_, sender)| sender)
+        idle.pop_back().map(|(_, line)| line)
     }
 
     async fn connect(&self) -> io::Result<TcpStream> {
@@ -140,18 +143,9 @@ impl Endpoint {
         Ok(stream)
     }
 
-    async fn connect_http1(&self) -> Result<Sender1, String> {
+    async fn connect_http1(&self) -> Result<Line, String> {
         let stream = self.connect().await.map_err(|error| error.to_string())?;
-        let mut builder = http1::Builder::new();
-        builder.max_buf_size(HEAD_BYTES);
-        let hands = builder.handshake(TokioIo::new(stream)).await;
-        let (sender, connection) = hands.map_err(|error| error.to_string())?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                tracing::trace!("connection to an endpoint: {error}");
-            }
-        });
-        Ok(sender)
+        Line::open(stream).await.map_err(|error| error.to_string())
     }
 
     /// The connection that all HTTP/2 requests share, made anew when it has ended.
@@ -187,77 +181,85 @@ impl Lease {
         &self.endpoint
     }
 
+    /// The connection that it has to itself, if it must be driven.
+    pub(super) fn driven(&mut self) -> Option<&mut Line> {
+        self.line.as_mut().filter(|line| line.driven())
+    }
+
     /// The answer has passed: the connection is free for the next request.
     pub(super) fn finish(mut self) {
-        let Some(sender) = self.sender.take() else { return };
-        if self.endpoint.gone.load(Ordering::Relaxed) || sender.is_closed() {
+        let Some(mut line) = self.line.take() else { return };
+        if self.endpoint.gone.load(Ordering::Relaxed) || !line.rest() {
             return;
         }
         let mut idle = self.endpoint.idle();
         if idle.len() < IDLE {
-            idle.push_back((Instant::now(), sender));
+            idle.push_back((Instant::now(), line));
         }
     }
 
     /// Sends a request. The endpoint may be silent for `limit`, counted from the last that moved
-    /// of the request's body.
+    /// of the request's body. `upgrade`: the answer may change the protocol.
     pub(super) async fn send(
         &mut self,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
+        upgrade: bool,
         limit: Duration,
         progress: &Progress,
     ) -> Result<Response<Incoming>, Failed> {
-        progress.touch();
-        let answer = async {
-            match self.endpoint.protocol {
-                Protocol::Http1 => self.send_http1(request).await,
-                Protocol::Http2 => self.send_http2(request).await,
+        match self.endpoint.protocol {
+            Protocol::Http1 => self.send_http1(request, upgrade, limit, progress).await,
+            Protocol::Http2 => {
+                progress.touch();
+                tokio::select! {
+                    answer = self.send_http2(request) => answer,
+                    () = progress.silent(limit) => Err(Failed::Silent),
+                }
             }
-        };
-        tokio::select! {
-            answer = answer => answer,
-            () = progress.silent(limit) => Err(Failed::Silent),
         }
     }
 
     async fn send_http1(
         &mut self,
-        mut request: Request<RequestBody>,
+        mut request: Box<Request<RequestBody>>,
+        upgrade: bool,
+        limit: Duration,
+        progress: &Progress,
     ) -> Result<Response<Incoming>, Failed> {
         loop {
-            let (mut sender, fresh) = match self.endpoint.waiting() {
-                Some(sender) => (sender, false),
+            let (mut line, fresh) = match self.endpoint.waiting(self.since) {
+                Some(line) => (line, false),
                 None => match self.endpoint.connect_http1().await {
-                    Ok(sender) => (sender, true),
-                    Err(why) => return Err(Failed::Unsent(Box::new(request), why)),
+                    Ok(line) => {
+                        progress.touch();
+                        (line, true)
+                    }
+                    Err(why) => return Err(Failed::Unsent(request, why)),
                 },
             };
-            match sender.try_send_request(request).await {
+            match line.ask(request, upgrade, limit, progress).await {
                 Ok(response) => {
-                    self.sender = Some(sender);
+                    self.line = Some(line);
                     return Ok(response);
                 }
-                Err(mut error) => match error.take_message() {
-                    // The endpoint had closed a connection that waited: the next one.
-                    Some(unsent) if !fresh => request = unsent,
-                    Some(unsent) => {
-                        return Err(Failed::Unsent(Box::new(unsent), error.error().to_string()));
-                    }
-                    None => return Err(Failed::Lost(error.error().to_string())),
-                },
+                // The endpoint had closed a connection that waited: the next one.
+                Err(Broken::Unsent(unsent, _)) if !fresh => request = unsent,
+                Err(Broken::Unsent(unsent, why)) => return Err(Failed::Unsent(unsent, why)),
+                Err(Broken::Lost(why)) => return Err(Failed::Lost(why)),
+                Err(Broken::Silent) => return Err(Failed::Silent),
             }
         }
     }
 
     async fn send_http2(
         &mut self,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
     ) -> Result<Response<Incoming>, Failed> {
         let mut sender = match self.endpoint.connect_http2().await {
             Ok(sender) => sender,
-            Err(why) => return Err(Failed::Unsent(Box::new(request), why)),
+            Err(why) => return Err(Failed::Unsent(request, why)),
         };
-        sender.try_send_request(request).await.map_err(|mut error| {
+        sender.try_send_request(*request).await.map_err(|mut error| {
             let why = error.error().to_string();
             match error.take_message() {
                 Some(unsent) => Failed::Unsent(Box::new(unsent), why),

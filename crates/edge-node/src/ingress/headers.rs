@@ -9,7 +9,8 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue};
 
-const HOP_BY_HOP: [HeaderName; 8] = [
+/// What was meant for the connection.
+static HOP_BY_HOP: [HeaderName; 8] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -25,8 +26,9 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// What others may have said of the client, and we don't believe.
-const HEARSAY: [HeaderName; 4] = [
+/// What is answered here, and what others may have said of the client and we don't believe.
+static DROPPED: [HeaderName; 5] = [
+    EXPECT,
     HeaderName::from_static("forwarded"),
     HeaderName::from_static("x-forwarded-port"),
     HeaderName::from_static("x-forwarded-server"),
@@ -34,10 +36,19 @@ const HEARSAY: [HeaderName; 4] = [
 ];
 
 /// Who asks, and how.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Client {
     pub(super) ip: IpAddr,
     pub(super) tls: bool,
+    /// `ip`, as headers say it.
+    name: Option<HeaderValue>,
+}
+
+impl Client {
+    /// Who asks from this address.
+    pub(super) fn new(ip: IpAddr, tls: bool) -> Client {
+        Client { ip, tls, name: HeaderValue::from_str(&ip.to_string()).ok() }
+    }
 }
 
 /// Takes out what was meant for the connection.
@@ -49,53 +60,63 @@ pub(super) fn strip(headers: &mut HeaderMap) {
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect();
-    for name in listed.iter().chain(&HOP_BY_HOP) {
-        headers.remove(name);
+    listed.iter().for_each(|name| drop(headers.remove(name)));
+    remove(headers, &HOP_BY_HOP);
+}
+
+/// Takes out all of these. To compare the few that are there is less work than to hash each that
+/// may be.
+fn remove(headers: &mut HeaderMap, names: &'static [HeaderName]) {
+    while let Some(found) = headers.keys().find_map(|key| names.iter().find(|name| *name == key)) {
+        headers.remove(found);
     }
 }
 
 /// The protocol that a request asks to change to.
 pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+    let protocol = headers.get(UPGRADE)?;
     let mut tokens = headers
         .get_all(CONNECTION)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','));
-    let asked = tokens.any(|token| token.trim().eq_ignore_ascii_case("upgrade"));
-    headers.get(UPGRADE).filter(|_| asked).cloned()
+    tokens.any(|token| token.trim().eq_ignore_ascii_case("upgrade")).then(|| protocol.clone())
 }
 
 /// Makes a client's headers into those for a backend. `http2`: it speaks that.
-pub(super) fn forward(headers: &mut HeaderMap, client: Client, authority: &str, http2: bool) {
-    let trailers = headers.get_all(TE).iter().any(|value| {
-        let mut tokens = value.to_str().unwrap_or_default().split(',');
-        tokens.any(|token| token.trim().eq_ignore_ascii_case("trailers"))
-    });
+pub(super) fn forward(
+    headers: &mut HeaderMap,
+    client: &Client,
+    authority: HeaderValue,
+    http2: bool,
+) {
+    let trailers = http2 && takes_trailers(headers);
     strip(headers);
-    for name in HEARSAY.iter().chain([&EXPECT, &HOST]) {
-        headers.remove(name);
-    }
-    let host = HeaderValue::from_str(authority);
+    remove(headers, &DROPPED);
     if http2 {
+        headers.remove(HOST);
         if trailers {
             headers.insert(TE, HeaderValue::from_static("trailers"));
         }
     } else {
         one_cookie(headers);
         // Every request of HTTP/1.1 has one, if an empty one.
-        let host = host.as_ref().map_or(HeaderValue::from_static(""), HeaderValue::clone);
-        headers.insert(HOST, host);
+        headers.insert(HOST, authority.clone());
     }
-    if let Ok(ip) = HeaderValue::from_str(&client.ip.to_string()) {
+    if let Some(ip) = &client.name {
         headers.insert(REAL_IP, ip.clone());
-        headers.insert(FORWARDED_FOR, ip);
+        headers.insert(FORWARDED_FOR, ip.clone());
     }
     let proto = if client.tls { "https" } else { "http" };
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static(proto));
-    match host {
-        Ok(host) => headers.insert(FORWARDED_HOST, host),
-        Err(_) => headers.remove(FORWARDED_HOST),
-    };
+    headers.insert(FORWARDED_HOST, authority);
+}
+
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    headers.get_all(TE).iter().any(|value| {
+        let mut tokens = value.to_str().unwrap_or_default().split(',');
+        tokens.any(|token| token.trim().eq_ignore_ascii_case("trailers"))
+    })
 }
 
 /// HTTP/2 may split cookies, HTTP/1.1 has one line of them.
@@ -139,9 +160,9 @@ mod tests {
             ("cookie", "b=2"),
             ("accept", "*/*"),
         ]);
-        let client = Client { ip: "192.0.2.9".parse().unwrap(), tls: false };
+        let client = |tls| Client::new("192.0.2.9".parse().unwrap(), tls);
         let mut other = headers.clone();
-        forward(&mut headers, client, "a.org:80", false);
+        forward(&mut headers, &client(false), HeaderValue::from_static("a.org:80"), false);
         let want = map(&[
             ("accept", "*/*"),
             ("cookie", "a=1; b=2"),
@@ -152,7 +173,7 @@ mod tests {
             ("x-forwarded-host", "a.org:80"),
         ]);
         assert_eq!(headers, want);
-        forward(&mut other, Client { tls: true, ..client }, "a.org", true);
+        forward(&mut other, &client(true), HeaderValue::from_static("a.org"), true);
         assert_eq!(other.get(TE).unwrap(), "trailers");
         assert_eq!(other.get(FORWARDED_PROTO).unwrap(), "https");
         assert!(other.get(HOST).is_none());

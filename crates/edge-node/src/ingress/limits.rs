@@ -26,8 +26,6 @@ pub(super) const REQUESTS: usize = 8192;
 pub(super) const STREAMS: u32 = 128;
 /// Bytes of a request's head, or of a response's.
 pub(super) const HEAD_BYTES: usize = 64 << 10;
-/// Header lines of a request.
-pub(super) const HEAD_LINES: usize = 100;
 /// Bytes on their way in one direction of an HTTP/2 stream, and of its whole connection.
 pub(super) const STREAM_WINDOW: u32 = 64 << 10;
 pub(super) const CONNECTION_WINDOW: u32 = 1 << 20;

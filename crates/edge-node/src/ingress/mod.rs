@@ -3,11 +3,13 @@
 //! nothing is kept but connections to endpoints for their next request.
 
 mod answer;
+mod aside;
 mod body;
 mod connection;
 mod endpoint;
 mod headers;
 mod limits;
+mod line;
 mod listen;
 mod patient;
 mod routing;

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use super::body::Progress;
+use super::body::{Busy, Progress};
 use super::limits::WRITE_STALL;
 
 /// Wraps a stream with a limit on how long a write may stall.
@@ -18,17 +18,20 @@ pub(super) struct Patient<T> {
     inner: T,
     stalled: Option<Pin<Box<Sleep>>>,
     progress: Option<Arc<Progress>>,
+    /// Whose silence does not count while a write stalls, and what says so.
+    writes: Option<Arc<Progress>>,
+    busy: Option<Busy>,
 }
 
 impl<T> Patient<T> {
-    /// Wraps a stream.
-    pub(super) fn new(inner: T) -> Patient<T> {
-        Patient { inner, stalled: None, progress: None }
+    /// Wraps a stream; `writes` counts as busy while what was written waits for the peer.
+    pub(super) fn new(inner: T, writes: Arc<Progress>) -> Patient<T> {
+        Patient { inner, stalled: None, progress: None, writes: Some(writes), busy: None }
     }
 
     /// The same, and `progress` hears of every byte.
     pub(super) fn watched(inner: T, progress: Arc<Progress>) -> Patient<T> {
-        Patient { inner, stalled: None, progress: Some(progress) }
+        Patient { inner, stalled: None, progress: Some(progress), writes: None, busy: None }
     }
 
     fn judge<V>(
@@ -37,11 +40,14 @@ impl<T> Patient<T> {
         result: Poll<io::Result<V>>,
     ) -> Poll<io::Result<V>> {
         if result.is_ready() {
-            self.stalled = None;
+            (self.stalled, self.busy) = (None, None);
             if let Some(progress) = &self.progress {
                 progress.touch();
             }
             return result;
+        }
+        if let (Some(writes), None) = (&self.writes, &self.busy) {
+            self.busy = Some(Busy::new(writes));
         }
         let sleep = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(WRITE_STALL)));
         match sleep.as_mut().poll(cx) {

@@ -27,7 +27,7 @@ impl Pool {
         let around = (0..count.min(COMPARED)).map(|n| &self.endpoints[(first + n) % count]);
         let fresh = around.filter(|e| !tried.iter().any(|known| Arc::ptr_eq(known, e)));
         let chosen = fresh.min_by_key(|endpoint| endpoint.cost(now))?;
-        Some((chosen.clone(), chosen.lease(first)))
+        Some((chosen.clone(), chosen.lease(first, now)))
     }
 }
 

@@ -2,44 +2,48 @@
 
 use http::header::HOST;
 use http::uri::Authority;
-use http::{HeaderMap, Request, Version};
+use http::{HeaderMap, HeaderValue, Request, Version};
+
+const NO_NAME: &str = "the host is no name";
 
 /// Where a request wants to go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
     /// In lower case, without its port: what routes are found by.
     pub(super) host: String,
-    /// As the client says it.
-    pub(super) authority: String,
+    /// As the client says it; what a name may be made of, or empty.
+    pub(super) authority: HeaderValue,
 }
 
 /// Reads a request's target; in words why it is refused.
 pub(super) fn read<B>(request: &Request<B>) -> Result<Target, &'static str> {
     let named = request.uri().authority().map(Authority::as_str);
-    let authority = match (named, host_header(request.headers())?) {
+    let header = host_header(request.headers())?;
+    let authority = match (named, header) {
         // What an absolute URL says counts; with HTTP/2 both must say the same.
         (Some(named), Some(header))
-            if request.version() == Version::HTTP_2 && !named.eq_ignore_ascii_case(header) =>
+            if request.version() == Version::HTTP_2
+                && !named.as_bytes().eq_ignore_ascii_case(header.as_bytes()) =>
         {
             return Err("the host is given twice");
         }
-        (Some(named), _) => named,
-        (None, Some(header)) => header,
-        (None, None) if request.version() < Version::HTTP_11 => "",
+        (Some(named), _) => HeaderValue::from_str(named).map_err(|_| NO_NAME)?,
+        (None, Some(header)) => header.clone(),
+        (None, None) if request.version() < Version::HTTP_11 => HeaderValue::from_static(""),
         (None, None) => return Err("the host is missing"),
     };
     if dots(request.uri().path()) {
         return Err("the path has segments that lead elsewhere");
     }
-    Ok(Target { host: host(authority)?, authority: authority.to_owned() })
+    let host = host(authority.to_str().map_err(|_| NO_NAME)?)?;
+    Ok(Target { host, authority })
 }
 
-fn host_header(headers: &HeaderMap) -> Result<Option<&str>, &'static str> {
+fn host_header(headers: &HeaderMap) -> Result<Option<&HeaderValue>, &'static str> {
     let mut all = headers.get_all(HOST).iter();
     match (all.next(), all.next()) {
-        (None, _) => Ok(None),
         (Some(_), Some(_)) => Err("the host is given twice"),
-        (Some(value), None) => value.to_str().map(Some).map_err(|_| "the host is no name"),
+        (one, _) => Ok(one),
     }
 }
 
@@ -60,7 +64,7 @@ fn host(authority: &str) -> Result<String, &'static str> {
         None => name.bytes().all(fits),
     };
     if !(port_fits && name_fits) {
-        return Err("the host is no name");
+        return Err(NO_NAME);
     }
     let name = name.strip_suffix('.').unwrap_or(name);
     Ok(name.to_ascii_lowercase())

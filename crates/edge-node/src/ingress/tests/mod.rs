@@ -2,6 +2,7 @@
 
 mod hostile;
 mod http2;
+mod kept;
 mod limits;
 mod routes;
 mod tls;
