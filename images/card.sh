@@ -18,7 +18,10 @@ here=$PWD/images/card
 edged=target/aarch64-unknown-linux-musl/release
 if [ "${1:-}" = --edged ]; then edged=$2; shift 2; fi
 out=${1:?usage: images/card.sh [--edged DIR] OUT.img[.xz|.zst]}
-case $out in *.img | *.img.xz | *.img.zst) ;; *) echo "card.sh: $out is no .img" >&2; exit 64 ;; esac
+case $out in
+*.img | *.img.xz | *.img.zst) ;;
+*) echo "card.sh: $out is no .img" >&2; exit 64 ;;
+esac
 for file in "$edged/edged" "$edged/edgectl"; do
   [ "$(od -An -tx1 -j18 -N1 "$file" | tr -d ' ')" = b7 ] ||
     { echo "card.sh: $file is not for aarch64; see images/cross-build.sh" >&2; exit 64; }
@@ -70,7 +73,9 @@ CONF
   # What apt would install, less what only its scripts need.
   apt-get install -s $(words packages) | awk '/^Inst / { gsub(/[()]/, ""); print $2 "=" $3 }' |
     sort > "$work/all"
-  grep -vE "^($(words without | sed 's/[+.]/\\&/g' | paste -sd '|'))=" "$work/all" > "$work/packages"
+  words without > "$work/without"
+  awk -F= 'FNR == NR { without[$1]; next } !($1 in without)' "$work/without" "$work/all" \
+    > "$work/packages"
   (cd "$cache/archives" && apt-get download -qq $(cat "$work/packages"))
   unset APT_CONFIG
 }

@@ -4,6 +4,7 @@
 mod api;
 mod board;
 mod bus;
+mod card;
 mod dns;
 mod guest;
 mod lab;

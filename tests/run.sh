@@ -5,6 +5,7 @@
 #   tests/run.sh              everything that CI runs
 #   tests/run.sh tidy         one room, by the start of its tests' names
 #   tests/run.sh guests       what takes kernels of their own: whole machines, minutes, not in CI
+#   tests/run.sh card         the card image in boards that QEMU makes: minutes, not in CI
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ "${1:-}" = guests ]; then
@@ -12,6 +13,13 @@ if [ "${1:-}" = guests ]; then
   export EDGED_GUESTS=1
   shift
   set -- guest "$@"
+elif [ "${1:-}" = card ]; then
+  tests/setup.sh card
+  export EDGED_CARD=1
+  [ -n "${EDGED_CARD_IMAGE:-}${EDGED_CARD_BINARIES:-}" ] || images/cross-build.sh aarch64
+  cargo build -p edgectl --bins
+  shift
+  exec cargo test -p edge-tests --test all -- "${@:-card::}" --nocapture --test-threads=1
 else
   tests/setup.sh test
 fi

@@ -26,6 +26,8 @@ mod tunnels;
 #[cfg(test)]
 mod ways;
 
+pub(crate) use lan::Lan;
+
 /// Whether guests are asked for. Nobody waits minutes for them who did not ask.
 #[cfg(test)]
 pub(crate) fn asked() -> bool {

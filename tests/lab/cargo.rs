@@ -32,12 +32,22 @@ pub(crate) fn named(path: &Path, name: &str, bytes: usize, seed: u64) {
         noise.truncate(size);
         layers.push(layer(&format!("noise-{n}"), &noise, 0o644));
     }
+    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    write(path, name, arch, &layers);
+}
+
+/// Writes an archive of that program alone, as `/bin/busybox`, for another architecture.
+pub(crate) fn program(path: &Path, name: &str, arch: &str, program: &[u8]) {
+    write(path, name, arch, &[layer("bin/busybox", program, 0o755)]);
+}
+
+fn write(path: &Path, name: &str, arch: &str, layers: &[Vec<u8>]) {
     let digest = |layer: &Vec<u8>| {
         let sum = Sha256::digest(layer);
         format!("sha256:{}", sum.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
     };
     let config = json!({
-        "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
+        "architecture": arch,
         "os": "linux",
         "config": {"Cmd": ["/bin/busybox", "sleep", "100000"], "Env": ["PATH=/bin"]},
         "rootfs": {"type": "layers", "diff_ids": layers.iter().map(digest).collect::<Vec<_>>()},
@@ -46,7 +56,7 @@ pub(crate) fn named(path: &Path, name: &str, bytes: usize, seed: u64) {
     let manifest = json!([{"Config": "config.json", "RepoTags": [name], "Layers": names}]);
     let mut tar = tar::Builder::new(std::fs::File::create(path).expect("an archive"));
     add(&mut tar, "config.json", config.to_string().as_bytes(), 0o644);
-    for (name, layer) in names.iter().zip(&layers) {
+    for (name, layer) in names.iter().zip(layers) {
         add(&mut tar, name, layer, 0o644);
     }
     add(&mut tar, "manifest.json", manifest.to_string().as_bytes(), 0o644);
