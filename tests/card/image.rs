@@ -37,7 +37,7 @@ pub(super) fn archive(card: &Path, dir: &Path) -> PathBuf {
     let from = format!("{}{BOOT}", card.display());
     must("mcopy", &["-n", "-o", "-i", &from, "::initrd.img", &packed.display().to_string()]);
     let line =
-        format!("cd {} && zstd -dcq initrd.zst | cpio -i --quiet bin/busybox", dir.display());
+        format!("cd {} && zstd -dcq initrd.zst | cpio -id --quiet bin/busybox", dir.display());
     must("sh", &["-c", &line]);
     let program = std::fs::read(dir.join("bin/busybox")).expect("busybox");
     let archive = dir.join("box.tar");
