@@ -158,7 +158,7 @@ trim() {
     "$root"/usr/share/zoneinfo/{right,posix} "$root"/usr/lib/aarch64-linux-gnu/gconv \
     "$root"/etc/{init.d,default,kernel,cron.d,cron.daily,logrotate.d,apparmor.d,pam.d,rc*.d,X11} \
     "$root"/var/*
-  mkdir -p "$root/boot/firmware" "$root/etc/default"
+  mkdir -p "$root/boot/firmware" "$root"/etc/{default,dropbear}
   # Wi-Fi of the boards that the boot partition has files for.
   find "$root/usr/lib/firmware" -type f -o -type l | grep -vE \
     '/(regulatory.db|cypress/cyfmac43(430|436|455)|brcm/(brcmfmac|BCM)43(43|45)[0-9a-z]*)' |
@@ -212,6 +212,16 @@ configure() {
   chmod 700 "$root/root"
 }
 
+# Each program finds its libraries, whatever was left out.
+check() {
+  command -v readelf > /dev/null || return 0
+  find "$root/usr" -name '*.so*' -printf '%f\n' | sort -u > "$work/have"
+  find "$root/usr" -type f \( -perm -u+x -o -name '*.so*' \) -print0 |
+    xargs -0 readelf -d 2> /dev/null | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | sort -u |
+    comm -23 - "$work/have" > "$work/lacking"
+  [ ! -s "$work/lacking" ] || { echo "card.sh: no package has $(cat "$work/lacking")" >&2; exit 1; }
+}
+
 # Partition 2, and then all of them behind a table.
 assemble() {
   stamp "$root"
@@ -247,6 +257,7 @@ boot_files
 kernel_modules
 trim
 configure
+check
 step "root: $(du -sm "$root" | cut -f1) MiB, Linux $version"
 assemble
 cp "$work/packages" "$image.packages"
