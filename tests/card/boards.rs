@@ -27,11 +27,6 @@ spec:
     metadata: {labels: {app: pages}}
     spec:
       terminationGracePeriodSeconds: 1
-      topologySpreadConstraints:
-      - maxSkew: 1
-        topologyKey: kubernetes.io/hostname
-        whenUnsatisfiable: DoNotSchedule
-        labelSelector: {matchLabels: {app: pages}}
       containers:
       - name: c
         image: IMAGE
