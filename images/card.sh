@@ -7,7 +7,7 @@
 # DIR holds the static aarch64 `edged` and `edgectl`; without it they are where
 # `images/cross-build.sh aarch64` leaves them. No root, no loop device, no mount, no emulator:
 # packages are unpacked, none of their scripts is run, and each partition is made as a file.
-# The same packages and binaries give the same bytes; `OUT.packages` lists them, and
+# The same packages and binaries are to give the same bytes; `OUT.packages` lists them, and
 # EDGED_CARD_SNAPSHOT=20261101T000000Z takes those of a day from snapshot.debian.org.
 # What is on the card and why: docs/card.md.
 set -euo pipefail
