@@ -217,7 +217,7 @@ check() {
   command -v readelf > /dev/null || return 0
   find "$root/usr" -name '*.so*' -printf '%f\n' | sort -u > "$work/have"
   find "$root/usr" -type f \( -perm -u+x -o -name '*.so*' \) -print0 |
-    xargs -0 readelf -d 2> /dev/null | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | sort -u |
+    { xargs -0 readelf -d 2> /dev/null || true; } | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | sort -u |
     comm -23 - "$work/have" > "$work/lacking"
   [ ! -s "$work/lacking" ] || { echo "card.sh: no package has $(cat "$work/lacking")" >&2; exit 1; }
 }
