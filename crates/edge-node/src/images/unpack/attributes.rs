@@ -116,3 +116,31 @@ pub(super) fn set_xattr(dir: &OwnedFd, name: &[u8], key: &[u8], value: &[u8]) ->
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::time::{Duration, SystemTime};
+
+    use super::Times;
+    use rustix::fs::AtFlags;
+
+    /// 32-bit boards as well: docs/adr/0035-building-for-arm.md.
+    #[test]
+    fn time_goes_on_after_2038() {
+        assert_eq!(size_of::<libc::time_t>(), 8);
+        let seconds = 2_524_608_000;
+        let later = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let path = std::env::temp_dir().join(format!("later-{}", std::process::id()));
+        let file = File::create(&path).expect("a file");
+        let modified = || path.metadata().expect("a file").modified().expect("a time");
+        file.set_modified(later).expect("it is set");
+        assert_eq!(modified(), later);
+        let dir = File::open(std::env::temp_dir()).expect("a directory").into();
+        let name = path.file_name().expect("a name").as_encoded_bytes();
+        let times = Times { seconds: 1 + i64::try_from(seconds).expect("a time"), nanos: 0 };
+        times.set(&dir, name, AtFlags::empty()).expect("it is set");
+        assert_eq!(modified(), later + Duration::from_secs(1));
+        std::fs::remove_file(&path).expect("it goes");
+    }
+}
