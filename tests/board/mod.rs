@@ -6,6 +6,8 @@ mod bad_input;
 pub(crate) mod command;
 mod demo;
 #[cfg(test)]
+mod doctor;
+#[cfg(test)]
 mod forward;
 mod images;
 mod ingress;

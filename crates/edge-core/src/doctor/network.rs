@@ -10,8 +10,8 @@ pub(super) fn judge(facts: &Facts, found: &mut Vec<Finding>) {
             "there is no default route",
             "no image comes from a registry and no time from a server; fine for boards that are \
              meant to be offline",
-            "let DHCP give one (plug in the cable, join the Wi-Fi), or set a gateway; offline, give \
-             --node-ip and push images with edgectl image push",
+            "let DHCP give one (plug in the cable, join the Wi-Fi), or set a gateway; offline, \
+             give --node-ip and push images with edgectl image push",
         )),
         None => {}
     }
@@ -94,8 +94,8 @@ fn maker(chain: &Chain, all: &[Chain]) -> &'static str {
 fn remedy(maker: &str, hook: Hook) -> &'static str {
     match (maker, hook) {
         ("Docker", _) => {
-            "`iptables -I DOCKER-USER -i edge0 -j ACCEPT` and the same with `-o edge0` at each boot, \
-             or take Docker off this board (edged does not need it)"
+            "`iptables -I DOCKER-USER -i edge0 -j ACCEPT` and the same with `-o edge0` at each \
+             boot, or take Docker off this board (edged does not need it)"
         }
         ("ufw", Hook::Forward) => {
             "set DEFAULT_FORWARD_POLICY=\"ACCEPT\" in /etc/default/ufw and `ufw reload`"

@@ -36,8 +36,8 @@ pub(super) fn judge(facts: &Facts, found: &mut Vec<Finding>) {
         let why = "swapping wears a card out within months, and a board that swaps misses its \
                    heartbeats";
         let todo = "take the swap away for good: `systemctl disable --now dphys-swapfile` on \
-                    Raspberry Pi OS up to 12, `Mechanism=zram` in /etc/rpi/swap.conf on later ones, \
-                    or its line in /etc/fstab elsewhere";
+                    Raspberry Pi OS up to 12, `Mechanism=zram` in /etc/rpi/swap.conf on later \
+                    ones, or its line in /etc/fstab elsewhere";
         let finding = Finding::warning("swap-on-flash", what, why, todo);
         found.push(finding.with(Fix::SwapOff(swap.path.clone())));
     }
@@ -148,8 +148,8 @@ fn wear(all: &[Flash], found: &mut Vec<Finding>) {
             continue;
         }
         let why = "flash at its end loses data or turns read-only, without a word before";
-        let todo = "take a backup (edgectl backup) and replace the card or board soon; a board that \
-                    leads no cluster can be set up anew";
+        let todo = "take a backup (edgectl backup) and replace the card or board soon; a board \
+                    that leads no cluster can be set up anew";
         found.push(Finding::bad(id, severity, what, why, todo));
     }
 }
