@@ -226,18 +226,7 @@ fn assemble(
         ..ImagesConfig::default()
     };
     let images = ImageStore::open(&config.data_dir.join("images"), images);
-    let net = Net::open(NetConfig {
-        run_dir: config.run_dir.clone(),
-        data_dir: config.data_dir.clone(),
-        pod_cidr: identity.pod_cidr.clone(),
-        cluster_cidr: config.cluster_cidr.clone(),
-        service_cidr: config.service_cidr.clone(),
-        node_ip: config.node_ip,
-        encrypt_pods: config.encrypt_pods,
-        wireguard_port: config.wireguard_port,
-        without_nf_tables: without_nf_tables(),
-    })
-    .map_err(AgentError::Net)?;
+    let net = open_net(config, &identity.pod_cidr)?;
     let memory_problem = runtime.facts().memory_problem.map(str::to_owned);
     memory_problem.iter().for_each(|problem| tracing::warn!("{problem}"));
     let (changed_in, changed) = mpsc::channel(CHANGED);
@@ -287,6 +276,21 @@ fn assemble(
 /// Builds for tests may be told to do without the kernel's rules.
 fn without_nf_tables() -> bool {
     cfg!(debug_assertions) && std::env::var_os("EDGED_NO_NFTABLES").is_some()
+}
+
+fn open_net(config: &AgentConfig, pod_cidr: &str) -> Result<Net, AgentError> {
+    Net::open(NetConfig {
+        run_dir: config.run_dir.clone(),
+        data_dir: config.data_dir.clone(),
+        pod_cidr: pod_cidr.to_owned(),
+        cluster_cidr: config.cluster_cidr.clone(),
+        service_cidr: config.service_cidr.clone(),
+        node_ip: config.node_ip,
+        encrypt_pods: config.encrypt_pods,
+        wireguard_port: config.wireguard_port,
+        without_nf_tables: without_nf_tables(),
+    })
+    .map_err(AgentError::Net)
 }
 
 fn open_ledger(config: &AgentConfig) -> Result<ledger::Ledger, AgentError> {
