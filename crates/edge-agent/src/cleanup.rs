@@ -64,9 +64,9 @@ fn board(config: &Config) -> cleanup::CleanupConfig {
         data_dir: config.data_dir.clone(),
         run_dir: config.run_dir.clone(),
         cgroup_parent: config.cgroup_parent.clone(),
-        pod_cidr: wire::pod_cidr(&config.cluster_cidr),
-        cluster_cidr: config.cluster_cidr.clone(),
-        service_cidr: config.service_cidr.clone(),
+        pod_cidr: wire::pod_cidr(&config.ranges.cluster_cidr),
+        cluster_cidr: config.ranges.cluster_cidr.clone(),
+        service_cidr: config.ranges.service_cidr.clone(),
         node_ip: config.node_ip,
     }
 }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
-use crate::config::{Config, Settings};
+use crate::config::{self, Config, Settings};
 use crate::{
     cleanup, demo, depart, doctor, firstboot, install, join, telemetry, token, uninstall, version,
     wire,
@@ -111,9 +111,15 @@ pub(crate) fn run(args: &[OsString]) -> i32 {
         }
         Command::Server { settings, no_agent, then: None } => {
             with_config(&settings, |mut config| {
-                if let Err(error) = join::has_a_place(&config) {
+                let refused = |error: &dyn std::fmt::Display| {
                     eprintln!("edged: {error}");
-                    return USAGE;
+                    USAGE
+                };
+                if let Err(error) = join::has_a_place(&config) {
+                    return refused(&error);
+                }
+                if let Err(error) = config::fit(&config) {
+                    return refused(&error);
                 }
                 config.no_agent |= no_agent;
                 let with_agent = !config.no_agent;

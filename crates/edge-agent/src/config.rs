@@ -4,6 +4,7 @@
 mod file;
 mod lan;
 mod nodes;
+mod ranges;
 mod servers;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use edge_core::upgrade::PublicKey;
 use edge_node::upgrade::Upgrades;
 use edge_server::join::Token;
 pub(crate) use file::{File, Registry};
+pub(crate) use ranges::{Ranges, fit, remember};
 pub(crate) use servers::url as join_url;
 
 /// Where the configuration file is looked for when no `--config` names one.
@@ -118,9 +120,10 @@ pub(crate) struct Config {
     pub node_ip: IpAddr,
     pub listen: SocketAddr,
     pub agent_listen: SocketAddr,
-    pub cluster_cidr: String,
-    pub service_cidr: String,
-    pub cluster_domain: String,
+    /// The cluster's, once there is one.
+    pub ranges: Ranges,
+    /// Those that somebody asked for; empty where nobody did.
+    pub asked: Ranges,
     /// Whether what pods say to those of other boards is to be encrypted.
     pub encrypt_pods: bool,
     /// The UDP port of tunnels.
@@ -206,9 +209,10 @@ impl Config {
             None => identity::node_ip().map_err(|e| ConfigError(format!("node-ip: {e}")))?,
         };
         let log = pick(&settings.log, file.log.clone(), "info");
-        let pods = pick(&settings.cluster_cidr, file.cluster_cidr.clone(), "10.42.0.0/16");
-        let services = pick(&settings.service_cidr, file.service_cidr.clone(), "10.43.0.0/16");
-        let lan_pool = lan::settle(&settings.lan, &file, (&pods, &services), node_ip)?;
+        let asked = Ranges::asked(settings, &file);
+        let ranges = Ranges::settle(&asked, &data_dir)?;
+        let cidrs = (ranges.cluster_cidr.as_str(), ranges.service_cidr.as_str());
+        let lan_pool = lan::settle(&settings.lan, &file, cidrs, node_ip)?;
         let agent_listen = format!("0.0.0.0:{AGENT_PORT}");
         Ok(Config {
             data_dir,
@@ -220,9 +224,8 @@ impl Config {
                 "agent-listen",
                 &pick(&settings.agent_listen, file.agent_listen, &agent_listen),
             )?,
-            cluster_cidr: cidr("cluster-cidr", pods)?,
-            service_cidr: cidr("service-cidr", services)?,
-            cluster_domain: pick(&settings.cluster_domain, file.cluster_domain, "cluster.local"),
+            ranges,
+            asked,
             encrypt_pods: settings.encrypt_pods || file.encrypt_pods,
             wireguard_port: port(
                 "wireguard-port",
@@ -319,14 +322,6 @@ fn port(key: &str, text: &str) -> Result<u16, ConfigError> {
     port.ok_or_else(|| bad(key, text, "a port from 1 to 65535"))
 }
 
-fn cidr(key: &str, text: String) -> Result<String, ConfigError> {
-    let good = text.split_once('/').is_some_and(|(address, bits)| {
-        address.parse::<std::net::Ipv4Addr>().is_ok()
-            && bits.parse::<u8>().is_ok_and(|bits| (8..=28).contains(&bits))
-    });
-    if good { Ok(text) } else { Err(bad(key, &text, "an IPv4 CIDR from /8 to /28")) }
-}
-
 fn cgroup(path: String) -> Result<String, ConfigError> {
     let good = path.starts_with('/') && path.len() > 1 && !path.split('/').any(|p| p == "..");
     if good { Ok(path) } else { Err(bad("cgroup-parent", &path, "an absolute cgroup path")) }
@@ -351,8 +346,8 @@ mod tests {
         let file = File::parse("listen: 127.0.0.1:1\nservice-cidr: 10.9.0.0/16\n").unwrap();
         let config = Config::from_parts(&typed, file).unwrap();
         assert_eq!(config.listen.to_string(), "127.0.0.1:7000");
-        assert_eq!(config.service_cidr, "10.9.0.0/16");
-        assert_eq!(config.cluster_cidr, "10.42.0.0/16");
+        assert_eq!(config.ranges.service_cidr, "10.9.0.0/16");
+        assert_eq!(config.ranges.cluster_cidr, "10.42.0.0/16");
         assert_eq!(config.data_dir, Path::new("/var/lib/edged"));
     }
 

@@ -104,8 +104,10 @@ pub(crate) fn of(config: &Config, root: &Path) -> Place {
         || identity::remembered(&data_dir).is_some()
         || data_dir.join("cluster.json").exists();
     let range = |name, text: &str| Some((name, Range::parse(text)?));
-    let ranges =
-        [range("cluster-cidr", &config.cluster_cidr), range("service-cidr", &config.service_cidr)];
+    let ranges = [
+        range("cluster-cidr", &config.ranges.cluster_cidr),
+        range("service-cidr", &config.ranges.service_cidr),
+    ];
     let ranges: Vec<_> = ranges.into_iter().flatten().collect();
     let now_ms = edge_server::clock::read().wall_ms;
     Place { root: root.to_owned(), data_dir, named, ports: ports(config, &ranges), ranges, now_ms }

@@ -55,6 +55,8 @@ pub(crate) async fn enter(config: &Config, role: Role) -> Result<Member, JoinErr
         None => {
             fresh(config, role)?;
             let saved = join(config, role, &key, &config.name, &config.join).await?;
+            let fits = config.asked.are_of(&saved.as_ranges(), "the servers are of");
+            fits.map_err(|error| JoinError::Told(error.to_string()))?;
             saved.write(&config.data_dir)?;
             (saved, key)
         }

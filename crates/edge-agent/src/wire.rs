@@ -170,13 +170,12 @@ pub(crate) async fn start(
         upgrade::prove(&agent_config.api, &agent_config.name);
         Some(tokio::spawn(kubelet::run(agent_config, stopped)))
     } else {
-        let mut ranges = config.clone();
+        let mut config = config;
         if let Some(member) = &lead.member {
-            ranges.cluster_cidr.clone_from(&member.saved.cluster_cidr);
-            ranges.service_cidr.clone_from(&member.saved.service_cidr);
+            config.ranges = member.saved.as_ranges();
         }
         // Only now is it certain that no other process has this board's identity.
-        match cleanup::retire(&ranges).await {
+        match cleanup::retire(&config).await {
             Ok(true) => lead.server.runs_no_pods(),
             Ok(false) => {}
             Err(error) => {
@@ -207,10 +206,10 @@ fn agent_config(config: &Config, lead: &Lead) -> Result<AgentConfig, WireError> 
         cgroup_parent: config.cgroup_parent.clone(),
         resolv_conf: config.resolv_conf.clone(),
         listen: config.agent_listen,
-        pod_cidr: of(&pod_cidr(&config.cluster_cidr), |saved| &saved.pod_cidr),
-        cluster_cidr: of(&config.cluster_cidr, |saved| &saved.cluster_cidr),
-        service_cidr: of(&config.service_cidr, |saved| &saved.service_cidr),
-        cluster_domain: of(&config.cluster_domain, |saved| &saved.cluster_domain),
+        pod_cidr: of(&pod_cidr(&config.ranges.cluster_cidr), |saved| &saved.pod_cidr),
+        cluster_cidr: of(&config.ranges.cluster_cidr, |saved| &saved.cluster_cidr),
+        service_cidr: of(&config.ranges.service_cidr, |saved| &saved.service_cidr),
+        cluster_domain: of(&config.ranges.cluster_domain, |saved| &saved.cluster_domain),
         encrypt_pods: config.encrypt_pods,
         wireguard_port: config.wireguard_port,
         api,

@@ -3,6 +3,7 @@
 
 use crate::api::{Api, Place, WriteOptions};
 use crate::auth::Identity;
+use crate::config::ConfigError;
 use edge_api::Object;
 use edge_api::kinds::{self, Kind};
 use edge_api::status::Status;
@@ -15,6 +16,29 @@ const NAMESPACE: &str = "default";
 const NAME: &str = "kubernetes";
 /// Which of the Services' addresses is the DNS server's.
 const DNS: u32 = 10;
+
+/// Whether the cluster, if it has begun, has Services in the range that this server is started
+/// with: its boards would look for the API and for names where neither is.
+///
+/// # Errors
+/// Names the range and the address that is outside of it.
+pub(crate) fn agrees(api: &Api) -> Result<(), ConfigError> {
+    let Ok(service) = api.object(Place::new(kinds::SERVICE, NAMESPACE, NAME)) else {
+        return Ok(());
+    };
+    let have = service["spec"]["clusterIP"].as_str().unwrap_or_default();
+    match api.inner.services.nth(1) {
+        Some(want) if !have.is_empty() && have != want.to_string() => Err(ConfigError {
+            setting: "--service-cidr",
+            value: api.inner.services.to_string(),
+            reason: format!(
+                "the cluster was founded with another range: its API is at {have}, which is the \
+                 first address of it; give that range again"
+            ),
+        }),
+        _ => Ok(()),
+    }
+}
 
 /// Makes what is missing and corrects what is out of date.
 pub(crate) async fn furnish(api: &Api, port: u16) -> Result<(), Status> {

@@ -49,7 +49,7 @@ pub struct ConfigError {
     /// The value as given.
     pub value: String,
     /// What is wrong with it.
-    pub reason: &'static str,
+    pub reason: String,
 }
 
 impl fmt::Display for ConfigError {
@@ -74,7 +74,11 @@ pub struct Range {
 impl Range {
     /// Reads `10.43.0.0/16`; the setting's name appears in the error.
     pub fn parse(setting: &'static str, text: &str) -> Result<Range, ConfigError> {
-        let bad = |reason| ConfigError { setting, value: text.to_owned(), reason };
+        let bad = |reason: &str| ConfigError {
+            setting,
+            value: text.to_owned(),
+            reason: reason.to_owned(),
+        };
         let (address, prefix) =
             text.split_once('/').ok_or(bad("write it as ADDRESS/PREFIX, as in 10.43.0.0/16"))?;
         let address: Ipv4Addr =

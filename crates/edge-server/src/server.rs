@@ -13,7 +13,7 @@ use crate::proxy::Agents;
 use crate::tied::{Tied, tie};
 use crate::tls::BusTls;
 use crate::tokens::Tokens;
-use crate::{discovery, tls};
+use crate::{boot, discovery, tls};
 use edge_core::consensus::{MemberInfo, Standing};
 use edge_store::{Founding, OpenError};
 use std::collections::BTreeSet;
@@ -154,6 +154,7 @@ impl Server {
         let (listener, address) = listen(config.listen).await?;
         let tied = tie(&mut config, &authority, linked, address.port()).await?;
         let api = Api::new(tied.store.clone(), &config, &authority)?;
+        boot::agrees(&api)?;
         admin(&authority, &config, address.port())?;
         let (stop, stopping) = watch::channel(false);
         let mut beside = JoinSet::new();

@@ -12,6 +12,7 @@ use edge_server::pki::{
 use serde::{Deserialize, Serialize};
 
 use super::JoinError;
+use crate::config::Ranges;
 
 /// Where it is kept, in the data directory.
 pub(super) const FILE: &str = "cluster.json";
@@ -191,6 +192,23 @@ impl Saved {
         let needed = [&saved.cluster, &saved.name, &saved.role];
         let whole = needed.into_iter().all(|text| !text.is_empty());
         whole.then_some(saved).ok_or("it is damaged (no cluster, name or role is in it)".to_owned())
+    }
+
+    /// The cluster's ranges.
+    pub(crate) fn as_ranges(&self) -> Ranges {
+        Ranges {
+            cluster_cidr: self.cluster_cidr.clone(),
+            service_cidr: self.service_cidr.clone(),
+            cluster_domain: self.cluster_domain.clone(),
+        }
+    }
+
+    /// The ranges of the cluster that an earlier join was into; what is wrong with what is kept of
+    /// it is for [`Saved::read`] to say.
+    pub(crate) fn ranges(data_dir: &Path) -> Option<Ranges> {
+        let kept =
+            || [FILE, COPY].into_iter().find_map(|name| Saved::of(&data_dir.join(name)).ok());
+        exists(data_dir).then(kept).flatten().map(|saved| saved.as_ranges())
     }
 
     fn serves(&self) -> bool {

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use super::bus::{self, Line, News};
 use super::{WireError, failed};
 use crate::brokers;
-use crate::config::Config;
+use crate::config::{Config, remember};
 use crate::identity;
 use crate::join::{self, Member, Saved};
 
@@ -57,6 +57,10 @@ pub(crate) async fn start(config: &Config) -> Result<Lead, WireError> {
     };
     let settings = settings(config, member.as_deref());
     let server = Server::start_linked(settings, linked).await.map_err(|e| failed("server", e))?;
+    if !joins {
+        // Not before: the store may know of other ranges, and has the last word.
+        remember(config).map_err(|e| failed("server", e))?;
+    }
     let secrets = ClusterSecrets::open(&config.data_dir).map_err(|e| failed("bus", e))?;
     let mut beside = JoinSet::new();
     let known = members(&server, saved);
@@ -129,9 +133,9 @@ fn settings(config: &Config, member: Option<&Member>) -> edge_server::Config {
         data_dir: config.data_dir.clone(),
         listen: config.listen,
         node_ip: Some(config.node_ip),
-        cluster_cidr: of(&config.cluster_cidr, |saved| &saved.cluster_cidr),
-        service_cidr: of(&config.service_cidr, |saved| &saved.service_cidr),
-        cluster_domain: of(&config.cluster_domain, |saved| &saved.cluster_domain),
+        cluster_cidr: of(&config.ranges.cluster_cidr, |saved| &saved.cluster_cidr),
+        service_cidr: of(&config.ranges.service_cidr, |saved| &saved.service_cidr),
+        cluster_domain: of(&config.ranges.cluster_domain, |saved| &saved.cluster_domain),
         agent_port: config.agent_listen.port(),
         nodes: config.nodes,
         cluster: Cluster {

@@ -46,6 +46,13 @@ pub(super) struct Ranges {
 }
 
 impl Ranges {
+    /// Those of a cluster, of which no part is this board's yet, nor a port.
+    pub(super) fn of_cluster(cluster: &str, services: &str) -> Result<Ranges, NetError> {
+        let cluster = Range::parse("cluster-cidr", cluster)?;
+        let services = Range::parse("service-cidr", services)?;
+        Ok(Ranges { pods: cluster, cluster, services, tunnels: 0 })
+    }
+
     fn read(config: &NetConfig) -> Result<Ranges, NetError> {
         let ranges = Ranges {
             pods: Range::parse("pod-cidr", &config.pod_cidr)?,

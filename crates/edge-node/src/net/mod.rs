@@ -78,6 +78,16 @@ pub struct Net {
     splice: Arc<Mutex<Option<Splice>>>,
 }
 
+/// Whether a cluster's ranges are good, and meet no network of this board and no route on it. It
+/// changes nothing.
+///
+/// # Errors
+/// [`NetError::Config`] names the setting and what it meets; others mean that it is not known.
+pub fn check_ranges(cluster_cidr: &str, service_cidr: &str) -> Result<(), NetError> {
+    let ranges = board::Ranges::of_cluster(cluster_cidr, service_cidr)?;
+    routes::check_ranges(&mut link::Links::open()?, &ranges)
+}
+
 impl Net {
     /// Sets up bridge, forwarding and routes, takes over the pods that an earlier edged left,
     /// and removes what it left half made. Blocks for some milliseconds.
