@@ -1,6 +1,9 @@
 //! `create`: objects from files, or from a few words for the usual kinds.
 
+mod bindings;
 mod generate;
+mod ingress;
+mod roles;
 mod secret;
 mod token;
 
@@ -45,11 +48,22 @@ enum Command {
     #[command(visible_alias = "cm", name = "configmap")]
     ConfigMap(secret::ConfigMap),
     Secret(secret::SecretArgs),
+    #[command(visible_alias = "ing")]
+    Ingress(ingress::Ingress),
+    Role(roles::Role),
+    #[command(name = "clusterrole")]
+    ClusterRole(roles::ClusterRole),
+    #[command(name = "rolebinding")]
+    RoleBinding(bindings::RoleBinding),
+    #[command(name = "clusterrolebinding")]
+    ClusterRoleBinding(bindings::ClusterRoleBinding),
     Token(token::TokenArgs),
 }
 
 pub(crate) async fn run(args: Create, session: &mut Session) -> Result<(), Fault> {
     if let Some(command) = args.command {
+        let mut doing = None;
+        let mut failed = |kind: &str| doing = Some(format!("failed to create {kind}"));
         let (object, writing) = match command {
             Command::Deployment(args) => (args.object()?, args.writing),
             Command::Namespace(args) => (args.object("Namespace"), args.writing),
@@ -57,9 +71,23 @@ pub(crate) async fn run(args: Create, session: &mut Session) -> Result<(), Fault
             Command::Service(args) => args.object()?,
             Command::ConfigMap(args) => (args.object()?, args.writing),
             Command::Secret(args) => args.object()?,
+            Command::Ingress(args) => {
+                failed("ingress");
+                (args.object()?, args.writing)
+            }
+            Command::Role(args) => (args.object(session).await?, args.writing),
+            Command::ClusterRole(args) => (args.object(session).await?, args.writing),
+            Command::RoleBinding(args) => {
+                failed("rolebinding");
+                (args.object()?, args.writing)
+            }
+            Command::ClusterRoleBinding(args) => {
+                failed("clusterrolebinding");
+                (args.object()?, args.writing)
+            }
             Command::Token(args) => return token::run(args, session).await,
         };
-        return one(session, object, &writing, None, None).await;
+        return one(session, object, &writing, None, doing).await;
     }
     if args.files.filename.is_empty() {
         return Err(Fault::text("must specify one of -f and a type: see `edgectl create --help`"));
@@ -74,8 +102,8 @@ pub(crate) async fn run(args: Create, session: &mut Session) -> Result<(), Fault
             true => super::apply::with_last_applied(&manifest.object)?,
             false => manifest.object,
         };
-        let source = Some(manifest.source.as_str());
-        if let Err(fault) = one(session, object, &args.writing, Some(args.validate), source).await {
+        let doing = Some(format!("error when creating {:?}", manifest.source));
+        if let Err(fault) = one(session, object, &args.writing, Some(args.validate), doing).await {
             faults.push(fault);
         }
         session.io.flush()?;
@@ -88,7 +116,7 @@ async fn one(
     mut object: Object,
     writing: &Writing,
     validate: Option<Validate>,
-    source: Option<&str>,
+    doing: Option<String>,
 ) -> Result<(), Fault> {
     // A dry run on this side needs no server, as long as the kind is one of ours.
     let known = edge_api::kinds::of(&object).map(resource::Resource::from);
@@ -108,8 +136,8 @@ async fn one(
     }
     let params = WriteParams { field_validation: validate.map(Into::into), ..writing.params() };
     let created = writing::create(session, &resource, &namespace, &object, &params).await;
-    let created = created.map_err(|error| match source {
-        Some(source) => Fault::when(error, format!("error when creating {source:?}")),
+    let created = created.map_err(|error| match doing {
+        Some(doing) => Fault::when(error, doing),
         None => Fault::from(error),
     })?;
     writing.report(session, &resource, &created, "created")
