@@ -183,6 +183,10 @@ async fn send(
             }
             Err(Failed::Lost(why)) => {
                 tracing::debug!("request to {:?}: {why}", lease);
+                if progress.spoilt() {
+                    let words = "the body of the request makes no sense, or broke off";
+                    return Err(Refusal::new(StatusCode::BAD_REQUEST, words));
+                }
                 return Err(Refusal::new(StatusCode::BAD_GATEWAY, "the endpoint broke off"));
             }
             Err(Failed::Silent) => {

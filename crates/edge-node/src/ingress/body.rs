@@ -28,6 +28,8 @@ pub(super) struct Progress {
     moved: AtomicU64,
     /// A request's body is through, or given up.
     sent: AtomicBool,
+    /// A request's body made no sense, or broke off.
+    spoilt: AtomicBool,
     /// Requests under way.
     busy: AtomicUsize,
 }
@@ -39,6 +41,7 @@ impl Progress {
             began: Instant::now(),
             moved: AtomicU64::new(0),
             sent: AtomicBool::new(false),
+            spoilt: AtomicBool::new(false),
             busy: AtomicUsize::new(0),
         })
     }
@@ -57,6 +60,11 @@ impl Progress {
     /// Whether nothing more is sent of the request's body.
     pub(super) fn sent(&self) -> bool {
         self.sent.load(Ordering::Acquire)
+    }
+
+    /// Whether it was the client's own doing that a request came to nothing.
+    pub(super) fn spoilt(&self) -> bool {
+        self.spoilt.load(Ordering::Acquire)
     }
 
     /// Whether a request is under way.
@@ -165,8 +173,11 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         let frame = Pin::new(&mut self.inner).poll_frame(cx);
-        if frame.is_ready() {
+        if let Poll::Ready(frame) = &frame {
             self.progress.touch();
+            if matches!(frame, Some(Err(_))) {
+                self.progress.spoilt.store(true, Ordering::Release);
+            }
         }
         self.stall.judge(cx, frame)
     }

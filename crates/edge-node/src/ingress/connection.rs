@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
@@ -28,6 +28,7 @@ use super::answer::{Refusal, answer};
 use super::aside::Aside;
 use super::body::{Busy, Progress, ReplyBody};
 use super::headers::Client;
+use super::inside::Seat;
 use super::limits::{
     CONNECTION_WINDOW, CONNECTIONS, DRAIN, HANDSHAKE, HEAD_BYTES, KEEPALIVE, PING, SEND_BUFFER,
     STREAM_WINDOW, STREAMS,
@@ -41,6 +42,8 @@ const PRIOR_KNOWLEDGE: &[u8] = b"PRI ";
 struct Visit {
     shared: Arc<Shared>,
     client: Client,
+    /// Its address as bits; none for somebody of this board.
+    of: Option<u128>,
     inside: AtomicBool,
     progress: Arc<Progress>,
     held: Mutex<Held>,
@@ -57,7 +60,7 @@ enum End {
 /// What a connection holds.
 enum Held {
     Porch { _place: Place<oneshot::Sender<()>> },
-    Inside { _permit: OwnedSemaphorePermit },
+    Inside { _seat: Seat },
 }
 
 /// Serves a connection until it ends, is pushed out, or `stop` turns true.
@@ -73,8 +76,9 @@ pub(super) async fn serve(
         std::net::IpAddr::V4(four) => four.to_ipv6_mapped().to_bits(),
         std::net::IpAddr::V6(six) => six.to_bits(),
     };
+    let of = (!ip.is_loopback()).then_some(bits);
     let (kick, mut kicked) = oneshot::channel();
-    let (place, pushed) = shared.porch.enter((!ip.is_loopback()).then_some(bits), kick);
+    let (place, pushed) = shared.porch.enter(of, kick);
     // At once: as long as this is held, whoever had to make room stays.
     drop(pushed);
     let client = Client::new(ip, tls.is_some());
@@ -82,6 +86,7 @@ pub(super) async fn serve(
     let visit = Arc::new(Visit {
         shared,
         client,
+        of,
         inside: AtomicBool::new(false),
         progress: Progress::new(),
         held,
@@ -122,10 +127,10 @@ impl Visit {
         if self.inside.load(Ordering::Acquire) {
             return true;
         }
-        let Ok(permit) = self.shared.connections.clone().try_acquire_owned() else { return false };
+        let Some(seat) = self.shared.connections.enter(self.of) else { return false };
         self.inside.store(true, Ordering::Release);
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let porch = std::mem::replace(&mut *held, Held::Inside { _permit: permit });
+        let porch = std::mem::replace(&mut *held, Held::Inside { _seat: seat });
         drop(held);
         drop(porch);
         true
@@ -133,7 +138,7 @@ impl Visit {
 
     /// How long a head may take.
     fn patience(&self) -> Duration {
-        let crowded = self.shared.connections.available_permits() < CONNECTIONS / 2;
+        let crowded = self.shared.connections.count() > CONNECTIONS / 2;
         let waits = &self.shared.waits;
         if crowded { waits.head_crowded } else { waits.head }
     }

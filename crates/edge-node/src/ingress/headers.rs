@@ -27,12 +27,18 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// What is answered here, and what others may have said of the client and we don't believe.
-static DROPPED: [HeaderName; 5] = [
+static DROPPED: [HeaderName; 10] = [
     EXPECT,
+    // Speaks of a change of protocol that is not passed on.
+    HeaderName::from_static("http2-settings"),
     HeaderName::from_static("forwarded"),
     HeaderName::from_static("x-forwarded-port"),
     HeaderName::from_static("x-forwarded-server"),
+    HeaderName::from_static("x-forwarded-scheme"),
+    HeaderName::from_static("x-forwarded-prefix"),
     HeaderName::from_static("x-original-forwarded-for"),
+    HeaderName::from_static("x-original-url"),
+    HeaderName::from_static("true-client-ip"),
 ];
 
 /// Who asks, and how.
@@ -72,7 +78,16 @@ fn remove(headers: &mut HeaderMap, names: &'static [HeaderName]) {
     }
 }
 
-/// The protocol that a request asks to change to.
+/// Takes out names with an underscore: many programs read `X_Real_IP` as `X-Real-IP`.
+fn remove_lookalikes(headers: &mut HeaderMap) {
+    let odd = |headers: &HeaderMap| headers.keys().find(|key| key.as_str().contains('_')).cloned();
+    while let Some(name) = odd(headers) {
+        headers.remove(name);
+    }
+}
+
+/// The protocol that a request asks to change to. HTTP/2 is none: by that a client would speak to
+/// the backend past every rule, and past what we say of it.
 pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let protocol = headers.get(UPGRADE)?;
     let mut tokens = headers
@@ -80,7 +95,13 @@ pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','));
-    tokens.any(|token| token.trim().eq_ignore_ascii_case("upgrade")).then(|| protocol.clone())
+    tokens
+        .any(|token| token.trim().eq_ignore_ascii_case("upgrade"))
+        .then(|| protocol.clone())
+        .filter(|protocol| {
+            let mut all = protocol.as_bytes().split(|byte| *byte == b',');
+            !all.any(|one| one.trim_ascii().to_ascii_lowercase().starts_with(b"h2"))
+        })
 }
 
 /// Makes a client's headers into those for a backend. `http2`: it speaks that.
@@ -93,6 +114,7 @@ pub(super) fn forward(
     let trailers = http2 && takes_trailers(headers);
     strip(headers);
     remove(headers, &DROPPED);
+    remove_lookalikes(headers);
     if http2 {
         headers.remove(HOST);
         if trailers {
@@ -152,6 +174,8 @@ mod tests {
             ("x-forwarded-for", "1.2.3.4"),
             ("x-forwarded-for", "5.6.7.8"),
             ("x-forwarded-proto", "https"),
+            ("x_forwarded_for", "1.2.3.4"),
+            ("http2-settings", "AAMAAABkAAQAAP__"),
             ("forwarded", "for=1.2.3.4"),
             ("keep-alive", "5"),
             ("te", "gzip, trailers"),
@@ -185,5 +209,7 @@ mod tests {
         assert!(asks(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]));
         assert!(!asks(&[("upgrade", "websocket")]));
         assert!(!asks(&[("connection", "upgrade")]));
+        assert!(!asks(&[("connection", "upgrade"), ("upgrade", "h2c")]));
+        assert!(!asks(&[("connection", "upgrade"), ("upgrade", "websocket, H2C")]));
     }
 }

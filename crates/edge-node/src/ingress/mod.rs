@@ -8,6 +8,7 @@ mod body;
 mod connection;
 mod endpoint;
 mod headers;
+mod inside;
 mod limits;
 mod line;
 mod listen;
@@ -30,6 +31,7 @@ use tokio::task::JoinHandle;
 
 pub use tls::{Certificate, CertificateError};
 
+use inside::Inside;
 use routing::Routing;
 
 /// Where a proxy listens.
@@ -52,7 +54,7 @@ pub(crate) struct Shared {
     routing: Routing,
     certificates: Arc<tls::Certificates>,
     porch: Arc<Porch<oneshot::Sender<()>>>,
-    connections: Arc<Semaphore>,
+    connections: Arc<Inside>,
     requests: Arc<Semaphore>,
     https_port: u16,
     stop: watch::Receiver<bool>,
@@ -84,7 +86,7 @@ impl Proxy {
             routing: Routing::default(),
             certificates,
             porch: Porch::new(limits::HALF_OPEN),
-            connections: Arc::new(Semaphore::new(limits::CONNECTIONS)),
+            connections: Inside::new(limits::CONNECTIONS),
             requests: Arc::new(Semaphore::new(limits::REQUESTS)),
             https_port: https.port(),
             stop: stopped.clone(),
@@ -117,7 +119,7 @@ impl Proxy {
     /// How many connections are open, as (those without a request so far, the others).
     pub fn connections(&self) -> (usize, usize) {
         let shared = &self.shared;
-        let inside = limits::CONNECTIONS - shared.connections.available_permits();
+        let inside = shared.connections.count();
         (shared.porch.waiting(), inside)
     }
 
