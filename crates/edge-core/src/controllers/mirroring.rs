@@ -1,8 +1,8 @@
 //! Endpoints that a person keeps for a Service without a selector, as EndpointSlices: those are
 //! what boards read (`pkg/controller/endpointslicemirroring`).
 
+use core::net::IpAddr;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use edge_api::{Object, kinds, meta};
 use serde_json::{Map, Value, json};

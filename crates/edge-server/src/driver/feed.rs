@@ -165,7 +165,8 @@ mod tests {
 
     #[test]
     fn a_secret_leaves_its_content_outside() {
-        let secret = json!({"apiVersion": "v1", "kind": "Secret", "data": {"a": "b"}, "type": "Opaque",
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+            "data": {"a": "b"},
             "metadata": {"name": "x", "annotations": {"k": "{data}"}, "uid": "1"}});
         let slim = slim(kinds::SECRET, secret);
         assert_eq!(
