@@ -124,7 +124,7 @@ mod tests {
             Line::RoleBinding(args) => args.object(),
             Line::ClusterRoleBinding(args) => args.object(),
         };
-        object.map_err(|fault| fault.to_string())
+        object.map_err(|fault| fault.to_string().replacen("error: ", "", 1))
     }
 
     #[test]

@@ -198,7 +198,7 @@ mod tests {
 
     fn made(line: &str) -> Result<Object, String> {
         let line = Line::parse_from(line.split(' '));
-        line.ingress.object().map_err(|fault| fault.to_string())
+        line.ingress.object().map_err(|fault| fault.to_string().replacen("error: ", "", 1))
     }
 
     #[test]
@@ -254,7 +254,7 @@ mod tests {
             };
             let said = ingress.object().unwrap_err().to_string();
             assert!(
-                said.starts_with(&format!("rule {rule} is invalid and should be in")),
+                said.starts_with(&format!("error: rule {rule} is invalid and should be in")),
                 "{said}"
             );
         }

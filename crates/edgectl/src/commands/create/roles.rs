@@ -328,12 +328,15 @@ mod tests {
     fn verbs_and_paths_make_sense() {
         assert_eq!(verbs(&words("get list get")).unwrap(), words("get list"));
         assert_eq!(verbs(&words("get *")).unwrap(), words("*"));
-        assert_eq!(verbs(&[]).unwrap_err().to_string(), "at least one verb must be specified");
+        assert_eq!(
+            verbs(&[]).unwrap_err().to_string(),
+            "error: at least one verb must be specified"
+        );
         let bind = words("bind");
         assert!(fits_special(&wanted("roles.rbac.authorization.k8s.io"), &bind).unwrap());
         assert!(!fits_special(&wanted("pods"), &words("get")).unwrap());
         let said = fits_special(&wanted("pods"), &bind).unwrap_err().to_string();
-        assert_eq!(said, "can not perform 'bind' on 'pods' in group ''");
+        assert_eq!(said, "error: can not perform 'bind' on 'pods' in group ''");
         let told = |verbs: &str, url: &str| {
             check_urls(&words(verbs), &words(url)).err().map(|fault| fault.to_string())
         };
@@ -343,7 +346,7 @@ mod tests {
             ("get", "logs", "nonResourceURL should start with /"),
             ("get", "/*/x", "nonResourceURL only supports wildcard matches when '*' is at the end"),
         ] {
-            assert_eq!(told(verbs, url).as_deref(), Some(said));
+            assert_eq!(told(verbs, url), Some(format!("error: {said}")));
         }
     }
 }
