@@ -86,7 +86,7 @@ impl Fate {
                 match torn.1 {
                     0 => random.below(101) < share,
                     // Whole or not at all, by the thing's number.
-                    _ => Random(share << 32 | number as u64 * 7919 | 1).below(101) < share,
+                    _ => Random((share << 32) | (number as u64 * 7919) | 1).below(101) < share,
                 }
             }
         })

@@ -94,7 +94,7 @@ pub(super) fn conf(wifi: &Wifi, key: Option<&str>) -> String {
         Some(key) => {
             write!(text, "\tkey_mgmt=WPA-PSK WPA-PSK-SHA256\n\tieee80211w=1\n\tpsk={key}\n")
         }
-        None => write!(text, "\tkey_mgmt=NONE\n"),
+        None => writeln!(text, "\tkey_mgmt=NONE"),
     };
     text + "}\n"
 }

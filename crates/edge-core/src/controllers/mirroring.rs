@@ -76,10 +76,15 @@ fn is_mirrored(view: &View, endpoints: &Object) -> bool {
         && meta::annotation(endpoints, LEADER).is_none()
 }
 
+/// Ports, as text, and a family of addresses.
+type Key<'a> = (String, &'a str);
+/// Those ports, and the endpoints by address.
+type Group = (Value, BTreeMap<String, Value>);
+
 /// A slice for each set of ports and each family of addresses; an address counts as ready when any
 /// subset with the same ports says so.
 fn slices(endpoints: &Object) -> Vec<Object> {
-    let mut groups: BTreeMap<(String, &str), (Value, BTreeMap<String, Value>)> = BTreeMap::new();
+    let mut groups: BTreeMap<Key<'_>, Group> = BTreeMap::new();
     for subset in endpoints["subsets"].as_array().into_iter().flatten() {
         let ports: Vec<Value> = list(subset, "ports").map(port).collect();
         let ports = if ports.is_empty() { Value::Null } else { json!(ports) };
@@ -100,7 +105,7 @@ fn slices(endpoints: &Object) -> Vec<Object> {
             }
         }
     }
-    let one = |((_, family), (ports, found)): ((String, &str), (Value, BTreeMap<_, _>))| {
+    let one = |((_, family), (ports, found)): (Key<'_>, Group)| {
         slice(endpoints, family, &ports, found.into_values().collect())
     };
     groups.into_iter().map(one).collect()

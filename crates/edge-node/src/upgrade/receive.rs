@@ -208,6 +208,7 @@ impl Upgrades {
 }
 
 /// Bytes that are free on the disk beneath `dir`.
+#[allow(clippy::useless_conversion, reason = "the fields are narrower on 32-bit boards")]
 fn disk_free(dir: &Path) -> Option<u64> {
     let stat = nix::sys::statvfs::statvfs(dir).ok()?;
     Some(u64::from(stat.blocks_available()) * u64::from(stat.fragment_size()))

@@ -88,7 +88,7 @@ async fn what_is_refused_changes_nothing() {
     let file = program("0.2.0");
     let good = offer(&file);
     let mut other = file.clone();
-    other[18] = 0xb7 ^ other[18];
+    other[18] ^= 0xb7;
     let mut cut = file.clone();
     // It says that its sections are beyond its end.
     cut[40..48].copy_from_slice(&(1u64 << 20).to_le_bytes());
