@@ -190,8 +190,7 @@ impl Server {
         beside.spawn(join::follow(api.clone(), trust, stop.subscribe()));
         beside.spawn(own.clone().keep());
         let (furnished, mut done) = watch::channel(false);
-        let port = address.port();
-        beside.spawn(lead::reign(api.clone(), port, furnished, stop.subscribe()));
+        beside.spawn(lead::reign(api.clone(), address.port(), furnished, stop.subscribe()));
         tracing::info!("serving the API on https://{address}");
         let inlet = Inlet::new(api.clone(), links, trusted.clone());
         let server = Server {

@@ -68,7 +68,7 @@ fn a_port_that_another_program_holds() {
     let held = std::thread::spawn(open).join().expect("a thread");
     let pid = std::process::id().to_string();
     let report = net.doctor(&tree.data());
-    report.has("ports", "error", &["6443/tcp", &format!("(pid {pid})"), "the API"]);
+    report.has("ports", "error", &["6443/tcp", &format!("(pid {pid})"), "its API"]);
     assert_eq!(report.findings("ports").len(), 1, "loopback is in nobody's way");
     drop(held);
     net.doctor(&tree.data()).has("ports", "ok", &[]);

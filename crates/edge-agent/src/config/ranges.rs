@@ -91,7 +91,8 @@ impl Ranges {
             service_cidr: one(had.service_cidr, &asked.service_cidr, "10.43.0.0/16"),
             cluster_domain: one(had.cluster_domain, &asked.cluster_domain, "cluster.local"),
         };
-        if !known {
+        // A cluster that is there already was founded under the rules of its day.
+        if !known && !data_dir.join("store").exists() {
             ranges.check()?;
         }
         Ok(ranges)

@@ -100,7 +100,7 @@ pub(crate) fn run(args: &Firstboot) -> i32 {
             let line = refusal.to_string();
             boot.told(Some(&line));
             let code = if let Refusal::Failed(_) = refusal { FAILED } else { USAGE };
-            let held = code == USAGE && hold(&args.root);
+            let held = hold(&args.root);
             let what = match held {
                 true => "edged does not start until edged.yaml is right".to_owned(),
                 false => "the settings stay as they were".to_owned(),
@@ -128,14 +128,15 @@ fn take(boot: &Boot, root: &Path) -> Result<Vec<String>, Refusal> {
     let changed = apply(&plan, &board, root)?;
     let mut lines = plan.notes;
     // Only what is safe on the board leaves the boot partition.
-    let left = boot.redact(&text, &plan.secrets).unwrap_or_else(|error| {
-        lines.push(format!(
-            "take the secrets out of {}: {error}: anybody who has the card can read them there",
+    match boot.redact(&text, &plan.secrets) {
+        Ok(left) => put(&applied, &format!("{}\n", sum(&left)), 0o644)?,
+        // Not noted as taken: the next boot tries it again, and changes nothing else.
+        Err(error) => lines.push(format!(
+            "take the secrets out of {}: {error}: anybody who has the card can read them there; \
+             the next boot tries it again",
             boot.file().display()
-        ));
-        text
-    });
-    put(&applied, &format!("{}\n", sum(&left)), 0o644)?;
+        )),
+    }
     let _ = std::fs::remove_file(root.join(HOLD));
     match changed.is_empty() {
         true => lines.push("edged.yaml changes nothing".to_owned()),

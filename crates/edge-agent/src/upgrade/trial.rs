@@ -53,7 +53,11 @@ impl Trial {
         let mut state = self.home.read();
         let lacks = if lacks.is_empty() { "it did not come so far".to_owned() } else { lacks };
         state.give_up(&format!("it was not healthy within {} s: {lacks}", within.as_secs()));
-        if let Err(error) = self.home.write(&state) {
+        let written = match state.failed {
+            Some(_) => self.home.write(&state),
+            None => Err(std::io::Error::other("it can't be read")),
+        };
+        if let Err(error) = written {
             tracing::error!("write {}: {error}", self.home.file().display());
         }
         tracing::error!("edged {} is given up: {lacks}", version::own());
@@ -66,6 +70,10 @@ impl Trial {
     /// All is well.
     fn pass(&self) -> std::io::Result<()> {
         let mut state = self.home.read();
+        // A state that can't be read must not be written over with one that knows nothing.
+        if state.trial.is_none() {
+            return Err(std::io::Error::other("the state says nothing of this trial"));
+        }
         state.confirm();
         self.home.write(&state)?;
         self.progress().passed = true;

@@ -19,6 +19,11 @@ const BALANCED_ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
 /// `Service`
 pub(crate) fn service(service: &Object, old: Option<&Object>, errors: &mut Errors) {
     let (spec, at) = (&service["spec"], Path::new("spec"));
+    // A spec that was taken once is not judged anew: rules become stricter, and a Service of before
+    // must still lose its finalizers and get its labels.
+    if old.is_some_and(|old| old["spec"] == *spec) {
+        return;
+    }
     let kind = text(&spec["type"]);
     let headless = text(&spec["clusterIP"]) == "None";
     if kind != "ExternalName" && !headless && list(&spec["ports"]).is_empty() {

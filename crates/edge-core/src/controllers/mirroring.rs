@@ -30,8 +30,9 @@ const OWN_ANNOTATIONS: [&str; 2] = [
     "endpoints.kubernetes.io/last-change-trigger-time",
 ];
 
-/// Addresses of a subset that are mirrored, as upstream's default has it; of each port's slice.
-const MOST_OF_SUBSET: usize = 1000;
+/// Addresses that are mirrored, as upstream's default has it for a subset; ours is for a slice,
+/// which may hold no more.
+const MOST_IN_SLICE: usize = 1000;
 
 /// Plans the slices of all such Endpoints, and takes away those whose reason is gone.
 pub fn plan(view: &View, _round: &Round) -> Plan {
@@ -90,7 +91,7 @@ fn slices(endpoints: &Object) -> Vec<Object> {
         let ports = if ports.is_empty() { Value::Null } else { json!(ports) };
         let addresses = list(subset, "addresses").map(|address| (address, true));
         let unready = list(subset, "notReadyAddresses").map(|address| (address, false));
-        for (address, ready) in addresses.chain(unready).take(MOST_OF_SUBSET) {
+        for (address, ready) in addresses.chain(unready) {
             let Some(ip) = address["ip"].as_str() else { continue };
             let family = match ip.parse() {
                 Ok(IpAddr::V4(_)) => "IPv4",
@@ -99,6 +100,9 @@ fn slices(endpoints: &Object) -> Vec<Object> {
             };
             let key = (ports.to_string(), family);
             let group = groups.entry(key).or_insert_with(|| (ports.clone(), BTreeMap::new()));
+            if group.1.len() >= MOST_IN_SLICE && !group.1.contains_key(ip) {
+                continue;
+            }
             let known = group.1.get(ip).is_some_and(|entry| entry["conditions"]["ready"] == true);
             if !known {
                 group.1.insert(ip.to_owned(), endpoint(address, ip, ready));

@@ -46,7 +46,8 @@ pub(super) fn judge(facts: &Facts, found: &mut Vec<Finding>) {
 fn room(one: &Filesystem, found: &mut Vec<Finding>) {
     let id = if one.data { "disk-space" } else { "root-space" };
     let (free, all) = (one.bytes_free, one.bytes);
-    let low = free < PLENTY.min(all / 100 * LOW);
+    // A small disk that is empty has no room either.
+    let low = free < PLENTY.min(all / 100 * LOW) || one.data && free < NEARLY_NONE;
     let said = format!("{}: {} MiB of {} MiB are free", one.path, free >> 20, all >> 20);
     let why = "images can't be pulled, logs and the cluster's state can't be written, and pods are \
                evicted";

@@ -344,6 +344,14 @@ impl State {
         Ok(())
     }
 
+    /// Says what runs now, which is what a trial goes back to. A base that is newer than the current
+    /// slot runs in its place, and the slot is not to come back.
+    pub fn runs(&mut self, place: Target) {
+        if place == Target::Base {
+            self.current = None;
+        }
+    }
+
     /// All is well: what was on trial is what runs from now on.
     pub fn confirm(&mut self) {
         let Some(trial) = self.trial.take() else { return };

@@ -138,6 +138,20 @@ fn a_newer_package_wins() {
 }
 
 #[test]
+fn a_trial_that_fails_beneath_a_newer_package_goes_back_to_the_package() {
+    let mut state = tried();
+    state.confirm();
+    // The package has become newer than the slot, and runs; then comes something newer still.
+    state.install(state.free(), program("0.3.1"));
+    state.runs(Target::Base);
+    state.begin(Slot::B, 60).unwrap();
+    state.give_up("it was never Ready");
+    let back = start(&mut state, &own("0.3.1", B), &at("x", 1));
+    assert_eq!(back, Step::Become(Target::Base));
+    assert_eq!(start(&mut state, &own("0.3.0", Target::Base), &at("x", 2)), Step::Stay);
+}
+
+#[test]
 fn what_cannot_be_started_is_left() {
     let mut state = tried();
     state.could_not_run(Slot::A, "start it: exec format error");

@@ -78,7 +78,7 @@ fn dots(path: &str) -> bool {
         plain == "." || plain == ".."
     };
     // Most paths have no dot next to a slash: look twice only where there is a suspicion.
-    (path.contains("/.") || path.contains("%2")) && path.split(['/', '\\']).any(dotted)
+    (path.contains("/.") || path.contains(['%', '\\'])) && path.split(['/', '\\']).any(dotted)
 }
 
 #[cfg(test)]

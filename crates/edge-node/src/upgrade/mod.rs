@@ -89,6 +89,7 @@ impl Upgrades {
     pub(crate) fn begin(&self, slot: Slot, deadline_s: u32) -> Result<(), UpgradeError> {
         let Ok(_one) = self.busy.try_lock() else { return Err(UpgradeError::Busy) };
         let mut state = self.home.read();
+        state.runs(self.own.place);
         state.begin(slot, deadline_s).map_err(UpgradeError::Refused)?;
         self.home
             .write(&state)

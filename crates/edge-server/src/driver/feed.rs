@@ -75,15 +75,15 @@ impl Feed {
         self.view.away = away;
     }
 
-    /// Takes in what has happened already. False when the watch is lost.
-    pub(super) fn drain(&mut self) -> bool {
+    /// Takes in what has happened already; whether that was anything that controllers look at.
+    /// `None` when the watch is lost.
+    pub(super) fn drain(&mut self) -> Option<bool> {
+        let mut any = false;
         loop {
             match self.watch.try_next() {
-                Ok(Some(event)) => {
-                    self.take(&event);
-                }
-                Ok(None) => return true,
-                Err(_) => return false,
+                Ok(Some(event)) => any |= self.take(&event),
+                Ok(None) => return Some(any),
+                Err(_) => return None,
             }
         }
     }

@@ -57,12 +57,20 @@ async fn lead(api: &Api, recorder: &Recorder) {
     let mut absent = Absent::new(api.inner.leadership.news());
     let mut paces = vec![Pace::default(); controllers::ALL.len() + 1];
     loop {
-        if !feed.drain() {
-            return;
+        match feed.drain() {
+            Some(true) => paces.iter_mut().for_each(Pace::news),
+            Some(false) => {}
+            None => return,
         }
         feed.miss(absent.look(Instant::now()).0);
-        let wake_at_ms = round(api, &mut feed, recorder, &mut paces).await;
-        let again = match next(&paces, wake_at_ms) {
+        let done = round(api, &mut feed, recorder, &mut paces).await;
+        if done.stirred {
+            paces.iter_mut().for_each(Pace::stirred);
+        }
+        let again = match next(&paces, done.wake_at_ms) {
+            // What came while a controller wrote, the ones before it have not seen.
+            _ if done.news => Some(true),
+            _ if done.stirred => Some(false),
             Some(due) => wait(api.beats(), &mut absent, &mut feed, due).await,
             None => Some(false),
         };
@@ -108,9 +116,20 @@ async fn wait(beats: &Beats, absent: &mut Absent, feed: &mut Feed, due: Instant)
     }
 }
 
-/// One round of all controllers that do not rest. Says when to look again.
-async fn round(api: &Api, feed: &mut Feed, recorder: &Recorder, paces: &mut [Pace]) -> Option<i64> {
-    let mut all = Plan::default();
+/// What came of a round.
+#[derive(Default)]
+struct Done {
+    /// When to look again.
+    wake_at_ms: Option<i64>,
+    /// The view has changed meanwhile.
+    stirred: bool,
+    /// It was somebody else who changed it.
+    news: bool,
+}
+
+/// One round of all controllers that do not rest.
+async fn round(api: &Api, feed: &mut Feed, recorder: &Recorder, paces: &mut [Pace]) -> Done {
+    let (mut all, mut done) = (Plan::default(), Done::default());
     if feed.compare(api.beats()).1 {
         api.beats().doubt(api.store()).await;
     }
@@ -139,9 +158,10 @@ async fn round(api: &Api, feed: &mut Feed, recorder: &Recorder, paces: &mut [Pac
             );
         }
         // Our own writes are in the history by now: the next controller sees them.
-        if !feed.drain() {
-            break;
-        }
+        let Some(stirred) = feed.drain() else { break };
+        done.stirred |= stirred;
+        done.news |= stirred && !changed;
     }
-    all.wake_at_ms
+    done.wake_at_ms = all.wake_at_ms;
+    done
 }

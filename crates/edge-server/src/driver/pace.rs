@@ -42,6 +42,13 @@ impl Pace {
         self.rest_until = None;
     }
 
+    /// Another controller has written something, which may be what this one waits for.
+    pub(super) fn stirred(&mut self) {
+        if self.brisk <= BRISK_ROUNDS {
+            self.rest_until = None;
+        }
+    }
+
     /// Whether it is asked in a round that begins now.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         self.rest_until.is_none_or(|until| until <= now)
@@ -59,7 +66,7 @@ impl Pace {
 
     /// Takes in what came of a round. True when it has got nowhere for long enough to be said.
     pub(super) fn after(&mut self, outcome: Outcome, now: Instant) -> bool {
-        let over = match outcome {
+        let (over, told) = match outcome {
             Outcome::Settled => {
                 *self = Pace::default();
                 return false;
@@ -67,15 +74,15 @@ impl Pace {
             Outcome::Changed => {
                 self.brisk = self.brisk.saturating_add(1);
                 self.stuck = 0;
-                self.brisk.saturating_sub(BRISK_ROUNDS)
+                (self.brisk.saturating_sub(BRISK_ROUNDS), self.brisk == BRISK_ROUNDS + TOLD)
             }
             Outcome::Nothing => {
                 self.stuck = self.stuck.saturating_add(1);
-                self.stuck
+                (self.stuck, self.stuck == TOLD)
             }
         };
         self.rest_until = (over > 0).then(|| now + rest(over));
-        self.stuck == TOLD || over > 0 && self.brisk == BRISK_ROUNDS + TOLD
+        told
     }
 }
 
@@ -113,6 +120,9 @@ mod tests {
         pace.news();
         assert!(pace.is_due(now));
         pace.after(Outcome::Nothing, now);
+        pace.stirred();
+        assert!(pace.is_due(now));
+        pace.after(Outcome::Nothing, now);
         assert!(pace.rest_until().expect("a rest") - now > Duration::from_secs(1));
     }
 
@@ -123,8 +133,9 @@ mod tests {
             pace.after(Outcome::Changed, now);
             assert!(pace.is_due(now) && pace.is_brisk());
         }
-        pace.after(Outcome::Changed, now);
-        assert!(!pace.is_due(now));
+        assert!(!pace.after(Outcome::Changed, now));
+        pace.stirred();
+        assert!(!pace.is_due(now), "two that undo each other must not keep each other awake");
         pace.news();
         pace.after(Outcome::Changed, now);
         assert!(pace.is_due(now));

@@ -12,13 +12,18 @@ const MAGIC: u32 = 0xBEEF_C0DE;
 /// Where the page size stands: behind magic, version, an address and a length.
 const SIZE_AT: usize = PAGE_HEADER + 4 + 4 + 2 * size_of::<usize>();
 
+/// Sizes of pages that Linux has; anything else is no size, but damage.
+const PAGES: std::ops::RangeInclusive<u32> = 4096..=65_536;
+
 /// The size of the pages of the state in `data`, in bytes; the system's where it says none.
 pub(super) fn page_size_of(data: &Path) -> u64 {
     let mut head = [0; SIZE_AT + 4];
     let read = File::open(data).and_then(|mut file| file.read_exact(&mut head));
     let word = |at: usize| head.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
     match (read, word(PAGE_HEADER), word(SIZE_AT)) {
-        (Ok(()), Some(MAGIC), Some(size)) if size.is_power_of_two() => size.into(),
+        (Ok(()), Some(MAGIC), Some(size)) if size.is_power_of_two() && PAGES.contains(&size) => {
+            size.into()
+        }
         _ => page_size(),
     }
 }
