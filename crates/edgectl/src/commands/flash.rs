@@ -39,10 +39,11 @@ pub(crate) struct Flash {
 
 pub(crate) fn run(args: &Flash, session: &mut Session) -> Result<(), Fault> {
     // What is typed wrong is said before minutes are spent on the image.
-    let facts = match args.file {
-        true => disk::file(&args.device)?,
-        false => disk::facts(&Machine::this(), &args.device)?,
+    let look = || match args.file {
+        true => disk::file(&args.device),
+        false => disk::facts(&Machine::this(), &args.device),
     };
+    let facts = look()?;
     disk::judge(&facts, 0, args.force_fixed || args.file)?;
     let mut steps = Steps::new(session);
     let needed = image::check(&args.image, &mut |done, all| steps.show("checking", done, all))?;
@@ -50,6 +51,12 @@ pub(crate) fn run(args: &Flash, session: &mut Session) -> Result<(), Fault> {
     disk::judge(&facts, needed, args.force_fixed || args.file)?;
     if !args.yes && !args.file {
         ask(&facts, session)?;
+    }
+    // Minutes have passed, and cards are changed: what is written to is what was judged and shown.
+    if look()? != facts {
+        let device = args.device.display();
+        let words = format!("{device} is not what it was when this began: begin again");
+        return Err(Fault::text(words));
     }
     let mut card = Card::open(&args.device, args.file)?;
     let mut steps = Steps::new(session);

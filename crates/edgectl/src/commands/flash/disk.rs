@@ -26,7 +26,7 @@ impl Machine {
 }
 
 /// What is known of a device.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Facts {
     path: PathBuf,
     /// `SanDisk Ultra`, if it says.
