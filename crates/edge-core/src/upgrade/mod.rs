@@ -344,8 +344,8 @@ impl State {
         Ok(())
     }
 
-    /// Says what runs now, which is what a trial goes back to. A base that is newer than the current
-    /// slot runs in its place, and the slot is not to come back.
+    /// Says what runs now, which is what a trial goes back to. A base that is newer than the
+    /// current slot runs in its place, and the slot is not to come back.
     pub fn runs(&mut self, place: Target) {
         if place == Target::Base {
             self.current = None;

@@ -1,5 +1,9 @@
 //! Whether a device may be written over. What Linux says of it is read below `/sys` and `/proc`;
 //! the judgement is apart from it.
+#![cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "elsewhere it is refused before anything is looked at")
+)]
 
 use crate::fault::Fault;
 use std::collections::BTreeSet;
