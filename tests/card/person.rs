@@ -98,7 +98,10 @@ impl Person {
         board.on(&self.lan, tap);
         self.ssh_until(board, "true");
         steps.done(&format!("board {name} lets its person in by SSH"));
-        let kubeconfig = self.ssh_until(board, "cat /var/lib/edged/admin.kubeconfig");
+        // A board that starts before it has an address writes the file once more when it has one.
+        let file = "/var/lib/edged/admin.kubeconfig";
+        let line = format!("grep -qF //{}: {file} && cat {file}", board.ip);
+        let kubeconfig = self.ssh_until(board, &line);
         std::fs::write(self.dir.join("kubeconfig"), kubeconfig).expect("a file");
         self.ctl_until(&["get", "nodes"], |text| text.contains(" Ready"));
         steps.done(&format!("board {name} is a cluster, and Ready"));
