@@ -188,21 +188,9 @@ pub(super) fn elements_of(
 
 /// Other tables' chains that drop what nobody accepts on its way through the board.
 pub(super) fn forward_droppers(socket: &mut Socket) -> Result<Vec<String>, NetError> {
-    let request = Message::new(kind::GET_CHAIN, DUMP, &header(0, 0));
-    let replies = socket.dump(request).map_err(NetError::refused("list", "chains"))?;
-    let mut found = Vec::new();
-    for reply in &replies {
-        let chain = body(reply);
-        let family = reply.body.first().copied().unwrap_or(0);
-        let concerns = matches!(family, IPV4 | FAMILY_INET);
-        let drops = chain.be32(5) == Some(0) && chain.within(4).be32(1) == Some(HOOK_FORWARD);
-        if let (true, true, Some(table), Some(name)) =
-            (concerns, drops, chain.text(1), chain.text(3))
-        {
-            found.push(format!("{table}/{name}"));
-        }
-    }
-    Ok(found)
+    let chains = base_chains(socket)?.into_iter();
+    let dropping = chains.filter(|one| one.drops && matches!(one.hook, Some(Hook::Forward)));
+    Ok(dropping.map(|one| format!("{}/{}", one.table, one.name)).collect())
 }
 
 /// Other tables' chains of packets that come to the board or through it, and what stands beside
