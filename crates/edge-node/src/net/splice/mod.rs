@@ -181,6 +181,9 @@ impl Splice {
             }
             stays
         });
+        // A task that is to end still accepts until it has: a client must find no door there
+        // once this has returned.
+        while self.doors.len() > self.open.len() && self.doors.join_next().await.is_some() {}
         for (door, (route, sources)) in wanted {
             if let Some((ways, _)) = self.open.get(&door) {
                 locked(ways).change(route, sources);
