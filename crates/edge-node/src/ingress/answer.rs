@@ -107,7 +107,7 @@ async fn pass(
         .filter(|_| !http2 && request.version() == Version::HTTP_11);
     let waiting = asked.is_some().then(|| hyper::upgrade::on(&mut request));
     let progress = Progress::new();
-    let request = outgoing(request, client, &target, http2, asked, limit, &progress)?;
+    let request = outgoing(request, client, &target, http2, asked, limit, (&progress, &busy))?;
     let upgrade = waiting.is_some();
     let (mut response, lease) = send(pool, request, upgrade, limit, &progress).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -141,7 +141,7 @@ fn outgoing(
     http2: bool,
     upgrade: Option<HeaderValue>,
     limit: Duration,
-    progress: &Arc<Progress>,
+    (progress, busy): (&Arc<Progress>, &Busy),
 ) -> Result<Box<Request<RequestBody>>, Refusal> {
     let (mut parts, body) = request.into_parts();
     headers::forward(&mut parts.headers, client, target.authority.clone(), http2);
@@ -159,7 +159,7 @@ fn outgoing(
         uri.map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "the address makes no sense"))?;
     parts.version = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
     parts.extensions = http::Extensions::new();
-    let body = RequestBody::new(body, limit, progress.clone());
+    let body = RequestBody::new(body, limit, progress.clone(), busy);
     Ok(Box::new(Request::from_parts(parts, body)))
 }
 

@@ -94,6 +94,11 @@ impl Busy {
         progress.busy.fetch_add(1, Ordering::AcqRel);
         Busy(progress.clone())
     }
+
+    /// The same connection is busy with something else as well.
+    pub(super) fn too(&self) -> Busy {
+        Busy::new(&self.0)
+    }
 }
 
 impl Drop for Busy {
@@ -149,12 +154,21 @@ pub(super) struct RequestBody {
     inner: Incoming,
     stall: Stall,
     progress: Arc<Progress>,
+    /// It may go on when its answer has passed.
+    _busy: Option<Busy>,
 }
 
 impl RequestBody {
-    /// A body that may be silent for `limit`, and tells `progress` when it moves.
-    pub(super) fn new(inner: Incoming, limit: Duration, progress: Arc<Progress>) -> RequestBody {
-        RequestBody { inner, stall: Stall::new(limit), progress }
+    /// A body that may be silent for `limit`, and tells `progress` when it moves; until it has
+    /// ended, the connection that it comes over is `busy`.
+    pub(super) fn new(
+        inner: Incoming,
+        limit: Duration,
+        progress: Arc<Progress>,
+        busy: &Busy,
+    ) -> RequestBody {
+        let busy = (!inner.is_end_stream()).then(|| busy.too());
+        RequestBody { inner, stall: Stall::new(limit), progress, _busy: busy }
     }
 }
 

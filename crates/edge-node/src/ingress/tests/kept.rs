@@ -86,6 +86,39 @@ async fn an_answer_before_the_requests_end_does_not_stop_the_request() {
     proxy.stop().await;
 }
 
+/// A connection whose answer has passed is not silent for as long as its request goes on.
+#[tokio::test]
+async fn a_request_that_goes_on_after_its_answer_may_pause() {
+    let (tell, heard_all) = tokio::sync::oneshot::channel();
+    let tell = std::sync::Mutex::new(Some(tell));
+    let early = Endpoint::raw(move |mut stream| {
+        let tell = tell.lock().unwrap().take();
+        async move {
+            heard(&mut stream).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+            let mut body = [0; 10];
+            stream.read_exact(&mut body).await.unwrap();
+            let _ = tell.unwrap().send(body);
+        }
+    })
+    .await;
+    let head = Duration::from_millis(200);
+    let waits = Waits { first_byte: head, head, head_crowded: head };
+    let proxy = Proxy::open(Ports { http: 0, https: 0 }, waits).await.unwrap();
+    proxy.route(table(&[("", "/", &[early.address])], json!({})));
+    let mut stream = TcpStream::connect(proxy.http()).await.unwrap();
+    stream.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\nok") {
+        answer.push(timeout(SOON, stream.read_u8()).await.unwrap().unwrap());
+    }
+    stream.write_all(b"first").await.unwrap();
+    tokio::time::sleep(3 * head).await;
+    stream.write_all(b"after").await.unwrap();
+    assert_eq!(&timeout(SOON, heard_all).await.unwrap().unwrap(), b"firstafter");
+    proxy.stop().await;
+}
+
 /// A client that reads nothing stops its answer, and nobody else's.
 #[tokio::test]
 async fn a_long_answer_comes_as_fast_as_it_is_taken() {
