@@ -170,6 +170,8 @@ pub(crate) async fn start(
         upgrade::prove(&agent_config.api, &agent_config.name);
         Some(tokio::spawn(kubelet::run(agent_config, stopped)))
     } else {
+        let port = lead.server.address().port();
+        upgrade::prove_server(&config.data_dir, port, lead.server.name());
         let mut config = config;
         if let Some(member) = &lead.member {
             config.ranges = member.saved.as_ranges();

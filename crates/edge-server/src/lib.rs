@@ -43,6 +43,7 @@ pub use auth::{Identity, SERVERS};
 pub use config::{Config, ConfigError, NodeSettings, Range};
 pub use driver::Beats;
 pub use edge_store::Founding;
+pub use http::{ProgramAnswer, Programs};
 pub use lead::{Courier, Inlet, Outside};
 pub use pki::{AgentCredentials, PkiError};
 pub use server::{Linked, Server, StartError};

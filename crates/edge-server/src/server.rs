@@ -97,6 +97,8 @@ pub struct Linked {
     pub seeds: Vec<MemberInfo>,
     /// Whether an empty store founds a cluster or waits for the state of the one it joined.
     pub founding: Founding,
+    /// What knows the program that runs here, and takes another one.
+    pub programs: Option<Arc<dyn http::Programs>>,
 }
 
 impl Linked {
@@ -107,6 +109,7 @@ impl Linked {
             broker: String::new(),
             seeds: Vec::new(),
             founding: Founding::Found,
+            programs: None,
         }
     }
 }
@@ -168,7 +171,7 @@ impl Server {
             trust.subscribe(),
         )?;
         let outside = among_others(&mut beside, &tied, &api);
-        let Tied { own, channel, links, courier, .. } = tied;
+        let Tied { own, channel, links, courier, programs, .. } = tied;
         let announcing = desk.announce(address.port());
         let trusted = trust.subscribe();
         own.guard(trust.subscribe());
@@ -180,6 +183,7 @@ impl Server {
             discovery: discovery::Documents::new(&config, address.port()),
             desk,
             images: Images::new(api.clone(), config.agent_port),
+            programs,
             tokens: Tokens::new(api.clone(), config.cluster.clock.clone(), &config.cluster_domain),
         };
         let clock = config.cluster.clock.clone();
@@ -208,8 +212,7 @@ impl Server {
             serving,
             beside,
         };
-        let standing = server.standing();
-        if standing.members.voters().iter().eq([&server.own.id()]) {
+        if server.standing().members.voters().iter().eq([&server.own.id()]) {
             // An error means that the server ends already.
             let _ = done.wait_for(|done| *done).await;
         }

@@ -2,6 +2,7 @@
 //! the membership that all of them share.
 
 use crate::config::Config;
+use crate::http::Programs;
 use crate::join::Membership;
 use crate::lead::{Channel, Courier, Links, Own, Servers};
 use crate::pki::{Authority, BEGUN, PkiError, write_atomically};
@@ -23,6 +24,7 @@ pub(crate) struct Tied {
     pub(crate) courier: Arc<dyn Courier>,
     pub(crate) store: Store,
     pub(crate) membership: Arc<dyn Membership>,
+    pub(crate) programs: Option<Arc<dyn Programs>>,
 }
 
 /// Opens the store as one of its cluster's.
@@ -32,7 +34,7 @@ pub(crate) async fn tie(
     linked: Linked,
     port: u16,
 ) -> Result<Tied, StartError> {
-    let Linked { courier, broker, seeds, founding } = linked;
+    let Linked { courier, broker, seeds, founding, programs } = linked;
     let own = Arc::new(Own::open(authority.clone(), config)?);
     let info = MemberInfo {
         id: own.id(),
@@ -53,7 +55,7 @@ pub(crate) async fn tie(
     let store = blocking(config, move |config| open(&config.data_dir, options)).await?;
     let members = || Arc::new(Servers::new(store.clone())) as Arc<dyn Membership>;
     let membership = config.cluster.membership.get_or_insert_with(members).clone();
-    Ok(Tied { own, info, seeds, channel, links, courier, store, membership })
+    Ok(Tied { own, info, seeds, channel, links, courier, store, membership, programs })
 }
 
 /// Opens the store, or begins it, and notes that it has begun: beside the keys, for who has them

@@ -2,15 +2,18 @@
 //! with it, or what ran before runs again. The clock ticks on a thread of its own, so that nothing
 //! that the program does wrong can stop it, short of the whole process.
 
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use edge_client::{Call, Client};
+use edge_api::Object;
+use edge_client::{Call, Client, Config, ConfigError};
 use edge_core::upgrade::Slot;
 use edge_node::upgrade::Home;
 use nix::unistd::alarm;
 use tokio::sync::watch;
 
+use crate::join::SERVER_NAME;
 use crate::{identity, version};
 
 /// Pause between two looks at whether all is well.
@@ -121,23 +124,54 @@ pub(super) async fn over() {
 /// Looks after this process's trial, if it is on one: it has passed once the cluster says that
 /// this board is Ready with this version.
 pub(crate) fn prove(api: &edge_client::Config, name: &str) {
+    attend(|| Client::new(api.clone()), name, Proof::Node);
+}
+
+/// The same on a server whose board runs no pods: it has passed once the leader says that it hears
+/// this server, and that it votes.
+pub(crate) fn prove_server(data_dir: &Path, port: u16, name: &str) {
+    let client = || {
+        // Asked is this very process, which passes it on to the leader.
+        let told = Config::from_kubeconfig(&data_dir.join("admin.kubeconfig"), None)?;
+        let servers = vec![format!("https://127.0.0.1:{port}")];
+        let server_name = Some(SERVER_NAME.to_owned());
+        Client::new(Config { servers, server_name, ..told })
+    };
+    attend(client, name, Proof::Server);
+}
+
+/// Whose word it takes.
+#[derive(Debug, Clone, Copy)]
+enum Proof {
+    /// The Node's.
+    Node,
+    /// The leader's.
+    Server,
+}
+
+/// Looks until this process's trial has passed, if it is on one.
+fn attend(client: impl FnOnce() -> Result<Client, ConfigError>, name: &str, proof: Proof) {
     let Some(trial) = TRIAL.get() else { return };
-    let (client, name) = (Client::new(api.clone()), name.to_owned());
+    let (client, name) = (client(), name.to_owned());
     tokio::spawn(async move {
         let client = match client {
             Ok(client) => client,
             Err(error) => return trial.progress().lacks = error.to_string(),
         };
-        let mut well = 0;
+        let mut looks = 0;
         loop {
-            well = match healthy(&client, &name).await {
-                Ok(()) => well + 1,
+            let well = match proof {
+                Proof::Node => healthy(&client, &name).await,
+                Proof::Server => heard(&client, &name).await,
+            };
+            looks = match well {
+                Ok(()) => looks + 1,
                 Err(lacks) => {
                     trial.progress().lacks = lacks;
                     0
                 }
             };
-            if well >= LOOKS {
+            if looks >= LOOKS {
                 match trial.pass() {
                     Ok(()) => return,
                     Err(error) => trial.progress().lacks = format!("keep that: {error}"),
@@ -163,6 +197,51 @@ async fn healthy(client: &Client, name: &str) -> Result<(), String> {
         None => {
             let why = ready.and_then(|ready| ready["message"].as_str()).unwrap_or("no word of it");
             Err(format!("its Node is not Ready: {why}"))
+        }
+    }
+}
+
+async fn heard(client: &Client, name: &str) -> Result<(), String> {
+    let call = Call::get("/edged/v1/servers");
+    let told = client.call(&call).await.map_err(|error| error.to_string())?.object;
+    hears(&told, name)
+}
+
+/// What the leader says of this server.
+fn hears(told: &Object, name: &str) -> Result<(), String> {
+    let mut servers = told["servers"].as_array().into_iter().flatten();
+    if !servers.clone().any(|server| server["leader"] == true) {
+        return Err("no server leads".to_owned());
+    }
+    match servers.find(|server| server["name"] == name) {
+        None => Err("it is none of the cluster's servers".to_owned()),
+        Some(own) if own["away"] == true => Err("the leader doesn't hear it".to_owned()),
+        Some(own) if own["voter"] != true => Err("it has not caught up".to_owned()),
+        Some(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_server_is_well_when_its_leader_hears_it() {
+        let said = |servers: Object| hears(&json!({ "servers": servers }), "s2");
+        let leads = json!({"name": "s1", "leader": true, "voter": true});
+        let own = json!({"name": "s2", "voter": true, "away": false});
+        assert_eq!(said(json!([leads, own])), Ok(()));
+        let own_lead = json!({"name": "s2", "leader": true, "voter": true});
+        assert_eq!(said(json!([own_lead])), Ok(()), "alone");
+        for (servers, word) in [
+            (json!([own]), "no server leads"),
+            (json!([leads]), "none of the cluster's"),
+            (json!([leads, {"name": "s2", "voter": true, "away": true}]), "doesn't hear"),
+            (json!([leads, {"name": "s2", "voter": false}]), "caught up"),
+        ] {
+            let lacks = said(servers).unwrap_err();
+            assert!(lacks.contains(word), "{lacks}");
         }
     }
 }

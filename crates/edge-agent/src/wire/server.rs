@@ -19,6 +19,7 @@ use crate::brokers;
 use crate::config::{Config, remember};
 use crate::identity;
 use crate::join::{self, Member, Saved};
+use crate::upgrade::Door;
 
 /// A server and its bus.
 pub(crate) struct Lead {
@@ -54,6 +55,7 @@ pub(crate) async fn start(config: &Config) -> Result<Lead, WireError> {
         broker: broker_address(config),
         seeds: saved.map(seeds).unwrap_or_default(),
         founding: if joins { Founding::Join } else { Founding::Found },
+        programs: config.upgrades.clone().map(|upgrades| Arc::new(Door(upgrades)) as _),
     };
     let settings = settings(config, member.as_deref());
     let server = Server::start_linked(settings, linked).await.map_err(|e| failed("server", e))?;

@@ -2,10 +2,12 @@
 //! how long it must at least be. Read here from bytes that anybody may have sent.
 
 mod elf;
+mod look;
 mod mark;
 mod version;
 
 pub use elf::{Elf, ElfError, HEAD_BYTES};
+pub use look::{Found, Look, LookError};
 pub use mark::{MARK_BYTES, Scan, mark, marked, said};
 pub use version::{Skew, Version};
 

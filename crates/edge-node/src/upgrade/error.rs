@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use edge_api::release::{Arch, ElfError, Version};
+use edge_api::release::{Arch, LookError, Version};
 use edge_core::upgrade::{Refusal, SignatureError};
 
 /// Why an upgrade was refused or failed before anything was changed.
@@ -39,15 +39,8 @@ pub enum UpgradeError {
     Digest,
     /// The sender went away.
     Broken(String),
-    /// It is no program for a board.
-    Elf(ElfError),
-    /// The file itself was cut off before it was sent.
-    CutOff {
-        /// What its head asks for.
-        least: u64,
-        /// What there is.
-        bytes: u64,
-    },
+    /// It is no edged, or not all of one.
+    File(LookError),
     /// It is for another machine.
     Arch {
         /// Its machine.
@@ -55,8 +48,6 @@ pub enum UpgradeError {
         /// The board's.
         own: Arch,
     },
-    /// It does not say which version of edged it is.
-    NoVersion,
     /// It runs already.
     Same(Version),
     /// The rules of versions and trials.
@@ -108,15 +99,9 @@ impl fmt::Display for UpgradeError {
             }
             UpgradeError::Digest => f.write_str("what came is not what was sent: send it again"),
             UpgradeError::Broken(why) => write!(f, "the file broke off: {why}: send it again"),
-            UpgradeError::Elf(error) => write!(f, "the file cannot run: {error}"),
-            UpgradeError::CutOff { least, bytes } => {
-                write!(f, "the file is cut off: it has {bytes} bytes and its head asks for {least}")
-            }
+            UpgradeError::File(error) => write!(f, "the file is not taken: {error}"),
             UpgradeError::Arch { its, own } => {
                 write!(f, "the file is for {its} and this board is {own}")
-            }
-            UpgradeError::NoVersion => {
-                f.write_str("the file is not edged, or does not say its version")
             }
             UpgradeError::Same(version) => write!(f, "{version} runs here already"),
             UpgradeError::Refused(refusal) => refusal.fmt(f),

@@ -6,10 +6,13 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use edge_core::upgrade::{Moment, Slot, State, Target};
+use edge_core::upgrade::{Installed, Moment, Slot, State, Target};
+use ring::digest;
 
 /// A state that is longer than this is none.
 const STATE_BYTES: u64 = 64 * 1024;
+/// Bytes of a program that are read at a time.
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// The directory of a board's programs.
 #[derive(Debug, Clone)]
@@ -91,6 +94,35 @@ impl Home {
         let _ = fs::remove_file(self.program(slot));
     }
 
+    /// Whether a slot still holds what was put there: cards rot, and what has changed in one place
+    /// may well run until it comes to that.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn expect_whole(&self, slot: Slot, program: &Installed) -> Result<(), String> {
+        let damaged = |what: &str| Err(format!("its file on the disk is damaged: {what}"));
+        let mut sha256 = digest::Context::new(&digest::SHA256);
+        let read = File::open(self.program(slot)).and_then(|mut file| {
+            let bytes = file.metadata()?.len();
+            let mut piece = vec![0; PIECE_BYTES];
+            let mut left = bytes == program.bytes;
+            while left {
+                let count = file.read(&mut piece)?;
+                sha256.update(&piece[..count]);
+                left = count > 0;
+            }
+            Ok(bytes)
+        });
+        match read {
+            Ok(bytes) if bytes != program.bytes => {
+                damaged(&format!("it has {bytes} bytes of {}", program.bytes))
+            }
+            Ok(_) if hex(&sha256.finish()) != program.digest => damaged("its digest is another"),
+            Ok(_) => Ok(()),
+            Err(error) => Err(format!("its file can't be read: {error}")),
+        }
+    }
+
     /// Which program the calling process is.
     pub fn place(&self) -> Target {
         let id = |path: &Path| fs::metadata(path).ok().map(|it| (it.dev(), it.ino()));
@@ -107,4 +139,9 @@ pub fn now() -> Moment {
     let seconds = up.split('.').next().and_then(|whole| whole.parse().ok());
     let boot = text("/proc/sys/kernel/random/boot_id").trim().to_owned();
     Moment { boot, up_s: seconds.unwrap_or(0) }
+}
+
+/// A digest as it is written.
+pub(super) fn hex(digest: &digest::Digest) -> String {
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }

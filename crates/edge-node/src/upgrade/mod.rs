@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use edge_api::release::{Arch, Elf, HEAD_BYTES, Scan, Version};
+use edge_api::release::{Arch, Found, Look, Version};
 use edge_core::upgrade::{LONGEST_S, Own, PublicKey, Slot, State, Target};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, watch};
@@ -112,7 +112,7 @@ impl Upgrades {
 
     /// The base's version, when it is another program than the one that runs.
     fn base_version(&self) -> Option<Version> {
-        inspect(self.base.as_deref()?).ok().map(|(version, _)| version)
+        inspect(self.base.as_deref()?).ok().map(|found| found.version)
     }
 
     fn state(&self) -> State {
@@ -133,21 +133,10 @@ pub(crate) fn architecture() -> Arch {
 ///
 /// # Errors
 /// When it cannot be read, or is no file of edged.
-pub fn inspect(path: &Path) -> Result<(Version, Elf), UpgradeError> {
+fn inspect(path: &Path) -> Result<Found, UpgradeError> {
     use std::io::Read;
     let doing = |error| UpgradeError::io("read", path.to_owned(), error);
     let mut file = std::fs::File::open(path).map_err(doing)?;
-    let mut piece = vec![0; 64 * 1024];
-    let (mut head, mut scan) = (Vec::new(), Scan::default());
-    loop {
-        let count = file.read(&mut piece).map_err(doing)?;
-        if count == 0 {
-            break;
-        }
-        let room = HEAD_BYTES.saturating_sub(head.len()).min(count);
-        head.extend_from_slice(&piece[..room]);
-        scan.take(&piece[..count]);
-    }
-    let elf = Elf::read(&head).map_err(UpgradeError::Elf)?;
-    Ok((scan.version().ok_or(UpgradeError::NoVersion)?, elf))
+    let look = Look::through(|piece| file.read(piece), |_| ()).map_err(doing)?;
+    look.found().map_err(UpgradeError::File)
 }

@@ -8,14 +8,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use edge_api::release::{Elf, HEAD_BYTES, Scan, Version};
+use edge_api::release::{Look, Version};
 use edge_core::upgrade::{Blake2b, Installed, Signature, Slot};
 use http_body_util::BodyExt;
 use hyper::body::Body;
 use ring::digest;
 use ring::signature::{ED25519, UnparsedPublicKey};
 
-use super::{UpgradeError, Upgrades, architecture};
+use super::home::hex;
+use super::{Home, UpgradeError, Upgrades, architecture};
 
 /// The longest program that is taken. A debug build has a fifth of it, a release a twentieth.
 pub(crate) const MOST_BYTES: u64 = 256 << 20;
@@ -39,10 +40,19 @@ pub(crate) struct Offer {
 
 /// What is known of a program once all of it was read.
 struct Arrived {
-    head: Vec<u8>,
-    scan: Scan,
+    look: Look,
     sha256: String,
     blake2b: [u8; 64],
+}
+
+/// What is still arriving. It goes with whoever waits for it, also when that one is cancelled;
+/// once it has its slot, there is nothing left to go.
+struct Arriving<'a>(&'a Home);
+
+impl Drop for Arriving<'_> {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(self.0.arriving());
+    }
 }
 
 impl Upgrades {
@@ -59,17 +69,10 @@ impl Upgrades {
         let Ok(_one) = self.busy.try_lock() else { return Err(UpgradeError::Busy) };
         let signature = self.signature(offer)?;
         self.room(offer)?;
-        let taken = match self.stream(offer, body).await {
-            Ok(arrived) => self.judge(offer, signature.as_ref(), arrived),
-            Err(error) => Err(error),
-        };
-        let (slot, version) = match taken {
-            Ok(version) => (self.state().free(), version),
-            Err(error) => {
-                let _ = std::fs::remove_file(self.home.arriving());
-                return Err(error);
-            }
-        };
+        let _arriving = Arriving(&self.home);
+        let arrived = self.stream(offer, body).await?;
+        let version = self.judge(offer, signature.as_ref(), arrived)?;
+        let slot = self.state().free();
         self.put(slot, &version, offer)?;
         tracing::info!("edged {version} was brought to slot {}", slot.name());
         Ok((slot, version))
@@ -136,7 +139,7 @@ impl Upgrades {
         let options = &mut OpenOptions::new();
         let mut file =
             options.write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
-        let (mut head, mut scan, mut came) = (Vec::new(), Scan::default(), 0);
+        let mut look = Look::default();
         let (mut sha256, mut blake2b) = (digest::Context::new(&digest::SHA256), Blake2b::default());
         loop {
             let stalled = || UpgradeError::Broken("nothing came for 30 s".to_owned());
@@ -144,23 +147,18 @@ impl Upgrades {
             let Some(frame) = frame.map_err(|_| stalled())? else { break };
             let frame = frame.map_err(|error| UpgradeError::Broken(error.to_string()))?;
             let Some(piece) = frame.data_ref() else { continue };
-            came += piece.len() as u64;
-            if came > offer.bytes {
-                return Err(UpgradeError::Length { said: offer.bytes, came });
+            look.take(piece);
+            if look.bytes() > offer.bytes {
+                return Err(UpgradeError::Length { said: offer.bytes, came: look.bytes() });
             }
-            let room = HEAD_BYTES.saturating_sub(head.len()).min(piece.len());
-            head.extend_from_slice(&piece[..room]);
-            scan.take(piece);
             sha256.update(piece);
             blake2b.update(piece);
             file.write_all(piece).map_err(failed)?;
         }
-        if came != offer.bytes {
-            return Err(UpgradeError::Length { said: offer.bytes, came });
+        if look.bytes() != offer.bytes {
+            return Err(UpgradeError::Length { said: offer.bytes, came: look.bytes() });
         }
-        let digest = sha256.finish();
-        let sha256 = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Arrived { head, scan, sha256, blake2b: blake2b.finish() })
+        Ok(Arrived { look, sha256: hex(&sha256.finish()), blake2b: blake2b.finish() })
     }
 
     /// Whether what came may run here.
@@ -173,21 +171,16 @@ impl Upgrades {
         if arrived.sha256 != offer.sha256 {
             return Err(UpgradeError::Digest);
         }
-        let elf = Elf::read(&arrived.head).map_err(UpgradeError::Elf)?;
-        if elf.arch != architecture() {
-            return Err(UpgradeError::Arch { its: elf.arch.to_owned(), own: architecture() });
-        }
-        if offer.bytes < elf.least_bytes {
-            let (least, bytes) = (elf.least_bytes, offer.bytes);
-            return Err(UpgradeError::CutOff { least, bytes });
+        let found = arrived.look.found().map_err(UpgradeError::File)?;
+        if found.arch != architecture() {
+            return Err(UpgradeError::Arch { its: found.arch.to_owned(), own: architecture() });
         }
         if let Some(signature) = signature {
             let verified = signature.verify(&self.keys, &arrived.blake2b, ed25519);
             verified.map_err(UpgradeError::Signature)?;
         }
-        let version = arrived.scan.version().ok_or(UpgradeError::NoVersion)?;
-        self.admit(&version)?;
-        Ok(version)
+        self.admit(&found.version)?;
+        Ok(found.version)
     }
 
     /// Puts the program into its slot. The state is told before that the slot holds nothing, so

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use edge_api::release::mark;
+use edge_api::release::{HEAD_BYTES, mark};
 use http_body_util::Full;
 
 use super::*;
@@ -111,6 +111,68 @@ async fn what_is_refused_changes_nothing() {
             .map_or(vec![], |all| all.map(|entry| entry.unwrap().file_name()).collect());
         assert!(left.is_empty(), "{word}: {left:?}");
     }
+}
+
+/// A body that says something, and then nothing more.
+struct Endless(Option<Bytes>);
+
+impl hyper::body::Body for Endless {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
+        match self.0.take() {
+            Some(piece) => std::task::Poll::Ready(Some(Ok(hyper::body::Frame::data(piece)))),
+            None => std::task::Poll::Pending,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_sender_that_goes_away_leaves_nothing() {
+    let bench = Bench::new("gone", &[]);
+    let file = program("0.2.0");
+    let offer = offer(&file);
+    let arriving = bench.dir.join("upgrade/arriving");
+    {
+        let body = Endless(Some(Bytes::copy_from_slice(&file[..100])));
+        let mut receiving = std::pin::pin!(bench.upgrades.receive(&offer, body));
+        std::future::poll_fn(|cx| {
+            assert!(receiving.as_mut().poll(cx).is_pending());
+            std::task::Poll::Ready(())
+        })
+        .await;
+        assert_eq!(std::fs::read(&arriving).unwrap(), file[..100]);
+        // The request ends here, as its connection does.
+    }
+    assert!(!arriving.exists());
+    assert_eq!(bench.bring(&offer, &file).await, Ok(Slot::A), "and keeps nobody out");
+}
+
+#[tokio::test]
+async fn what_rots_is_noticed() {
+    let bench = Bench::new("rot", &[]);
+    let file = program("0.2.0");
+    assert_eq!(bench.bring(&offer(&file), &file).await, Ok(Slot::A));
+    let home = Home::of(&bench.dir);
+    let put = home.read().a.unwrap();
+    assert_eq!(home.expect_whole(Slot::A, &put), Ok(()));
+    let mut rotten = file.clone();
+    *rotten.last_mut().unwrap() ^= 1;
+    let path = home.program(Slot::A);
+    let said = |file: Option<&[u8]>| {
+        match file {
+            Some(bytes) => std::fs::write(&path, bytes).unwrap(),
+            None => std::fs::remove_file(&path).unwrap(),
+        }
+        home.expect_whole(Slot::A, &put).unwrap_err()
+    };
+    assert!(said(Some(&rotten)).contains("its digest is another"));
+    assert!(said(Some(&file[1..])).contains("bytes of"));
+    assert!(said(None).contains("can't be read"));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use super::io::Patience;
 use super::query::Query;
 use super::reply::{self, Reply};
 use super::route::{self, Route, Target};
-use super::{objects, parameters, request, reviews, subresources};
+use super::{objects, parameters, program, request, reviews, subresources};
 use crate::api::Api;
 use crate::auth::{self, Ask, Identity};
 use crate::images::{self, Images};
@@ -53,6 +53,8 @@ pub(crate) struct Front {
     pub(crate) desk: Desk,
     /// Which boards hold which images.
     pub(crate) images: Images,
+    /// What knows the program that runs here.
+    pub(crate) programs: Option<Arc<dyn program::Programs>>,
     /// Who ServiceAccounts are.
     pub(crate) tokens: Tokens,
 }
@@ -213,11 +215,15 @@ impl Front {
     /// What boards and servers ask each other.
     async fn edged(
         &self,
-        peer: &Peer,
+        peer: &Arc<Peer>,
         path: &str,
         query: &Query,
         request: Request<Incoming>,
     ) -> Result<Reply, Status> {
+        if let Some(what) = program::asked(path) {
+            let peer = self.prove(peer.clone(), request.headers()).await?;
+            return self.program(&peer, what, request).await;
+        }
         let (head, body) = request.into_parts();
         if (head.method.as_str(), path) == ("GET", "snapshot") {
             return lead::hand_out(self.api.store(), &peer.identity);
