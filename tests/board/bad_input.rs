@@ -108,6 +108,9 @@ fn settings_that_are_wrong_end_with_64_and_their_name() {
     let file = dir.join("config.yaml");
     std::fs::write(&file, "listen: 127.0.0.1:1\nlissten: x\n").expect("written");
     let file = file.display().to_string();
+    let keys = dir.join("keys.yaml");
+    std::fs::write(&keys, "upgrade-keys: [RWQ-and-no-more]\n").expect("written");
+    let keys = keys.display().to_string();
     let (pin, secret) = ("p".repeat(43), "s".repeat(22));
     let token = format!("edged1.{pin}.0123abcd.{secret}");
     let data = dir.join("data").display().to_string();
@@ -121,6 +124,7 @@ fn settings_that_are_wrong_end_with_64_and_their_name() {
         (&["server", "--cluster-domain", "a b"], "cluster-domain: \"a b\""),
         (&["server", "--no-agent", "--node-ip", "10.43.5.1"], "this board's own address 10.43.5.1"),
         (&["server", "--config", &file], "lissten"),
+        (&["server", "--config", &keys], "upgrade-keys: \"RWQ-and-no-more\" is no public key"),
         (&["server", "--join", "foo", "--node-ip", "127.0.0.1"], "join: \"foo\" is not a server"),
         (&["agent", "--token", "edged1.x", "--node-ip", "127.0.0.1"], "its end is missing"),
         (&["server", "--token", &token, "--node-ip", "127.0.0.1"], "give --join"),

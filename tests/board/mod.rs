@@ -14,6 +14,8 @@ mod ingress;
 mod joined;
 mod kubectl;
 pub(crate) mod machine;
+#[cfg(test)]
+mod slots;
 mod survive;
 
 /// Whether this machine can run boards. What is missing is said aloud: a silent skip would

@@ -86,7 +86,7 @@ pub(crate) mod traffic_places;
 mod traffic_rolling;
 pub(crate) mod traffic_ways;
 #[cfg(test)]
-mod upgrade;
+pub(crate) mod upgrade;
 pub(crate) mod watching;
 
 /// Whether this machine can run laboratories. What is missing is said aloud: a silent skip

@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Ended;
@@ -49,8 +49,10 @@ spec:
 ";
 
 /// This very program, without what debuggers read.
-fn program() -> Vec<u8> {
-    let slim = std::env::temp_dir().join(format!("edged-slim-{}", std::process::id()));
+pub(crate) fn program() -> Vec<u8> {
+    static LAST: AtomicU32 = AtomicU32::new(0);
+    let (process, one) = (std::process::id(), LAST.fetch_add(1, Ordering::Relaxed));
+    let slim = std::env::temp_dir().join(format!("edged-slim-{process}-{one}"));
     let stripped = Command::new("strip").arg("-o").arg(&slim).arg(built("edged")).status();
     let from = if stripped.is_ok_and(|s| s.success()) { slim.clone() } else { built("edged") };
     let bytes = std::fs::read(from).expect("edged is built");
@@ -66,7 +68,7 @@ fn places(file: &[u8], what: &[u8]) -> Vec<usize> {
 }
 
 /// The same program, of another version.
-fn versioned(file: &[u8], version: &str) -> Vec<u8> {
+pub(crate) fn versioned(file: &[u8], version: &str) -> Vec<u8> {
     let mark = edge_api::release::mark(version);
     let found = places(file, b"EDGED-VERSION:");
     assert_eq!(found.len(), 1, "one mark");

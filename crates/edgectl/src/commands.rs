@@ -17,6 +17,7 @@ pub(crate) mod info;
 pub(crate) mod labels;
 pub(crate) mod logs;
 pub(crate) mod net;
+mod packed;
 pub(crate) mod patch;
 pub(crate) mod port_forward;
 pub(crate) mod rollout;

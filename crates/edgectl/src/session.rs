@@ -31,6 +31,12 @@ impl Session {
         Ok(client)
     }
 
+    /// A client for the chosen context that asks this server alone.
+    pub(crate) fn client_of(&self, server: &str) -> Result<Client, Fault> {
+        let servers = vec![server.to_owned()];
+        Ok(Client::new(Config { servers, ..self.config()? })?)
+    }
+
     /// The namespace to work in.
     pub(crate) fn namespace(&mut self) -> Result<String, Fault> {
         if let Some(namespace) = &self.global.namespace {

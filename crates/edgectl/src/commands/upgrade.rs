@@ -4,14 +4,16 @@
 mod bring;
 mod file;
 mod plan;
+mod release;
 
 use crate::commands::boards;
 use crate::fault::Fault;
 use crate::output::tabs::Rows;
 use crate::resource::Resource;
 use crate::session::Session;
+use bring::Way;
 use edge_api::kinds;
-use edge_client::query::escape;
+use edge_api::release::Version;
 use edge_client::{Call, Client};
 use file::Program;
 use plan::{Board, Boards, Step};
@@ -26,10 +28,17 @@ const PAUSE: Duration = Duration::from_millis(300);
 /// Bring a new edged to the boards, one by one, while their pods run on
 #[derive(Debug, clap::Args)]
 pub(crate) struct Upgrade {
-    /// The program: one file for each kind of board, or a directory of them. FILE.minisig beside
-    /// it is its signature. Without a file, what each board runs is shown
-    #[arg(long, short, value_name = "FILE")]
+    /// The program: one file for each kind of board, or a directory of them, packed or not.
+    /// FILE.minisig beside it is its signature. Without a file, what each board runs is shown
+    #[arg(long, short, value_name = "FILE", conflicts_with = "version")]
     file: Vec<PathBuf>,
+    /// The version to get from where releases are, for each kind of board that there is
+    #[arg(long, value_parser = version)]
+    version: Option<Version>,
+    /// Where releases are: a directory or a web address, with v0.2.0/edged-aarch64 and the like
+    /// in it. Without it, $EDGED_RELEASES says so
+    #[arg(long, value_name = "URL", requires = "version")]
+    from: Option<String>,
     /// Only these boards; may be given several times
     #[arg(long)]
     node: Vec<String>,
@@ -46,21 +55,29 @@ pub(crate) struct Upgrade {
 
 pub(crate) async fn run(args: Upgrade, session: &mut Session) -> Result<(), Fault> {
     let client = session.client()?;
-    if args.file.is_empty() {
+    if args.file.is_empty() && args.version.is_none() {
         return show(&client, &args.node, session).await;
     }
-    let programs = file::load(&args.file)?;
-    let boards = look(&client).await?;
-    let steps = plan::steps(&boards, &programs, &args.node).map_err(Fault::Text)?;
-    let new = programs[0].version.clone();
-    for name in &boards.nodeless {
-        session.io.say(format!(
-            "Warning: server/{name} runs no pods and is not reached: install the package there"
-        ));
+    let mut programs = file::load(&args.file)?;
+    let mut boards = look(&client).await?;
+    for (name, why) in ask_bare(&mut boards, session).await? {
+        session.io.say(format!("Warning: server/{name} runs no pods and is left out: {why}"));
     }
-    if steps.is_empty() {
+    let new = match &args.version {
+        Some(version) => version.clone(),
+        None => programs[0].version.clone(),
+    };
+    let due = plan::due(&boards, &new, &args.node).map_err(Fault::Text)?;
+    if due.is_empty() {
         return session.io.line(format!("every board runs edged {new} already"));
     }
+    if args.version.is_some() {
+        let mut arches: Vec<String> = due.iter().map(|board| board.arch.clone()).collect();
+        arches.sort();
+        arches.dedup();
+        programs = release::load(&place(args.from.clone())?, &new, &arches, session).await?;
+    }
+    let steps = plan::steps(&boards, &programs, &args.node).map_err(Fault::Text)?;
     if args.dry_run {
         for step in &steps {
             let Step { node, from, server, .. } = step;
@@ -69,13 +86,42 @@ pub(crate) async fn run(args: Upgrade, session: &mut Session) -> Result<(), Faul
         }
         return Ok(());
     }
+    roll(&args, &client, &boards, (&steps, &programs), session).await?;
+    session.io.line(format!("all boards run edged {new}"))
+}
+
+/// Reads a version that was typed.
+fn version(text: &str) -> Result<Version, String> {
+    Version::parse(text).ok_or_else(|| "a version has three numbers, as 0.2.0 has".to_owned())
+}
+
+/// Where releases are.
+fn place(typed: Option<String>) -> Result<String, Fault> {
+    let set = || std::env::var(release::PLACE).ok();
+    typed.or_else(set).filter(|place| !place.is_empty()).ok_or_else(|| {
+        Fault::text(format!(
+            "--version needs to know where releases are: --from URL or DIRECTORY, or ${}",
+            release::PLACE
+        ))
+    })
+}
+
+/// One board after the other.
+async fn roll(
+    args: &Upgrade,
+    client: &Client,
+    boards: &Boards,
+    (steps, programs): (&[Step], &[Program]),
+    session: &mut Session,
+) -> Result<(), Fault> {
     // The server that is asked will be away for a moment, too.
     let _ = client.set_servers(&boards.addresses(&client.server()));
     let count = steps.len();
     for (at, step) in steps.iter().enumerate() {
-        let place = format!("[{}/{count}] node/{}", at + 1, step.node);
+        let kind = if step.api.is_some() { "server" } else { "node" };
+        let place = format!("[{}/{count}] {kind}/{}", at + 1, step.node);
         let rest = count - at - 1;
-        one(&args, step, &programs, &place, session).await.map_err(|fault| match rest {
+        one(args, step, programs, &place, session).await.map_err(|fault| match rest {
             0 => fault,
             _ => Fault::Many(vec![
                 fault,
@@ -85,7 +131,7 @@ pub(crate) async fn run(args: Upgrade, session: &mut Session) -> Result<(), Faul
             ]),
         })?;
     }
-    session.io.line(format!("all boards run edged {new}"))
+    Ok(())
 }
 
 /// What is known of the boards now.
@@ -93,6 +139,25 @@ async fn look(client: &Client) -> Result<Boards, Fault> {
     let nodes = client.call(&Call::get(Resource::from(kinds::NODE).path("", "", None))).await?;
     let servers = client.call(&Call::get("/edged/v1/servers")).await?;
     Ok(Boards::read(&nodes.object, &servers.object))
+}
+
+/// Asks the servers that have no agent what they run; gives those that did not say, and why.
+async fn ask_bare(
+    boards: &mut Boards,
+    session: &mut Session,
+) -> Result<Vec<(String, Fault)>, Fault> {
+    let mut silent = Vec::new();
+    for (name, api) in boards.bare() {
+        let way = Way::to_server(session.client_of(&api)?, &name);
+        match bring::describe(&way).await {
+            Ok(told) => {
+                let version = Version::parse(&told.version);
+                boards.nodeless.push(Board { name, version, arch: told.arch, ready: true });
+            }
+            Err(why) => silent.push((name, why)),
+        }
+    }
+    Ok(silent)
 }
 
 /// One board, from the first look to the last.
@@ -108,18 +173,22 @@ async fn one(
     let program = &programs[step.program];
     say(session, format!("{place}: edged {} → {}", step.from, program.version))?;
     well(&client, None).await.map_err(|why| Fault::text(format!("{place}: not begun: {why}")))?;
-    let told = bring::describe(&client, &step.node).await?;
+    let way = match &step.api {
+        Some(api) => Way::to_server(session.client_of(api)?, &step.node),
+        None => Way::to_node(&client, &step.node),
+    };
+    let told = bring::describe(&way).await?;
     if !told.is_trying(program) {
-        bring::check(&client, &step.node, program, args.allow_unsigned).await?;
+        bring::check(&way, program, args.allow_unsigned).await?;
         if step.server {
             hand_over(&client, step, place, session).await?;
         }
-        let slot = bring::send(session, &client, step, program, args.allow_unsigned).await?;
+        let slot = bring::send(session, &way, step, program, args.allow_unsigned).await?;
         let took = began.elapsed().as_secs_f64();
         say(session, format!("{place}: brought after {took:.1} s, now on trial"))?;
-        bring::begin(&client, &step.node, &slot, args.deadline).await?;
+        bring::begin(&way, &slot, args.deadline).await?;
     }
-    bring::passed(&client, &step.node, program, args.deadline)
+    bring::passed(&way, program, args.deadline)
         .await
         .map_err(|why| Fault::text(format!("{place}: {why}")))?;
     let ready = well(&client, Some(step)).await;
@@ -177,22 +246,25 @@ async fn hand_over(
 
 /// What each board runs, and what came of the last upgrade.
 async fn show(client: &Client, only: &[String], session: &mut Session) -> Result<(), Fault> {
-    let boards = look(client).await?;
+    let mut boards = look(client).await?;
+    let silent = ask_bare(&mut boards, session).await?;
     let heads = ["NODE", "VERSION", "ARCH", "PLACE", "UPGRADE"].map(str::to_owned);
     let mut rows = vec![heads.to_vec()];
     let wanted = |board: &&Board| only.is_empty() || only.contains(&board.name);
-    for board in boards.nodes.iter().filter(wanted) {
-        let (place, news) = match bring::describe(client, &board.name).await {
+    for board in boards.nodes.iter().chain(&boards.nodeless).filter(wanted) {
+        let way = match boards.api(&board.name) {
+            Some(api) => Way::to_server(session.client_of(&api)?, &board.name),
+            None => Way::to_node(client, &board.name),
+        };
+        let (place, news) = match bring::describe(&way).await {
             Ok(told) => (told.place.clone(), told.news()),
             Err(fault) => (String::new(), fault.to_string()),
         };
         let version = board.version.as_ref().map_or_else(String::new, ToString::to_string);
         rows.push(vec![board.name.clone(), version, board.arch.clone(), place, news]);
     }
+    for (name, why) in silent {
+        rows.push(vec![name, String::new(), String::new(), String::new(), why.to_string()]);
+    }
     session.io.print(&Rows::default().render(&rows))
-}
-
-/// The path of something about a board's program.
-fn on_node(node: &str, rest: &str) -> String {
-    format!("/api/v1/nodes/{}/proxy/upgrade{rest}", escape(node))
 }

@@ -1,20 +1,13 @@
 //! The image: how it is packed, and whether all of it is there.
 
+use crate::commands::packed;
 use crate::fault::Fault;
-use flate2::bufread::MultiGzDecoder;
 use ring::digest::{Context, SHA256};
-use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::fill;
-
-const GZIP: &[u8] = &[0x1f, 0x8b];
-const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
-/// Packings that are known and not unpacked here, and what unpacks them.
-const OTHERS: [(&[u8], &str); 3] =
-    [(b"\xfd7zXZ", "xz -d"), (b"PK\x03\x04", "unzip"), (b"BZh", "bzip2 -d")];
 
 const SECTOR: u64 = 512;
 const BUFFER: usize = 256 << 10;
@@ -27,86 +20,14 @@ fn bad(path: &Path, what: impl std::fmt::Display) -> Fault {
 
 /// The image ends, or is nonsense, in the middle.
 pub(super) fn broken(path: &Path, error: &io::Error) -> Fault {
-    let what = match error.kind() {
-        io::ErrorKind::UnexpectedEof => "it is cut off".to_owned(),
-        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::Other => {
-            format!("it is damaged ({error})")
-        }
-        _ => {
-            return Fault::io(
-                format!("read {}", path.display()),
-                io::Error::other(error.to_string()),
-            );
-        }
-    };
-    bad(path, format!("{what}: get it again"))
+    packed::broken(path.display(), error)
 }
 
 /// Opens the image and reads it unpacked.
 pub(super) fn unpack(path: &Path) -> Result<Box<dyn Read>, Fault> {
     let failed = |e| Fault::io(format!("read {}", path.display()), e);
     let file = File::open(path).map_err(failed)?;
-    let mut source = BufReader::with_capacity(BUFFER, file);
-    let head = source.fill_buf().map_err(failed)?;
-    if let Some((_, tool)) = OTHERS.iter().find(|(magic, _)| head.starts_with(magic)) {
-        return Err(bad(
-            path,
-            format!("it is packed in a way that is not known here: `{tool}` it"),
-        ));
-    }
-    Ok(if head.starts_with(GZIP) {
-        Box::new(MultiGzDecoder::new(source))
-    } else if head.starts_with(ZSTD) {
-        Box::new(Zstd { source, decoder: FrameDecoder::new(), open: false })
-    } else {
-        Box::new(source)
-    })
-}
-
-/// Frames of zstd, one after the other, each with its checksum.
-struct Zstd<R> {
-    source: R,
-    decoder: FrameDecoder,
-    open: bool,
-}
-
-impl<R: BufRead> Zstd<R> {
-    /// What the decoder says does not tell an end from nonsense; the source does.
-    fn wrong(&mut self, error: impl std::fmt::Display) -> io::Error {
-        match self.source.fill_buf() {
-            Ok([]) => io::ErrorKind::UnexpectedEof.into(),
-            _ => io::Error::new(io::ErrorKind::InvalidData, error.to_string()),
-        }
-    }
-}
-
-impl<R: BufRead> Read for Zstd<R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        loop {
-            if !self.open {
-                if self.source.fill_buf()?.is_empty() {
-                    return Ok(0);
-                }
-                let reset = self.decoder.reset(&mut self.source);
-                reset.map_err(|e| self.wrong(e))?;
-                self.open = true;
-            }
-            while self.decoder.can_collect() == 0 && !self.decoder.is_finished() {
-                let strategy = BlockDecodingStrategy::UptoBytes(BUFFER);
-                let decoded = self.decoder.decode_blocks(&mut self.source, strategy);
-                decoded.map_err(|e| self.wrong(e))?;
-            }
-            let n = self.decoder.read(buf)?;
-            if n > 0 || buf.is_empty() {
-                return Ok(n);
-            }
-            let told = self.decoder.get_checksum_from_data();
-            if told.is_some() && told != self.decoder.get_calculated_checksum() {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "its checksum is another"));
-            }
-            self.open = false;
-        }
-    }
+    packed::unpack(path.display(), BufReader::with_capacity(BUFFER, file))
 }
 
 /// Reads the whole image; gives its unpacked size. `show` gets how much of the file is read, of how

@@ -156,7 +156,7 @@ pub(super) async fn send(
 
 /// Reads the archive on a thread of its own, a few pieces ahead.
 pub(in crate::commands) fn read(
-    mut source: File,
+    mut source: impl Read + Seek + Send + 'static,
     parts: Vec<Range<u64>>,
     sent: Arc<AtomicU64>,
 ) -> mpsc::Receiver<Result<Bytes, std::io::Error>> {

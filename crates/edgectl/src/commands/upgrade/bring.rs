@@ -2,7 +2,6 @@
 //! that went.
 
 use super::file::Program;
-use super::on_node;
 use super::plan::Step;
 use crate::commands::image::upload;
 use crate::fault::Fault;
@@ -12,7 +11,6 @@ use edge_client::query::escape;
 use edge_client::{Call, Client, body};
 use http::{HeaderValue, Method, Request, header};
 use http_body_util::BodyExt;
-use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -24,10 +22,32 @@ const PAUSE: Duration = Duration::from_millis(300);
 /// An answer is no longer than this.
 const ANSWER_BYTES: usize = 64 * 1024;
 
+/// The way to what a board says and does about its program.
+pub(super) struct Way {
+    client: Client,
+    base: String,
+    /// `node NAME`, or `server NAME`.
+    shown: String,
+}
+
+impl Way {
+    /// Through any server, to a board's agent.
+    pub(super) fn to_node(client: &Client, name: &str) -> Way {
+        let base = format!("/api/v1/nodes/{}/proxy/upgrade", escape(name));
+        Way { client: client.clone(), base, shown: format!("node {name}") }
+    }
+
+    /// To a server itself, which has no agent: `client` asks nobody else.
+    pub(super) fn to_server(client: Client, name: &str) -> Way {
+        Way { client, base: "/edged/v1/upgrade".to_owned(), shown: format!("server {name}") }
+    }
+}
+
 /// What a board says of its programs.
 #[derive(Debug)]
 pub(super) struct Told {
-    version: String,
+    pub(super) version: String,
+    pub(super) arch: String,
     pub(super) place: String,
     state: Object,
 }
@@ -57,24 +77,26 @@ impl Told {
 }
 
 /// Asks a board what it runs.
-pub(super) async fn describe(client: &Client, node: &str) -> Result<Told, Fault> {
-    let call = Call::get(on_node(node, ""));
-    let told = client.call(&call).await.map_err(|error| match error.is_not_found() {
+pub(super) async fn describe(way: &Way) -> Result<Told, Fault> {
+    let (call, shown) = (Call::get(way.base.clone()), &way.shown);
+    let told = way.client.call(&call).await.map_err(|error| match error.is_not_found() {
         true => Fault::text(format!(
-            "node/{node} runs an edged that takes no upgrades over the API: install the package \
-             there once"
+            "{shown} runs an edged that takes no upgrades over the API: install the package there \
+             once"
         )),
-        false => Fault::when(error, format!("ask node {node} what it runs")),
+        false => Fault::when(error, format!("ask {shown} what it runs")),
     })?;
     let told = told.object;
     let text = |key: &str| told[key].as_str().unwrap_or_default().to_owned();
-    Ok(Told { version: text("version"), place: text("place"), state: told["state"].clone() })
+    let (version, arch, place) = (text("version"), text("arch"), text("place"));
+    Ok(Told { version, arch, place, state: told["state"].clone() })
 }
 
-fn offer(what: &str, program: &Program, unsigned: bool) -> String {
+fn offer(way: &Way, what: &str, program: &Program, unsigned: bool) -> String {
     let Program { version, arch, bytes, sha256, .. } = program;
     let version = escape(&version.to_string());
-    let mut path = format!("{what}?bytes={bytes}&sha256={sha256}&arch={arch}&version={version}");
+    let mut path =
+        format!("{}{what}?bytes={bytes}&sha256={sha256}&arch={arch}&version={version}", way.base);
     if let Some(signature) = &program.signature {
         path.push_str(&format!("&signature={}", escape(signature)));
     }
@@ -86,47 +108,40 @@ fn offer(what: &str, program: &Program, unsigned: bool) -> String {
 
 /// Asks a board whether it would take a program, as a refusal would cut off what is on its way
 /// unheard.
-pub(super) async fn check(
-    client: &Client,
-    node: &str,
-    program: &Program,
-    unsigned: bool,
-) -> Result<(), Fault> {
-    let call = Call::new(Method::POST, on_node(node, &offer("/check", program, unsigned)));
-    match client.call(&call).await {
+pub(super) async fn check(way: &Way, program: &Program, unsigned: bool) -> Result<(), Fault> {
+    let call = Call::new(Method::POST, offer(way, "/check", program, unsigned));
+    match way.client.call(&call).await {
         Ok(_) => Ok(()),
-        Err(error) => Err(Fault::when(error, format!("upgrade node {node}"))),
+        Err(error) => Err(Fault::when(error, format!("upgrade {}", way.shown))),
     }
 }
 
 /// Sends a program to a board; gives the slot that it got.
 pub(super) async fn send(
     session: &mut Session,
-    client: &Client,
+    way: &Way,
     step: &Step,
     program: &Program,
     unsigned: bool,
 ) -> Result<String, Fault> {
-    let shown = program.path.display();
-    let source =
-        File::open(&program.path).map_err(|error| Fault::io(format!("read {shown}"), error))?;
+    let (shown, to, client) = (&program.shown, &way.shown, &way.client);
+    let source = program.content.open(shown)?;
     let sent = Arc::new(AtomicU64::new(0));
     let whole = std::iter::once(0..program.bytes).collect();
     let pieces = upload::read(source, whole, sent.clone());
     let stream = futures_util::stream::unfold(pieces, |mut pieces| async move {
         pieces.recv().await.map(|piece| (piece, pieces))
     });
-    let path = on_node(&step.node, &offer("/file", program, unsigned));
+    let path = offer(way, "/file", program, unsigned);
     let mut request = Request::new(body::stream(stream));
     *request.method_mut() = Method::POST;
-    *request.uri_mut() =
-        path.parse().map_err(|_| Fault::text(format!("bad node {:?}", step.node)))?;
+    *request.uri_mut() = path.parse().map_err(|_| Fault::text(format!("bad name: {to}")))?;
     let headers = request.headers_mut();
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(program.bytes));
     let kind = HeaderValue::from_static("application/octet-stream");
     headers.insert(header::CONTENT_TYPE, kind);
     let mut view = upload::View::new(session, &step.node, program.bytes);
-    let fault = |error| Fault::when(error, format!("bring {shown} to node {}", step.node));
+    let fault = |error| Fault::when(error, format!("bring {shown} to {to}"));
     let exchange = client.request(request);
     tokio::pin!(exchange);
     let mut tick = tokio::time::interval(upload::TICK);
@@ -145,36 +160,26 @@ pub(super) async fn send(
     let told = told.map(|told| told.to_bytes()).unwrap_or_default();
     let told: Object = serde_json::from_slice(&told).unwrap_or_default();
     let slot = told["slot"].as_str().map(str::to_owned);
-    slot.ok_or_else(|| Fault::text(format!("node {} does not say where it is", step.node)))
+    slot.ok_or_else(|| Fault::text(format!("{to} does not say where it is")))
 }
 
 /// Has a board try what is in a slot.
-pub(super) async fn begin(
-    client: &Client,
-    node: &str,
-    slot: &str,
-    deadline: u32,
-) -> Result<(), Fault> {
-    let path = on_node(node, &format!("/begin?slot={slot}&deadline={deadline}"));
-    match client.call(&Call::new(Method::POST, path)).await {
+pub(super) async fn begin(way: &Way, slot: &str, deadline: u32) -> Result<(), Fault> {
+    let path = format!("{}/begin?slot={slot}&deadline={deadline}", way.base);
+    match way.client.call(&Call::new(Method::POST, path)).await {
         Ok(_) => Ok(()),
         // Asked again after an answer that was lost, it says that the trial is on.
         Err(error) if error.to_string().contains("on trial") => Ok(()),
-        Err(error) => Err(Fault::when(error, format!("begin the trial on node {node}"))),
+        Err(error) => Err(Fault::when(error, format!("begin the trial on {}", way.shown))),
     }
 }
 
 /// Waits until a board runs the program for good, or has given it up.
-pub(super) async fn passed(
-    client: &Client,
-    node: &str,
-    program: &Program,
-    deadline: u32,
-) -> Result<(), String> {
+pub(super) async fn passed(way: &Way, program: &Program, deadline: u32) -> Result<(), String> {
     let end = Instant::now() + Duration::from_secs(deadline.into()) + BACK;
     let new = program.version.to_string();
     loop {
-        let lacks = match describe(client, node).await {
+        let lacks = match describe(way).await {
             Ok(told) if told.state["trial"].is_object() => "it is still on trial".to_owned(),
             Ok(told) if told.version == new => return Ok(()),
             Ok(told) => match told.state["failed"]["version"] == new.as_str() {

@@ -5,13 +5,13 @@ use super::file::Program;
 use edge_api::release::{Skew, Version};
 use edge_api::{Object, meta};
 
-/// A board with a Node.
+/// A board with a Node, or one with a server alone.
 #[derive(Debug, Clone)]
 pub(super) struct Board {
     pub(super) name: String,
     pub(super) version: Option<Version>,
     pub(super) arch: String,
-    ready: bool,
+    pub(super) ready: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -27,8 +27,8 @@ struct Server {
 #[derive(Debug, Clone)]
 pub(super) struct Boards {
     pub(super) nodes: Vec<Board>,
-    /// Servers without a Node.
-    pub(super) nodeless: Vec<String>,
+    /// Servers without a Node, as far as they have said what they run.
+    pub(super) nodeless: Vec<Board>,
     servers: Vec<Server>,
 }
 
@@ -38,6 +38,8 @@ pub(super) struct Step {
     pub(super) node: String,
     pub(super) from: Version,
     pub(super) server: bool,
+    /// Where it answers itself, when it has no agent.
+    pub(super) api: Option<String>,
     /// Which of the programs.
     pub(super) program: usize,
 }
@@ -67,10 +69,20 @@ impl Boards {
             away: server["away"] == true,
         };
         let servers: Vec<Server> = items(servers, "servers").into_iter().map(server).collect();
-        let has_node = |name: &str| nodes.iter().any(|node| node.name == name);
-        let names = servers.iter().map(|server| server.name.clone());
-        let nodeless = names.filter(|name| !has_node(name)).collect();
-        Boards { nodes, nodeless, servers }
+        Boards { nodes, nodeless: Vec::new(), servers }
+    }
+
+    /// Servers without a Node: their names, and where they answer.
+    pub(super) fn bare(&self) -> Vec<(String, String)> {
+        let has_node = |name: &str| self.nodes.iter().any(|node| node.name == name);
+        let bare = self.servers.iter().filter(|server| !has_node(&server.name));
+        bare.map(|server| (server.name.clone(), server.api.clone())).collect()
+    }
+
+    /// Where a server answers that has no agent.
+    pub(super) fn api(&self, name: &str) -> Option<String> {
+        let bare = self.bare().into_iter().find(|(bare, _)| bare == name);
+        bare.map(|(_, api)| api)
     }
 
     fn server(&self, name: &str) -> Option<&Server> {
@@ -123,20 +135,20 @@ impl Boards {
     }
 }
 
-/// What is to be done; refused as a whole where one board cannot take part.
-pub(super) fn steps(
-    boards: &Boards,
-    programs: &[Program],
+/// The boards that get this version; refused as a whole where one cannot take part.
+pub(super) fn due<'a>(
+    boards: &'a Boards,
+    new: &Version,
     only: &[String],
-) -> Result<Vec<Step>, String> {
+) -> Result<Vec<&'a Board>, String> {
+    let all = || boards.nodes.iter().chain(&boards.nodeless);
     for name in only {
-        if !boards.nodes.iter().any(|board| board.name == *name) {
+        if !all().any(|board| board.name == *name) {
             return Err(format!("there is no node {name:?}"));
         }
     }
-    let new = &programs.first().ok_or("no program")?.version;
-    let mut steps = Vec::new();
-    for board in boards.nodes.iter().filter(|b| only.is_empty() || only.contains(&b.name)) {
+    let mut due = Vec::new();
+    for board in all().filter(|b| only.is_empty() || only.contains(&b.name)) {
         let name = &board.name;
         let Some(own) = &board.version else {
             return Err(format!("node/{name} does not say which edged it runs"));
@@ -160,13 +172,27 @@ pub(super) fn steps(
                 return Err(format!("edged {new} is too new for node/{name} ({own}): {first}"));
             }
         }
-        let program = programs.iter().position(|program| program.arch == board.arch);
+        due.push(board);
+    }
+    Ok(due)
+}
+
+/// What is to be done; refused as a whole where one board cannot take part.
+pub(super) fn steps(
+    boards: &Boards,
+    programs: &[Program],
+    only: &[String],
+) -> Result<Vec<Step>, String> {
+    let new = &programs.first().ok_or("no program")?.version;
+    let mut steps = Vec::new();
+    for board in due(boards, new, only)? {
+        let Board { name, version: Some(own), arch, .. } = board else { continue };
+        let program = programs.iter().position(|program| program.arch == *arch);
         let Some(program) = program else {
-            let arch = &board.arch;
             return Err(format!("node/{name} is {arch}: give a --file for it as well"));
         };
-        let server = boards.server(name).is_some();
-        steps.push(Step { node: name.clone(), from: own.clone(), server, program });
+        let (server, api) = (boards.server(name).is_some(), boards.api(name));
+        steps.push(Step { node: name.clone(), from: own.clone(), server, api, program });
     }
     // Agents follow their servers when it goes up, and lead the way when it goes down.
     let down = steps.iter().any(|step| step.from > *new);
@@ -177,12 +203,14 @@ pub(super) fn steps(
 
 #[cfg(test)]
 mod tests {
+    use super::super::file::Content;
     use super::*;
     use serde_json::json;
 
     fn program(arch: &str, version: &str) -> Program {
         Program {
-            path: "f".into(),
+            shown: "f".into(),
+            content: Content::Held(bytes::Bytes::new()),
             version: Version::parse(version).unwrap(),
             arch: arch.into(),
             bytes: 1,
@@ -277,10 +305,24 @@ mod tests {
             let lacks = boards(&all("True"), &servers).lacks(None).unwrap();
             assert!(lacks.contains(word), "{lacks}");
         }
-        let cluster = boards(&all("True"), &three());
-        assert_eq!(
-            (cluster.voters(), cluster.nodeless.clone()),
-            (3, vec!["s2".into(), "s3".into()])
-        );
+        assert_eq!(boards(&all("True"), &three()).voters(), 3);
+    }
+
+    #[test]
+    fn servers_without_agents_are_asked_themselves() {
+        let mut cluster = boards(&[node("s1", "0.1.0", "arm", "True")], &three());
+        let bare = |name: &str, api: &str| (name.to_owned(), api.to_owned());
+        assert_eq!(cluster.bare(), [bare("s2", "https://2"), bare("s3", "https://3")]);
+        let program = [program("arm", "0.2.0")];
+        assert_eq!(names(&cluster, &program, &[]), ["s1"], "nobody has said what the others run");
+        let only = ["s3".to_owned()];
+        assert!(steps(&cluster, &program, &only).unwrap_err().contains("s3"));
+        let version = Version::parse("0.1.0");
+        cluster.nodeless =
+            vec![Board { name: "s3".into(), version, arch: "arm".into(), ready: true }];
+        let all = steps(&cluster, &program, &[]).unwrap();
+        let told: Vec<_> = all.iter().map(|s| (s.node.as_str(), s.api.as_deref())).collect();
+        assert_eq!(told, [("s3", Some("https://3")), ("s1", None)]);
+        assert_eq!(names(&cluster, &program, &only), ["s3"]);
     }
 }
