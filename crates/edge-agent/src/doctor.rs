@@ -23,6 +23,8 @@ const USAGE: i32 = 64;
 /// The cluster's DNS server is the tenth address of Services.
 const DNS: u32 = 10;
 const DNS_PORT: u16 = 53;
+/// What an Ingress is answered on.
+const WEB: [u16; 2] = [80, 443];
 /// Columns for a check's name.
 const NAMES: usize = 19;
 
@@ -110,7 +112,8 @@ pub(crate) fn of(config: &Config, root: &Path) -> Place {
     ];
     let ranges: Vec<_> = ranges.into_iter().flatten().collect();
     let now_ms = edge_server::clock::read().wall_ms;
-    Place { root: root.to_owned(), data_dir, named, ports: ports(config, &ranges), ranges, now_ms }
+    let (root, run_dir) = (root.to_owned(), config.run_dir.clone());
+    Place { root, data_dir, run_dir, named, ports: ports(config, &ranges), ranges, now_ms }
 }
 
 fn ports(config: &Config, ranges: &[(&'static str, Range)]) -> Vec<Wanted> {
@@ -127,6 +130,10 @@ fn ports(config: &Config, ranges: &[(&'static str, Range)]) -> Vec<Wanted> {
     .into_iter()
     .flatten()
     .collect();
+    let everywhere =
+        |port, udp, purpose| Wanted { port, udp, address: Ipv4Addr::UNSPECIFIED, purpose };
+    wanted.push(everywhere(config.wireguard_port, true, "tunnels"));
+    wanted.extend(WEB.map(|port| everywhere(port, false, "Ingress")));
     let services = ranges.iter().find(|(name, _)| *name == "service-cidr");
     if let Some((_, services)) = services {
         let address = Ipv4Addr::from(u32::from(services.base()) + DNS);

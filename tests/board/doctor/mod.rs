@@ -56,6 +56,7 @@ impl Tree {
                 "kernel/fs/overlayfs/overlay.ko.xz: kernel/fs/some.ko.xz\n",
             ),
             ("run/systemd/timesync/synchronized", ""),
+            ("etc/resolv.conf", "nameserver 192.168.1.1\n"),
             ("sys/block/mmcblk0/device/life_time", "0x01 0x02\n"),
             ("sys/block/mmcblk0/device/pre_eol_info", "0x01\n"),
             ("sys/devices/platform/soc/soc:firmware/get_throttled", "0\n"),
@@ -121,6 +122,7 @@ struct Report {
 /// Runs `edged doctor` by a command that ends in the path of edged.
 fn look(mut command: Command, root: &Path, data: &Path, more: &[&str]) -> Report {
     command.args(["doctor", "-o", "json", "--node-ip", "10.0.0.1", "--root"]).arg(root);
+    command.arg("--run-dir").arg(data.join("run"));
     let outcome = run({
         command.arg("--data-dir").arg(data).args(more);
         command

@@ -14,7 +14,8 @@ fn a_good_board() {
     let report = Tree::new().doctor(&["--name", "b1"]);
     for finding in report.json["findings"].as_array().expect("a list") {
         // The machine's own disk, rules and limits are looked at as well.
-        let machine = ["root-space", "disk-space", "data-dir", "open-files", "disk-inodes"];
+        let machine =
+            ["root-space", "root-inodes", "disk-space", "data-dir", "open-files", "disk-inodes"];
         let id = finding["id"].as_str().unwrap_or_default();
         let own = machine.contains(&id) || id.starts_with("firewall");
         assert!(own || finding["severity"] == "ok", "{finding}");
@@ -215,4 +216,49 @@ fn another_kubernetes_on_the_board() {
     tree.finds("rivals", "warning", &["k3s runs here"]);
     tree.finds("networks", "error", &["10.42.0.0/24 of k3s", "--cluster-cidr"]);
     tree.finds("default-route", "warning", &["no default route"]);
+}
+
+/// A line of `/proc/net/tcp` or `udp`: who listens everywhere on this port.
+fn socket(port: u16, state: &str, inode: &str) -> String {
+    format!("sl\n 0: 00000000:{port:04X} 00000000:0000 {state} 0:0 0:0 0 0 0 {inode} 1\n")
+}
+
+#[test]
+fn web_ports_of_others_are_a_hint_until_an_ingress_wants_them() {
+    let tree = Tree::new();
+    tree.write("proc/net/tcp", &socket(443, "0A", "77"));
+    let report = tree.doctor(&["--name", "b1"]);
+    report.has("ports", "ok", &["holds port 443/tcp", "answer no Ingress"]);
+    assert_eq!(report.json["warnings"], 0, "{}", report.json);
+    tree.write("data/run/ingress-closed", "listen on port 443 for Ingresses: in use");
+    tree.finds("ingress-ports", "warning", &["port 443", "move it to another port"]);
+}
+
+#[test]
+fn the_port_of_tunnels() {
+    let tree = Tree::new();
+    tree.write("proc/net/udp", &socket(51820, "07", "77"));
+    tree.finds("ports", "warning", &["51820/udp", "tunnels"]);
+    // One of the kernel's own is ours, if we have tunnels.
+    tree.write("proc/net/udp", &socket(51820, "07", "0"));
+    tree.finds("ports", "warning", &["another link of WireGuard", "--wireguard-port"]);
+    tree.write("sys/class/net/edge-wg0/ifindex", "7\n");
+    tree.doctor(&[]).has("ports", "ok", &["its own or free"]);
+}
+
+#[test]
+fn no_dns_server() {
+    let tree = Tree::new();
+    tree.write("etc/resolv.conf", "# nothing\nsearch lan\n");
+    tree.finds("resolver", "warning", &["names none", "nameserver 192.168.1.1"]);
+    std::fs::remove_file(tree.at("etc/resolv.conf")).expect("removed");
+    tree.finds("resolver", "warning", &["is missing"]);
+}
+
+#[test]
+fn a_board_that_its_cluster_refuses() {
+    let tree = Tree::new();
+    let why = "join https://10.0.0.1:6443: the name \"a\" is taken by another board";
+    tree.write("data/run/join-refused", why);
+    tree.finds("joining", "error", &["is taken by another board", "a name of its own"]);
 }

@@ -39,6 +39,13 @@ impl Net {
         must("nsenter", &[&[&net, "--", program][..], args].concat());
     }
 
+    /// Whether a program does well there.
+    fn runs(&self, program: &str, args: &[&str]) -> bool {
+        let net = format!("--net={}", self.path().display());
+        let done = Command::new("nsenter").args([&net, "--", program]).args(args).output();
+        done.is_ok_and(|output| output.status.success())
+    }
+
     /// Runs the doctor there, on the machine's own files.
     fn doctor(&self, data: &Path) -> Report {
         let mut command = Command::new("nsenter");
@@ -100,6 +107,24 @@ fn a_firewall_that_drops() {
 }
 
 #[test]
+fn rules_of_the_older_iptables() {
+    if !can_run() {
+        return;
+    }
+    let (net, tree) = (Net::new("legacy"), Tree::new());
+    let there = has("iptables-legacy") && net.runs("iptables-legacy", &["-S"]);
+    if !there {
+        eprintln!("SKIPPED: no iptables-legacy here, or a kernel without it");
+        return;
+    }
+    net.doctor(&tree.data()).has("firewall-legacy", "ok", &["drops nothing"]);
+    net.run("iptables-legacy", &["-A", "FORWARD", "-s", "10.9.0.0/16", "-j", "DROP"]);
+    net.doctor(&tree.data()).has("firewall-legacy", "warning", &["1 rules", "-i edge0"]);
+    net.run("iptables-legacy", &["-P", "FORWARD", "DROP"]);
+    net.doctor(&tree.data()).has("firewall-legacy", "error", &["chain FORWARD", "-i edge0"]);
+}
+
+#[test]
 fn a_network_of_others_and_no_default_route() {
     if !can_run() {
         return;
@@ -152,6 +177,35 @@ fn a_data_directory_in_memory_and_a_full_one() {
         n += 1;
     }
     tree.finds("disk-inodes", "error", &["0 of 64 files", "mkfs.ext4"]);
+    drop(disk);
+    // A root of which only a few inodes are left.
+    let root = Disk::new(&tree, "size=4096k,nr_inodes=4");
+    let report = look(Command::new(built("edged")), &root.0, &tree.dir, &[]);
+    report.has("root-inodes", "warning", &["0 of 4 files"]);
+}
+
+#[test]
+fn a_data_directory_on_a_fat() {
+    if !can_run() {
+        return;
+    }
+    let tree = Tree::new();
+    let image = tree.at("fat.img");
+    let name = image.to_str().expect("a plain path");
+    std::fs::File::create(&image).and_then(|f| f.set_len(8 << 20)).expect("an image");
+    let at = tree.data();
+    let at = at.to_str().expect("a plain path");
+    let quiet = |program: &str, args: &[&str]| {
+        let done = Command::new(program).args(args).output();
+        done.is_ok_and(|output| output.status.success())
+    };
+    if !(quiet("mkfs.vfat", &[name]) && quiet("mount", &["-o", "loop", name, at])) {
+        eprintln!("SKIPPED: no mkfs.vfat here, or no loop devices");
+        return;
+    }
+    let report = tree.doctor(&[]);
+    must("umount", &[at]);
+    report.has("data-dir", "error", &["is on vfat", "put --data-dir on ext4"]);
 }
 
 #[test]

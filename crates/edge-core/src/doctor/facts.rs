@@ -38,8 +38,16 @@ pub struct Facts {
     pub taken: Option<Vec<Taken>>,
     /// Chains of nf_tables that are not ours.
     pub chains: Option<Vec<Chain>>,
-    /// Whether the older iptables has rules, which only it can list.
+    /// Whether the older iptables has a table of rules beside nf_tables.
     pub legacy_rules: bool,
+    /// What that table does with packets that pass; `None` where it could not be read.
+    pub legacy: Option<Legacy>,
+    /// Whom the board asks for names; `None` where nobody could look.
+    pub resolvers: Option<Vec<String>>,
+    /// Why the cluster does not let this board in, as it said last.
+    pub refused: Option<String>,
+    /// Why Ingresses that there are can't be served here, as the agent said last.
+    pub ingress_closed: Option<String>,
     /// Networks that the board is on, or has routes to, other than ours.
     pub networks: Vec<Network>,
     /// The ranges that the cluster uses, by the names of their settings.
@@ -195,6 +203,15 @@ pub struct Chain {
     pub hook: Option<Hook>,
     /// Whether it drops what none of its rules accepts.
     pub drops: bool,
+}
+
+/// What the older iptables does with packets that pass through the board.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Legacy {
+    /// Whether it drops what none of its rules accepts.
+    pub drops: bool,
+    /// How many rules of its chain for them drop or reject something.
+    pub rules: usize,
 }
 
 /// A network that the board is on.

@@ -21,6 +21,15 @@ const DAY_MS: i64 = 24 * 3600 * 1000;
 
 pub(super) fn judge(facts: &Facts, found: &mut Vec<Finding>) {
     hostname(facts, found);
+    if let Some(why) = &facts.refused {
+        found.push(Finding::error(
+            "joining",
+            why.clone(),
+            "this board is not in its cluster, or was put out of it, and gets no new pods",
+            "set right what it says: in edged.yaml on the boot partition or in \
+             /etc/edged/config.yaml, with a name of its own and a token of `edged token create`",
+        ));
+    }
     keys(facts, found);
     certificates(facts, found);
 }

@@ -5,6 +5,7 @@ mod cmdline;
 mod facts;
 mod identity;
 mod kernel;
+mod legacy;
 mod network;
 pub mod power;
 mod storage;
@@ -14,8 +15,9 @@ mod tests;
 pub use cmdline::with_memory;
 pub use facts::{
     Ability, Certificate, Cgroups, Chain, CmdlineFile, Facts, Filesystem, Flash, Forwarding, Hook,
-    Layout, Module, Network, Secret, Swap, Taken, Wifi,
+    Layout, Legacy, Module, Network, Secret, Swap, Taken, Wifi,
 };
+pub use legacy::{INFO_BYTES, entries_bytes, forward};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -186,22 +188,27 @@ pub struct Condition {
     pub message: String,
 }
 
+/// The condition of that type with this message; `None` for a type that is not of [`CONDITIONS`].
+#[must_use]
+pub fn condition(kind: &str, message: String) -> Option<Condition> {
+    let reasons = ["SupplyTooWeak", "SlowedDown", "FlashNearItsEnd", "SwapWearsTheCard"];
+    let (kind, reason) = CONDITIONS.into_iter().zip(reasons).find(|(known, _)| *known == kind)?;
+    Some(Condition { kind, reason, message })
+}
+
 /// What of a board belongs on its Node: what stays until somebody does something.
 #[must_use]
 pub fn conditions(facts: &Facts) -> Vec<Condition> {
     let mut found = power::conditions(facts);
     let mut judged = Vec::new();
     storage::judge(facts, &mut judged);
-    let wanted = [
-        ("storage-worn", "StorageWorn", "FlashNearItsEnd"),
-        ("swap-on-flash", "SwapOnFlash", "SwapWearsTheCard"),
-    ];
-    for (id, kind, reason) in wanted {
+    let wanted = [("storage-worn", "StorageWorn"), ("swap-on-flash", "SwapOnFlash")];
+    for (id, kind) in wanted {
         let said = judged.iter().filter(|finding| finding.id == id && finding.is_bad());
         let said: Vec<String> =
             said.map(|finding| format!("{}: {}", finding.what, finding.todo)).collect();
         if !said.is_empty() {
-            found.push(Condition { kind, reason, message: said.join("; ") });
+            found.extend(condition(kind, said.join("; ")));
         }
     }
     found

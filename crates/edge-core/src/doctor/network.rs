@@ -1,6 +1,6 @@
 //! What stands between boards and pods: routes, ports, firewalls, others' networks, Wi-Fi.
 
-use super::{Chain, Facts, Finding, Fix, Hook};
+use super::{Chain, Facts, Finding, Fix, Hook, Legacy};
 
 pub(super) fn judge(facts: &Facts, found: &mut Vec<Finding>) {
     match facts.default_route {
@@ -17,8 +17,10 @@ pub(super) fn judge(facts: &Facts, found: &mut Vec<Finding>) {
     }
     ports(facts, found);
     if let Some(chains) = &facts.chains {
-        firewalls(chains, facts.legacy_rules, found);
+        firewalls(chains, found);
     }
+    legacy(facts, found);
+    resolvers(facts, found);
     overlaps(facts, found);
     wifi(facts, found);
     if let Some(forwarding) = facts.forwarding {
@@ -39,8 +41,9 @@ pub(super) fn judge(facts: &Facts, found: &mut Vec<Finding>) {
 
 fn ports(facts: &Facts, found: &mut Vec<Finding>) {
     let Some(taken) = &facts.taken else { return };
-    if taken.is_empty() {
-        found.push(Finding::ok("ports", "the ports that edged needs are its own or free"));
+    let id = "ports";
+    if taken.iter().all(|one| one.purpose == "Ingress") {
+        found.push(Finding::ok(id, "the ports that edged needs are its own or free"));
     }
     for one in taken {
         let who = one.owner.as_deref().unwrap_or("another program");
@@ -51,16 +54,24 @@ fn ports(facts: &Facts, found: &mut Vec<Finding>) {
                 "keep {who} off the cluster's DNS address: have it listen on the LAN's address \
                  only (dnsmasq: bind-interfaces, listen-address)"
             ),
-            ("Ingress", Some(who)) => {
-                format!("stop {who} or move it to another port, if this board is to serve Ingress")
+            ("tunnels", Some(who)) => {
+                format!("stop {who}, or give edged another port (--wireguard-port)")
             }
             (_, Some(who)) => format!("stop {who}, or give edged another port"),
         };
-        let (id, why) = ("ports", why(one.purpose));
+        let why = why(one.purpose);
         found.push(match one.purpose {
-            "Ingress" => Finding::warning(id, what, why, todo),
+            // Nobody needs it until there is an Ingress, and then the agent says so.
+            "Ingress" => Finding::ok(id, format!("{what}: this board could answer no Ingress")),
+            "tunnels" => Finding::warning(id, what, why, todo),
             _ => Finding::error(id, what, why, todo),
         });
+    }
+    if let Some(why) = &facts.ingress_closed {
+        let todo = "stop that program or move it to another port, or take its web pages into the \
+                    cluster and remove it from the board";
+        let bites = "Ingresses of the cluster are not answered at this board's address";
+        found.push(Finding::warning("ingress-ports", why.clone(), bites, todo));
     }
 }
 
@@ -70,8 +81,7 @@ fn why(purpose: &str) -> &'static str {
         "the bus" => "edged server can't open its broker there and does not start",
         "the agent" => "logs, exec and port-forward of this board's pods are answered by another",
         "names for pods" => "pods of this board can't look up names",
-        "tunnels" => "tunnels to boards of other networks can't be made",
-        _ => "Ingress is not answered on this board",
+        _ => "tunnels to boards of other networks can't be made",
     }
 }
 
@@ -114,7 +124,7 @@ fn remedy(maker: &str, hook: Hook) -> &'static str {
     }
 }
 
-fn firewalls(chains: &[Chain], legacy: bool, found: &mut Vec<Finding>) {
+fn firewalls(chains: &[Chain], found: &mut Vec<Finding>) {
     for (id, hook, fine) in [
         ("firewall-forward", Hook::Forward, "no firewall drops what pods send on"),
         ("firewall-input", Hook::Input, "no firewall drops by default what is for the board"),
@@ -148,14 +158,54 @@ fn firewalls(chains: &[Chain], legacy: bool, found: &mut Vec<Finding>) {
             });
         }
     }
-    if legacy {
-        found.push(Finding::warning(
-            "firewall-legacy",
+}
+
+/// The older iptables, whose rules nf_tables does not show.
+fn legacy(facts: &Facts, found: &mut Vec<Finding>) {
+    let id = "firewall-legacy";
+    if !facts.legacy_rules {
+        return;
+    }
+    let todo = "`iptables-legacy -I FORWARD -i edge0 -j ACCEPT` and the same with `-o edge0` at \
+                each boot, or take the older rules away (iptables-legacy -S lists them)";
+    found.push(match facts.legacy {
+        Some(Legacy { drops: true, .. }) => Finding::error(
+            id,
+            "the older iptables drops forwarded packets (iptables-legacy, chain FORWARD)",
+            "pods reach nobody beyond the board, and nobody reaches them, and nft does not show it",
+            todo,
+        ),
+        Some(Legacy { rules: 0, .. }) => {
+            Finding::ok(id, "the older iptables drops nothing that pods send on")
+        }
+        Some(Legacy { rules, .. }) => Finding::warning(
+            id,
+            format!("{rules} rules of the older iptables drop forwarded packets"),
+            "some of what pods send and are sent may be lost, and nft does not show it",
+            todo,
+        ),
+        None => Finding::warning(
+            id,
             "the older iptables has rules that can't be read from here",
             "they drop packets without nf_tables showing it",
             "look with `iptables-legacy -S`; accept what comes from and goes to edge0",
-        ));
-    }
+        ),
+    });
+}
+
+fn resolvers(facts: &Facts, found: &mut Vec<Finding>) {
+    let Some(resolvers) = &facts.resolvers else { return };
+    found.push(match resolvers.is_empty() {
+        false => Finding::ok("resolver", format!("names are asked of {}", resolvers.join(", "))),
+        true => Finding::warning(
+            "resolver",
+            "no DNS server is known: /etc/resolv.conf is missing or names none",
+            "images come from no registry that is known by name, and pods look up no names outside \
+             the cluster; fine for boards that are meant to be offline",
+            "let DHCP give one (systemd-resolved, or resolvconf), or write `nameserver 192.168.1.1` \
+             with the router's address into /etc/resolv.conf",
+        ),
+    });
 }
 
 fn overlaps(facts: &Facts, found: &mut Vec<Finding>) {

@@ -2,7 +2,7 @@
 //! about now, the same sixteen higher say that it has happened since boot
 //! (raspberrypi.com, `vcgencmd get_throttled`).
 
-use super::{Condition, Facts, Finding};
+use super::{Condition, Facts, Finding, condition};
 
 const UNDER_VOLTAGE: u32 = 0x1;
 const CAPPED: u32 = 0x2;
@@ -88,12 +88,11 @@ pub(super) fn conditions(facts: &Facts) -> Vec<Condition> {
     let mut found = Vec::new();
     if seen & UNDER_VOLTAGE != 0 {
         let message = format!("the supply's voltage was too low since boot: {SUPPLY}");
-        let (kind, reason) = ("UnderVoltage", "SupplyTooWeak");
-        found.push(Condition { kind, reason, message });
+        found.extend(condition("UnderVoltage", message));
     }
     if seen & THROTTLED != 0 {
         let message = format!("the processor was throttled since boot: {COOLING}");
-        found.push(Condition { kind: "Throttled", reason: "SlowedDown", message });
+        found.extend(condition("Throttled", message));
     }
     found
 }

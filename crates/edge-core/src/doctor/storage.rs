@@ -65,21 +65,32 @@ fn room(one: &Filesystem, found: &mut Vec<Finding>) {
         Severity::Ok => found.push(Finding::ok(id, said)),
         severity => found.push(Finding::bad(id, severity, said, why, todo)),
     }
-    if one.data && one.files > 0 {
-        let said = format!("{}: {} of {} files can be made", one.path, one.files_free, one.files);
-        let low = one.files_free < one.files.div_ceil(100) * FILES_LOW;
-        found.push(match low {
-            false => Finding::ok("disk-inodes", said),
-            true => Finding::error(
-                "disk-inodes",
-                said,
-                "no file can be made although there is room: images can't be unpacked, logs not \
-                 begun",
-                "remove directories of many small files, or make the file system anew with more \
-                 inodes (mkfs.ext4 -T small)",
-            ),
-        });
+    inodes(one, found);
+}
+
+fn inodes(one: &Filesystem, found: &mut Vec<Finding>) {
+    let id = if one.data { "disk-inodes" } else { "root-inodes" };
+    // Some file systems make inodes as they are needed, and say 0.
+    if one.files == 0 || one.read_only && !one.data {
+        return;
     }
+    let said = format!("{}: {} of {} files can be made", one.path, one.files_free, one.files);
+    if one.files_free >= one.files.div_ceil(100) * FILES_LOW {
+        return found.push(Finding::ok(id, said));
+    }
+    let (severity, why) = match one.data {
+        true => (
+            Severity::Error,
+            "no file can be made although there is room: images can't be unpacked, logs not begun",
+        ),
+        false => (
+            Severity::Warning,
+            "no file can be made there although there is room: logins, updates and settings fail",
+        ),
+    };
+    let todo = "remove directories of many small files (old sessions, caches, mail), or make the \
+                file system anew with more inodes (mkfs.ext4 -T small)";
+    found.push(Finding::bad(id, severity, said, why, todo));
 }
 
 fn kind(one: &Filesystem, found: &mut Vec<Finding>) {

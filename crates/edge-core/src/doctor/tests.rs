@@ -49,6 +49,7 @@ fn well() -> Facts {
         ],
         swaps: vec![Swap { path: "/dev/zram0".into(), flash: false, bytes: 1 << 29 }],
         forwarding: Some(Forwarding { on: false, settable: true }),
+        resolvers: Some(vec!["192.168.1.1".into()]),
         open_files: Some(524_288),
         inotify_instances: Some(512),
         inotify_watches: Some(65_536),
@@ -174,6 +175,8 @@ fn disks() {
     }
     let root = fault(|facts| facts.filesystems[0].bytes_free = 0);
     told(&root, "root-space", Warning, &["/: 0 MiB"]);
+    let root = fault(|facts| facts.filesystems[0].files_free = 100);
+    told(&root, "root-inodes", Warning, &["/: 100 of 2000000 files", "mkfs.ext4"]);
     let mut facts = well();
     (facts.filesystems[0].bytes_free, facts.filesystems[0].read_only) = (0, true);
     assert!(!judge(&facts).iter().any(Finding::is_bad), "a read-only root is full by design");
@@ -223,7 +226,15 @@ fn ports_of_others() {
     told(&api, "ports", Error, &["k3s-server (pid 71) holds port 6443/tcp"]);
     let names = taken(53, "udp", "names for pods", Some("dnsmasq (pid 9)"));
     told(&names, "ports", Error, &["53/udp", "keep dnsmasq (pid 9) off", "bind-interfaces"]);
-    told(&taken(80, "tcp", "Ingress", Some("nginx")), "ports", Warning, &["nginx"]);
+    let tunnels = taken(51820, "udp", "tunnels", Some("openvpn (pid 7)"));
+    told(&tunnels, "ports", Warning, &["51820/udp", "--wireguard-port"]);
+    let (port, owner) = (80, Some("nginx".to_owned()));
+    let web = Taken { port, protocol: "tcp", purpose: "Ingress", owner };
+    let found = judge(&Facts { taken: Some(vec![web]), ..well() });
+    assert!(found.iter().all(|finding| finding.severity == Severity::Ok), "a hint: {found:#?}");
+    assert!(found.iter().any(|finding| finding.what.starts_with("nginx holds port 80/tcp: ")));
+    let closed = fault(|f| f.ingress_closed = Some("listen on port 80: in use".into()));
+    told(&closed, "ingress-ports", Warning, &["port 80: in use", "not answered"]);
     told(&taken(8883, "tcp", "the bus", None), "ports", Error, &["as root"]);
 }
 
@@ -244,6 +255,14 @@ fn firewalls() {
     told(&finding, "firewall-input", Warning, &["nftables", "mine/guard", "10250"]);
     let finding = fault(|facts| facts.legacy_rules = true);
     told(&finding, "firewall-legacy", Warning, &["iptables-legacy -S"]);
+    let legacy = |drops, rules| Facts {
+        legacy_rules: true,
+        legacy: Some(Legacy { drops, rules }),
+        ..well()
+    };
+    told(&fault(|f| *f = legacy(true, 0)), "firewall-legacy", Error, &["FORWARD", "-i edge0"]);
+    told(&fault(|f| *f = legacy(false, 2)), "firewall-legacy", Warning, &["2 rules", "-o edge0"]);
+    assert!(!judge(&legacy(false, 0)).iter().any(Finding::is_bad), "it does no harm");
 }
 
 #[test]
@@ -253,6 +272,7 @@ fn networks_and_rivals() {
     });
     told(&finding, "networks", Error, &["k3s", "cluster-cidr 10.42.0.0/16", "--cluster-cidr"]);
     told(&fault(|f| f.rivals = vec!["k3s".into()]), "rivals", Warning, &["k3s runs here"]);
+    told(&fault(|f| f.resolvers = Some(vec![])), "resolver", Warning, &["/etc/resolv.conf"]);
     told(&fault(|f| f.default_route = Some(false)), "default-route", Warning, &["offline"]);
     let locked = Forwarding { on: false, settable: false };
     told(&fault(|f| f.forwarding = Some(locked)), "ip-forward", Error, &["can't be set"]);
@@ -271,6 +291,8 @@ fn names_keys_and_certificates() {
     let finding = fault(|facts| facts.secrets[0].mode = 0o644);
     told(&finding, "keys", Error, &["mode 0644", "chmod 600 /var/lib/edged/pki/board.key"]);
     assert_eq!(finding.fix, Some(Fix::Private("/var/lib/edged/pki/board.key".into())));
+    let taken = "join https://10.0.0.1:6443: the name \"a\" is taken by another board";
+    told(&fault(|f| f.refused = Some(taken.into())), "joining", Error, &["is taken", "edged.yaml"]);
     told(&fault(|f| f.lost = vec!["pki/ca.crt".into()]), "keys", Error, &["pki/ca.crt"]);
     let near = fault(|facts| facts.certificates[0].ends_ms = NOW + 3 * DAY);
     told(&near, "certificates", Warning, &["node.crt ends in 3 days"]);

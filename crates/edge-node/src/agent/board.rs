@@ -32,6 +32,7 @@ pub(crate) struct Board {
     pub(crate) name: String,
     pub(crate) ip: IpAddr,
     pub(crate) data_dir: PathBuf,
+    pub(crate) run_dir: PathBuf,
     pub(crate) cluster_domain: String,
     pub(crate) dns: Option<ClusterDns>,
     /// Whom the board itself asks.
@@ -69,8 +70,8 @@ pub(crate) struct Board {
     pub(crate) node_changed: Notify,
     /// Why some pods can't be reached from here, when that is so.
     pub(crate) network_problem: Mutex<Option<String>>,
-    /// What else is wrong with the board, and stays so.
-    pub(crate) conditions: Mutex<Vec<Condition>>,
+    /// What else is wrong with the board, and stays so; `None` until it has been looked at.
+    pub(crate) conditions: Mutex<Option<Vec<Condition>>>,
     /// Networks without a pod that checks of the cluster's paths use right now, by uid, and how
     /// each is told to end.
     pub(crate) checks: Mutex<BTreeMap<String, watch::Sender<bool>>>,
@@ -126,8 +127,9 @@ impl Board {
         *self.network_problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
     }
 
-    /// What else is wrong with the board, and stays so.
-    pub(crate) fn conditions(&self) -> MutexGuard<'_, Vec<Condition>> {
+    /// What else is wrong with the board, and stays so; `None` until it has been looked at, and
+    /// nothing is known of an earlier process.
+    pub(crate) fn conditions(&self) -> MutexGuard<'_, Option<Vec<Condition>>> {
         self.conditions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -48,17 +48,17 @@ fn say(facts: &Facts) {
 /// Puts on the Node what is wrong with the board, if that has changed.
 fn tell(board: &Board, found: Vec<Condition>) {
     let mut known = board.conditions();
-    if *known == found {
+    let before = known.replace(found.clone()).unwrap_or_default();
+    drop(known);
+    if before == found {
         return;
     }
     let about = Subject::node(&board.name, &board.name);
-    for new in found.iter().filter(|new| !known.contains(new)) {
+    for new in found.iter().filter(|new| !before.contains(new)) {
         board.events.say(&about, Warning, new.kind, new.message.clone());
     }
-    for gone in known.iter().filter(|gone| found.iter().all(|new| new.kind != gone.kind)) {
+    for gone in before.iter().filter(|gone| found.iter().all(|new| new.kind != gone.kind)) {
         board.events.say(&about, Normal, gone.kind, format!("no longer: {}", gone.reason));
     }
-    *known = found;
-    drop(known);
     board.node_changed.notify_one();
 }

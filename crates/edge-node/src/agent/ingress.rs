@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::board::Board;
 use super::events::{Grade, Subject};
+use crate::doctor::INGRESS_CLOSED;
 use crate::ingress::{Certificate, Ports, Proxy};
 
 /// Changes that come within this time of each other are applied together.
@@ -149,6 +150,7 @@ impl Keeper {
             self.ingresses.values().filter(|ingress| classes.ours(ingress)).collect();
         if ours.is_empty() {
             self.followed.clear();
+            self.may_be_served();
             if let Some(proxy) = self.proxy.take() {
                 tracing::info!("no Ingress is left for this board: its ports are closed");
                 proxy.stop().await;
@@ -186,6 +188,12 @@ impl Keeper {
         );
         self.proxy = Some(proxy);
         self.said.clear();
+        self.may_be_served();
+    }
+
+    /// Nothing is in the way any more.
+    fn may_be_served(&self) {
+        let _ = std::fs::remove_file(self.board.run_dir.join(INGRESS_CLOSED));
     }
 
     fn closed(&mut self, why: String) {
@@ -193,6 +201,8 @@ impl Keeper {
             tracing::warn!("{why}; tried again every 5 s");
             let about = Subject::node(&self.board.name, &self.board.name);
             self.board.events.say(&about, Grade::Warning, "IngressPortTaken", why.clone());
+            // For `edged doctor`; the log and the event say it as well.
+            let _ = std::fs::write(self.board.run_dir.join(INGRESS_CLOSED), &why);
             self.said = why;
         }
     }

@@ -56,6 +56,13 @@ pub use error::AgentError;
 
 pub(crate) use board::{Board, PodView};
 pub(crate) use clock::now_ms;
+pub(crate) use signals::signal_number;
+pub(crate) use worker::desired;
+
+/// The pods that the board was last told to run, as its ledger has them.
+pub(crate) fn stored_pods(data_dir: &std::path::Path) -> Vec<edge_api::Object> {
+    ledger::Ledger::open(&data_dir.join("ledger")).map(|ledger| ledger.pods()).unwrap_or_default()
+}
 
 /// Now, as the API writes times.
 pub(crate) fn time_now() -> String {
@@ -235,6 +242,7 @@ fn assemble(
         name: config.name.clone(),
         ip: config.node_ip,
         data_dir: config.data_dir.clone(),
+        run_dir: config.run_dir.clone(),
         cluster_domain: config.cluster_domain.clone(),
         dns: names::cluster(config, &net),
         resolv: names::files(config),

@@ -273,6 +273,14 @@ fn image_list(images: &[ImageSummary]) -> Value {
     Value::Array(listed.collect())
 }
 
+/// What an earlier process of this board has found wrong with it, as its Node says.
+pub(crate) fn remembered(status: &Value) -> Vec<Condition> {
+    let listed = status["conditions"].as_array().into_iter().flatten();
+    let on = listed.filter(|c| c["status"] == "True");
+    let word = |c: &Value, key: &str| c[key].as_str().unwrap_or_default().to_owned();
+    on.filter_map(|c| doctor::condition(&word(c, "type"), word(c, "message"))).collect()
+}
+
 /// The Node's status. `before` is the one that the API has.
 pub(crate) fn status(
     facts: &Facts,

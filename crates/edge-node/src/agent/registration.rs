@@ -16,7 +16,7 @@ use super::clock::now_ms;
 use super::error::AgentError;
 use super::events::Grade::{Normal, Warning};
 use super::events::Subject;
-use super::node::{Identity, Pressure, labels, object, status};
+use super::node::{Identity, Pressure, labels, object, remembered, status};
 use super::{addresses, announce};
 
 /// How often the board is looked at. Nothing is sent unless something changed.
@@ -201,11 +201,10 @@ async fn refresh(board: &Board, identity: &Identity, known: &mut Known) -> Resul
     let pressure = Pressure::gather(&board.data_dir);
     let before = &node["status"];
     let images = board.images.list();
-    let identity = Identity {
-        network_problem: board.network_problem(),
-        conditions: board.conditions().clone(),
-        ..identity.clone()
-    };
+    // Until the board has been looked at, what was found before this process began still holds.
+    let conditions = board.conditions().get_or_insert_with(|| remembered(before)).clone();
+    let identity =
+        Identity { network_problem: board.network_problem(), conditions, ..identity.clone() };
     let wanted = status(&board.facts, &identity, pressure, &images, before, now_ms());
     let mut changed = serde_json::Map::new();
     for (key, value) in wanted.as_object().into_iter().flatten() {

@@ -17,16 +17,17 @@ use crate::net::survey;
 use crate::runtime::calls;
 
 /// The file beside one that was changed, as it was before the first change.
-const BACKUP: &str = "before-edged";
-const MODULES: &str = "etc/modules-load.d/edged.conf";
-const SETTINGS: &str = "etc/sysctl.d/90-edged.conf";
+pub(super) const BACKUP: &str = "before-edged";
+pub(super) const MODULES: &str = "etc/modules-load.d/edged.conf";
+pub(super) const SETTINGS: &str = "etc/sysctl.d/90-edged.conf";
 /// What NetworkManager reads about Wi-Fi; it would put the link to sleep again.
-const MANAGER: &str = "etc/NetworkManager/conf.d";
-const AWAKE: &str = "[connection]\nwifi.powersave = 2\n";
+pub(super) const MANAGER: &str = "etc/NetworkManager/conf.d";
+pub(super) const AWAKE: &str = "[connection]\nwifi.powersave = 2\n";
+pub(super) const WIFI_FILE: &str = "90-edged-wifi.conf";
 /// `MODULE_INIT_COMPRESSED_FILE`: the kernel unpacks the module itself.
 const COMPRESSED: libc::c_uint = 4;
 /// What rules of Services use beside the module itself.
-const WITH_RULES: [&str; 7] = [
+pub(super) const WITH_RULES: [&str; 7] = [
     "nft_chain_nat",
     "nft_nat",
     "nft_masq",
@@ -209,10 +210,10 @@ fn awake(files: &Files<'_>, link: &str) -> Result<String, FixError> {
     if !files.at(MANAGER).is_dir() {
         return Ok(format!("{link} stays awake until the next boot"));
     }
-    let file = files.at(MANAGER).join("90-edged-wifi.conf");
+    let file = files.at(MANAGER).join(WIFI_FILE);
     if fs::read_to_string(&file).is_ok_and(|text| text == AWAKE) {
         return Ok(format!("{link} stays awake"));
     }
     replace(&file, AWAKE.as_bytes()).map_err(failed("write", file.display()))?;
-    Ok(format!("{link} stays awake, and with /{MANAGER}/90-edged-wifi.conf after each boot"))
+    Ok(format!("{link} stays awake, and with /{MANAGER}/{WIFI_FILE} after each boot"))
 }

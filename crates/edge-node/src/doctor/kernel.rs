@@ -7,11 +7,13 @@ use super::files::Files;
 use crate::net::survey;
 
 /// Where Raspberry Pi OS keeps the kernel's command line, the newer place first.
-const CMDLINES: [&str; 2] = ["/boot/firmware/cmdline.txt", "/boot/cmdline.txt"];
+pub(super) const CMDLINES: [&str; 2] = ["/boot/firmware/cmdline.txt", "/boot/cmdline.txt"];
 /// The key of the page's size in the auxiliary vector.
 const PAGE_SIZE: usize = 6;
 const OVERLAY: &str = "overlay";
 const RULES: &str = "nf_tables";
+/// What edged needs of the kernel, as `modprobe` takes it.
+pub(super) const NEEDED: [&str; 5] = [OVERLAY, "bridge", "veth", RULES, "wireguard"];
 /// Links that edged makes.
 const LINKS: [&str; 3] = ["bridge", "veth", "wireguard"];
 
@@ -89,7 +91,7 @@ pub(super) fn modules(place: &Place, facts: &mut Facts) {
         .is_some_and(|path| !path.is_empty() && files.at(&path).exists());
     let asked = if place.is_real() { ask() } else { Vec::new() };
     let filesystems = files.text("proc/filesystems").unwrap_or_default();
-    for name in [OVERLAY, "bridge", "veth", RULES, "wireguard"] {
+    for name in NEEDED {
         let told = asked.iter().find(|(kind, _)| *kind == name).map(|(_, there)| *there);
         let seen = told == Some(true)
             || files.at(&format!("sys/module/{name}")).exists()

@@ -6,6 +6,7 @@ mod files;
 mod fix;
 mod kernel;
 mod keys;
+mod made;
 mod network;
 mod ports;
 mod storage;
@@ -20,6 +21,12 @@ use crate::runtime::calls;
 use files::Files;
 
 pub use fix::repair;
+pub use made::{Made, cmdline, made};
+
+/// The file in the run directory that says why the cluster does not let this board in.
+pub const REFUSED: &str = "join-refused";
+/// The file in the run directory that says why Ingresses can't be served.
+pub(crate) const INGRESS_CLOSED: &str = "ingress-closed";
 
 /// A port that edged needs.
 #[derive(Debug, Clone)]
@@ -41,6 +48,8 @@ pub struct Place {
     pub root: PathBuf,
     /// Where edged keeps its data; not beneath `root`.
     pub data_dir: PathBuf,
+    /// Where edged keeps what a boot forgets; not beneath `root` either.
+    pub run_dir: PathBuf,
     /// Whether the board's name was chosen.
     pub named: bool,
     /// Ports that edged needs.
@@ -75,6 +84,8 @@ pub fn gather(place: &Place) -> Facts {
     facts.taken = ports::taken(&files, &place.ports);
     facts.rivals = ports::rivals(&files);
     keys::gather(&place.data_dir, &mut facts);
+    let said = |name: &str| std::fs::read_to_string(place.run_dir.join(name)).ok();
+    (facts.refused, facts.ingress_closed) = (said(REFUSED), said(INGRESS_CLOSED));
     facts
 }
 

@@ -3,11 +3,12 @@
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-use edge_core::doctor::{Facts, Forwarding, Network, Wifi};
+use edge_core::doctor::{Facts, Forwarding, Network, Wifi, forward};
 use edge_core::podnet::Range;
 
 use super::files::Files;
 use crate::net::{NetError, survey};
+use crate::runtime::calls;
 
 /// Routes that are of no use, and those through another board or router.
 const REJECTS: u32 = 0x200;
@@ -41,6 +42,11 @@ pub(super) fn gather(files: &Files<'_>, facts: &mut Facts) {
     });
     let tables = files.text("proc/net/ip_tables_names").unwrap_or_default();
     facts.legacy_rules = tables.lines().any(|table| table == "filter");
+    // Not where there is none: to be asked for it makes the kernel load it.
+    if facts.legacy_rules && files.0 == Path::new("/") {
+        facts.legacy = calls::legacy_filter().ok().and_then(|(info, all)| forward(&info, &all));
+    }
+    facts.resolvers = Some(resolvers(&files.text("etc/resolv.conf").unwrap_or_default()));
     match survey::chains() {
         Ok(chains) => facts.chains = Some(chains),
         // Without nf_tables, nobody has rules of it.
@@ -51,6 +57,18 @@ pub(super) fn gather(files: &Files<'_>, facts: &mut Facts) {
         }
     }
     wifi(files, facts);
+}
+
+/// Whom `resolv.conf` names.
+fn resolvers(text: &str) -> Vec<String> {
+    let mut servers = Vec::new();
+    for line in text.lines() {
+        let mut words = line.split_ascii_whitespace();
+        if words.next() == Some("nameserver") {
+            servers.extend(words.next().map(str::to_owned));
+        }
+    }
+    servers
 }
 
 /// A line of `/proc/net/route`.

@@ -25,6 +25,8 @@ const RIVALS: [(&str, &str); 9] = [
 ];
 /// What our own processes are called.
 const OURS: &str = "edged";
+/// There while our end of tunnels is.
+const OUR_TUNNELS: &str = "sys/class/net/edge-wg0";
 
 struct Listener {
     address: Option<Ipv4Addr>,
@@ -84,11 +86,19 @@ pub(super) fn taken(files: &Files<'_>, wanted: &[Wanted]) -> Option<Vec<Taken>> 
         if owner.is_some_and(|(name, _)| name == OURS) {
             continue;
         }
+        // A socket of the kernel's own: the end of tunnels, ours or somebody else's.
+        let kernel = listener.inode == "0";
+        if kernel && files.at(OUR_TUNNELS).exists() {
+            continue;
+        }
         found.push(Taken {
             port: want.port,
             protocol: if want.udp { "udp" } else { "tcp" },
             purpose: want.purpose,
-            owner: owner.map(|(name, pid)| format!("{name} (pid {pid})")),
+            owner: match owner {
+                Some((name, pid)) => Some(format!("{name} (pid {pid})")),
+                None => kernel.then(|| "another link of WireGuard".to_owned()),
+            },
         });
     }
     Some(found)

@@ -55,14 +55,14 @@ fn what_is_wrong_with_a_board_is_a_condition_for_as_long_as_it_is() {
     let text = bad["conditions"].to_string();
     assert!(text.contains("MemoryLimitsUnenforced") && text.contains("cgroup_enable"));
     assert!(text.contains("PodNetworkIncomplete") && text.contains("no link leads"));
-    identity.conditions = vec![Condition {
-        kind: "UnderVoltage",
-        reason: "SupplyTooWeak",
-        message: "use the board's own supply".into(),
-    }];
+    let message = "use the board's own supply".to_owned();
+    identity.conditions = doctor::condition("UnderVoltage", message).into_iter().collect();
     let weak = status(&facts, &identity, WELL, &[], &bad, 0);
     assert!(weak["conditions"].to_string().contains("SupplyTooWeak"));
     assert_eq!(status(&facts, &identity, WELL, &[], &weak, 9_000_000), weak, "at rest");
+    // Another process begins with what the Node says, and has nothing new to say.
+    identity.conditions = remembered(&weak);
+    assert_eq!(status(&facts, &identity, WELL, &[], &weak, 9_000_000), weak, "after a restart");
     (identity.network_problem, identity.conditions) = (None, Vec::new());
     let good = status(&facts, &identity, WELL, &[], &bad, 0);
     assert!(!good["conditions"].to_string().contains("PodNetworkIncomplete"));
