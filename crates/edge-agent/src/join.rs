@@ -10,6 +10,7 @@ mod refused;
 mod room;
 mod run;
 mod saved;
+mod told;
 
 use edge_server::join::{JoinRequest, PROTOCOL, Role};
 use edge_server::pki::{BoardKey, CertFacts, PkiError};
@@ -42,6 +43,15 @@ pub(crate) fn joined(data_dir: &std::path::Path) -> bool {
 /// # Errors
 /// One line that says what is wrong and what to do.
 pub(crate) async fn enter(config: &Config, role: Role) -> Result<Member, JoinError> {
+    let entered = go_in(config, role).await;
+    match &entered {
+        Ok(_) => told::entered(config),
+        Err(error) => told::refused(config, &error.to_string()),
+    }
+    entered
+}
+
+async fn go_in(config: &Config, role: Role) -> Result<Member, JoinError> {
     let key = BoardKey::open(&config.data_dir).map_err(JoinError::Pki)?;
     let (saved, key) = match Saved::read(&config.data_dir)? {
         Some(saved) => {
@@ -209,7 +219,8 @@ async fn join(
         pods: role == Role::Agent || !config.no_agent,
     };
     let has_room = |state| room::check(&config.data_dir, role, state);
-    let answer = ask::join(servers, config.node_ip, token, &request, has_room).await?;
+    let waits = |why: &str| told::refused(config, why);
+    let answer = ask::join(servers, config.node_ip, token, &request, (has_room, waits)).await?;
     for warning in &answer.warnings {
         tracing::warn!("{warning}");
     }

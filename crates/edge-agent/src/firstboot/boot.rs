@@ -17,17 +17,22 @@ const LONGEST: u64 = 64 << 10;
 const NAME: &str = "edged.yaml";
 const ERROR: &str = "edged-error.txt";
 
-/// What laptops make of the name.
-const MISNAMED: [&str; 3] = ["edged.yaml.txt", "edged.yml", "edged.txt"];
+/// What laptops make of the name, in small letters.
+const MISNAMED: [&str; 4] = ["edged.yaml.txt", "edged.yml", "edged.yml.txt", "edged.txt"];
+
+/// Where systemd finds what it is to mount.
+const UNITS: [&str; 3] = ["run/systemd/generator", "etc/systemd/system", "usr/lib/systemd/system"];
 
 /// The directory where the boot partition is mounted.
 pub(super) struct Boot {
     dir: PathBuf,
+    /// Of the board.
+    root: PathBuf,
 }
 
 impl Boot {
-    pub(super) fn new(dir: &Path) -> Boot {
-        Boot { dir: dir.to_owned() }
+    pub(super) fn new(dir: &Path, root: &Path) -> Boot {
+        Boot { dir: dir.to_owned(), root: root.to_owned() }
     }
 
     /// Where the settings are.
@@ -42,14 +47,7 @@ impl Boot {
     pub(super) fn read(&self) -> Result<Option<String>, Refusal> {
         let path = self.file();
         match std::fs::metadata(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return match MISNAMED.iter().find(|name| self.dir.join(name).exists()) {
-                    Some(name) => {
-                        Err(Refusal::File(format!("it is called {name}: rename it to {NAME}")))
-                    }
-                    None => Ok(None),
-                };
-            }
+            Err(error) if error.kind() == ErrorKind::NotFound => return self.misnamed(),
             Err(error) => return Err(failed("read", &path, error)),
             Ok(found) if found.len() > LONGEST => {
                 let what = format!("it has {} bytes: is it the right file?", found.len());
@@ -63,6 +61,44 @@ impl Boot {
         text.map(Some).ok_or_else(wrong)
     }
 
+    /// What is there when the settings are not: they have another name, or the partition is not
+    /// mounted, or nobody wants anything.
+    fn misnamed(&self) -> Result<Option<String>, Refusal> {
+        let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let like = |name: &String| {
+            let small = name.to_lowercase();
+            small == NAME || MISNAMED.contains(&small.as_str())
+        };
+        if let Some(name) = names.filter(like).min() {
+            return Err(Refusal::File(format!("it is called {name}: rename it to {NAME}")));
+        }
+        match self.unit() {
+            Some(unit) if !self.mounted() => Err(Refusal::Failed(format!(
+                "{} is not mounted: is the card or disk with the boot partition there? (systemctl \
+                 status {unit})",
+                self.dir.display()
+            ))),
+            _ => Ok(None),
+        }
+    }
+
+    /// The unit that is to mount the partition, if there is one.
+    fn unit(&self) -> Option<String> {
+        let dir = self.dir.to_str()?.trim_matches('/');
+        let unit = format!("{}.mount", dir.replace('-', "\\x2d").replace('/', "-"));
+        let there = |place: &&str| self.root.join(place).join(&unit).exists();
+        UNITS.iter().any(|place| there(&place)).then_some(unit)
+    }
+
+    fn mounted(&self) -> bool {
+        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let dir = self.dir.to_string_lossy();
+        let here =
+            |line: &&str| line.split(' ').nth(4) == Some(&dir) && !line.contains(" - autofs ");
+        table.lines().any(|line| here(&line))
+    }
+
     /// Says beside the settings what is wrong with them, or that nothing is. It is written only
     /// when it changes, and whether that can be done changes nothing: it has been said elsewhere.
     pub(super) fn told(&self, line: Option<&str>) {
@@ -73,9 +109,14 @@ impl Boot {
             }
             return;
         };
+        if self.unit().is_some() && !self.mounted() {
+            // It would be the directory beneath, where nobody looks.
+            return;
+        }
         let text = format!("{line}\r\nCorrect edged.yaml and start the board again.\r\n");
         if std::fs::read_to_string(&path).ok().as_ref() != Some(&text) {
-            let _ = self.writing(|| write(&path, &text));
+            let _ = self
+                .writing(|| write(&path, &text).inspect_err(|_| drop(std::fs::remove_file(&path))));
         }
     }
 
@@ -88,25 +129,48 @@ impl Boot {
         if secrets.is_empty() {
             return Ok(text.to_owned());
         }
-        let mut left = text.to_owned();
-        for span in secrets.iter().rev() {
-            left.replace_range(span.clone(), STORED);
-        }
         let path = self.file();
+        match std::fs::read(&path) {
+            Ok(bytes) if bytes == text.as_bytes() => {}
+            Ok(_) => return Err(io::Error::other("it has been changed meanwhile")),
+            // Somebody has taken it away: there is nothing left to take out.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(text.to_owned()),
+            Err(error) => return Err(error),
+        }
+        let short = replaced(text, secrets, |_| STORED.to_owned());
+        match self.writing(|| self.rewrite(&path, &short, secrets)) {
+            Err(error) if error.kind() == ErrorKind::StorageFull => {}
+            other => return other.map(|()| short),
+        }
+        // Without room for another file, the words are written over where they are.
+        let padded = replaced(text, secrets, |span| format!("{STORED:<0$}", span.len()));
+        if padded.len() != text.len() {
+            return Err(ErrorKind::StorageFull.into());
+        }
         self.writing(|| {
-            let mut old = OpenOptions::new().write(true).open(&path)?;
-            let beside = self.dir.join("edged.yaml.new");
-            write(&beside, &left)?;
-            std::fs::rename(&beside, &path)?;
-            sync(&self.dir);
-            // The old bytes are in no file any more, and still on the card: they go as well.
+            let mut file = OpenOptions::new().write(true).open(&path)?;
             for span in secrets {
-                old.seek(SeekFrom::Start(span.start as u64))?;
-                old.write_all(&vec![b'*'; span.len()])?;
+                file.seek(SeekFrom::Start(span.start as u64))?;
+                file.write_all(&padded.as_bytes()[span.clone()])?;
             }
-            old.sync_all()
+            file.sync_all()
         })?;
-        Ok(left)
+        Ok(padded)
+    }
+
+    fn rewrite(&self, path: &Path, text: &str, secrets: &[Range<usize>]) -> io::Result<()> {
+        let mut old = OpenOptions::new().write(true).open(path)?;
+        let beside = self.dir.join("edged.yaml.new");
+        write(&beside, text)
+            .and_then(|()| std::fs::rename(&beside, path))
+            .inspect_err(|_| drop(std::fs::remove_file(&beside)))?;
+        sync(&self.dir);
+        // The old bytes are in no file any more, and still on the card: they go as well.
+        for span in secrets {
+            old.seek(SeekFrom::Start(span.start as u64))?;
+            old.write_all(&vec![b'*'; span.len()])?;
+        }
+        old.sync_all()
     }
 
     /// Does what writes. A partition that is mounted for reading only is opened for that long.
@@ -126,6 +190,19 @@ impl Boot {
         remount(flags)?;
         done
     }
+}
+
+/// The text with another word in the place of each secret.
+fn replaced(
+    text: &str,
+    secrets: &[Range<usize>],
+    word: impl Fn(&Range<usize>) -> String,
+) -> String {
+    let mut left = text.to_owned();
+    for span in secrets.iter().rev() {
+        left.replace_range(span.clone(), &word(span));
+    }
+    left
 }
 
 /// How the directory is mounted.

@@ -2,8 +2,16 @@
 //! it belongs, before edged starts. A mistake is one line, on the screen and in a file beside
 //! `edged.yaml`, and leaves the settings that were there. Secrets leave the boot partition, which
 //! any laptop can read, once they are kept on the board.
+//!
+//! Whoever is cut off in the middle goes on at the next try, in this boot or the next: on a board
+//! that has no settings yet edged waits for it, behind a file that is gone when they are taken.
 
+#[cfg(test)]
+mod bad;
 mod boot;
+#[cfg(test)]
+mod broken;
+mod commit;
 mod gather;
 mod plan;
 #[cfg(test)]
@@ -19,13 +27,18 @@ use clap::Args;
 use edge_server::pki::{read_if_present, to_hex, write_atomically};
 
 use boot::Boot;
-use plan::{Board, File, Plan};
 use text::Mistake;
+
+use crate::install;
+use crate::systemd::{Systemd, Word};
 
 /// Exit status for a file that can't be used.
 const USAGE: i32 = 64;
-/// Exit status when something could not be written.
+/// Exit status when something could not be read or written, and edged waits for it: the unit is
+/// started again.
 const FAILED: i32 = 1;
+/// Exit status when something could not be read or written, and the board goes on as it was.
+const AS_IT_WAS: i32 = 2;
 
 /// What edged.yaml was when it was last taken, by its hash.
 const APPLIED: &str = "etc/edged/edged.yaml.applied";
@@ -34,8 +47,13 @@ const APPLIED: &str = "etc/edged/edged.yaml.applied";
 /// cluster that nobody asked for.
 const HOLD: &str = "run/edged-hold";
 
+/// There when edged is to run at all.
+const ENABLED: &str = "etc/systemd/system/multi-user.target.wants/edged.service";
+/// Where boards have their boot partition.
+const BOOT: &str = "/boot/firmware";
+
 /// What is noted for the next time, beneath the root.
-pub(crate) const NOTES: [&str; 2] = [APPLIED, HOLD];
+pub(crate) const NOTES: [&str; 3] = [APPLIED, HOLD, commit::LIST];
 
 /// The files, beneath the root, that nobody else writes.
 pub(crate) const OWN: [&str; 3] = [plan::WPA, plan::WIRED, plan::WIRELESS];
@@ -45,11 +63,23 @@ pub(crate) fn is_ours(text: &str) -> bool {
     !text.is_empty() && (text.starts_with(plan::OURS) || plan::without_block(text).is_empty())
 }
 
+/// The files, beneath the root, that have a part of ours.
+pub(crate) const SHARED: [&str; 3] = [plan::CONFIG, plan::DEFAULTS, plan::KEYS];
+
+/// The one of them that lets people in.
+pub(crate) const LOGIN: &str = plan::KEYS;
+
+/// A file without our part of it; `None` when it has none.
+pub(crate) fn without_ours(text: &str) -> Option<String> {
+    let rest = plan::without_block(text);
+    (rest != text).then_some(rest)
+}
+
 /// Where to read and where to write.
 #[derive(Debug, Args)]
 pub(crate) struct Firstboot {
     /// The boot partition, where edged.yaml is
-    #[arg(long, value_name = "DIR", default_value = "/boot/firmware")]
+    #[arg(long, value_name = "DIR", default_value = BOOT)]
     boot: PathBuf,
     /// The board's root directory
     #[arg(long, value_name = "DIR", default_value = "/")]
@@ -90,8 +120,17 @@ fn failed(operation: &str, path: &Path, error: impl fmt::Display) -> Refusal {
 /// Takes the settings if the file is there and has changed; gives the exit status. What is said
 /// goes to standard error.
 pub(crate) fn run(args: &Firstboot) -> i32 {
-    let boot = Boot::new(&args.boot);
-    let (code, lines) = match take(&boot, &args.root) {
+    take_from(&args.boot, &args.root)
+}
+
+/// [`run`], with its two places.
+pub(crate) fn take_from(boot: &Path, root: &Path) -> i32 {
+    let held = root.join(HOLD).exists();
+    // Before anything that may hang or be killed.
+    let fresh =
+        !settled(root) && put(&root.join(HOLD), "settings are being taken\n", 0o644).is_ok();
+    let boot = Boot::new(boot, root);
+    let (code, lines) = match take(&boot, root) {
         Ok(lines) => {
             boot.told(None);
             (0, lines)
@@ -99,11 +138,12 @@ pub(crate) fn run(args: &Firstboot) -> i32 {
         Err(refusal) => {
             let line = refusal.to_string();
             boot.told(Some(&line));
-            let code = if let Refusal::Failed(_) = refusal { FAILED } else { USAGE };
-            let held = hold(&args.root);
-            let what = match held {
-                true => "edged does not start until edged.yaml is right".to_owned(),
-                false => "the settings stay as they were".to_owned(),
+            let failed = matches!(refusal, Refusal::Failed(_));
+            let (code, what) = match (failed, fresh) {
+                (true, true) => (FAILED, "edged waits; it is tried again every half minute"),
+                (true, false) => (AS_IT_WAS, "the settings stay as they were"),
+                (false, true) => (USAGE, "edged does not start until edged.yaml is right"),
+                (false, false) => (USAGE, "the settings stay as they were"),
             };
             (code, vec![format!("{line}; {what}")])
         }
@@ -111,21 +151,61 @@ pub(crate) fn run(args: &Firstboot) -> i32 {
     for line in lines {
         eprintln!("edged firstboot: {line}");
     }
+    if code == 0 || !fresh {
+        let _ = std::fs::remove_file(root.join(HOLD));
+        if held {
+            start(root);
+        }
+    }
     code
+}
+
+/// Whether the board has had its settings, or is of a cluster: then it runs with what it has.
+fn settled(root: &Path) -> bool {
+    root.join(APPLIED).exists() || root.join(gather::DATA).join("pki").exists()
+}
+
+/// Edged was kept from starting in this boot, and is not any more.
+fn start(root: &Path) {
+    if root != Path::new("/") || !root.join(ENABLED).exists() {
+        return;
+    }
+    let started = Systemd::reach().and_then(|manager| match manager {
+        Some(mut manager) => {
+            manager.call("StartUnit", &[Word::Text(install::UNIT), Word::Text("replace")])
+        }
+        None => Ok(()),
+    });
+    if let Err(error) = started {
+        eprintln!("edged firstboot: start edged: {error}");
+    }
+}
+
+/// Says on the boot partition why the board that it set up is not in its cluster, or that it is.
+/// Nothing, on a board that was not set up from there.
+pub(crate) fn tell(line: Option<&str>) {
+    let root = Path::new("/");
+    let boot = Boot::new(Path::new(BOOT), root);
+    if root.join(APPLIED).exists() && boot.file().exists() {
+        boot.told(line);
+    }
 }
 
 /// Gives what there is to say.
 fn take(boot: &Boot, root: &Path) -> Result<Vec<String>, Refusal> {
+    commit::finish(root)?;
     let Some(text) = boot.read()? else { return Ok(Vec::new()) };
     let applied = root.join(APPLIED);
     if read_if_present(&applied).ok().flatten().is_some_and(|had| had.trim() == sum(&text)) {
-        let _ = std::fs::remove_file(root.join(HOLD));
         return Ok(Vec::new());
     }
     let wish = wish::read(text::read(&text)?)?;
     let board = gather::board(root, wish.timezone.as_ref().map(|(zone, _)| zone.as_str()))?;
     let plan = plan::plan(&wish, &board)?;
-    let changed = apply(&plan, &board, root)?;
+    let changed = commit::apply(&plan, &board, root)?;
+    if let Some(name) = plan.hostname.as_ref().filter(|_| root == Path::new("/")) {
+        call(name)?;
+    }
     let mut lines = plan.notes;
     // Only what is safe on the board leaves the boot partition.
     match boot.redact(&text, &plan.secrets) {
@@ -137,7 +217,6 @@ fn take(boot: &Boot, root: &Path) -> Result<Vec<String>, Refusal> {
             boot.file().display()
         )),
     }
-    let _ = std::fs::remove_file(root.join(HOLD));
     match changed.is_empty() {
         true => lines.push("edged.yaml changes nothing".to_owned()),
         false => lines.push(format!("edged.yaml is taken: {}", changed.join(", "))),
@@ -145,50 +224,19 @@ fn take(boot: &Boot, root: &Path) -> Result<Vec<String>, Refusal> {
     Ok(lines)
 }
 
+/// Gives the machine its name at once.
+fn call(name: &str) -> Result<(), Refusal> {
+    let is = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if is.trim() == name {
+        return Ok(());
+    }
+    nix::unistd::sethostname(name)
+        .map_err(|e| Refusal::Failed(format!("set the hostname to {name}: {e}")))
+}
+
 fn sum(text: &str) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
     <&[u8; 32]>::try_from(digest.as_ref()).map(to_hex).unwrap_or_default()
-}
-
-/// Writes what differs; gives the paths.
-fn apply(plan: &Plan, board: &Board, root: &Path) -> Result<Vec<String>, Refusal> {
-    let mut changed = Vec::new();
-    for File { path, text, mode } in &plan.files {
-        if board.files.get(path) != Some(text) {
-            put(&root.join(path), text, *mode)?;
-            changed.push(format!("/{path}"));
-        }
-    }
-    for path in &plan.gone {
-        let full = root.join(path);
-        std::fs::remove_file(&full).map_err(|e| failed("remove", &full, e))?;
-        changed.push(format!("no /{path}"));
-    }
-    if let Some(zone) = &plan.zone {
-        changed.extend(localtime(root, zone)?);
-    }
-    if let Some(name) = plan.hostname.as_ref().filter(|_| root == Path::new("/")) {
-        let is = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        if is.trim() != name {
-            nix::unistd::sethostname(name)
-                .map_err(|e| Refusal::Failed(format!("set the hostname to {name}: {e}")))?;
-        }
-    }
-    Ok(changed)
-}
-
-fn localtime(root: &Path, zone: &str) -> Result<Option<String>, Refusal> {
-    let link = root.join("etc/localtime");
-    let target = Path::new("/usr/share/zoneinfo").join(zone);
-    if std::fs::read_link(&link).is_ok_and(|had| had.ends_with(Path::new("zoneinfo").join(zone))) {
-        return Ok(None);
-    }
-    let beside = root.join("etc/localtime.new");
-    let _ = std::fs::remove_file(&beside);
-    std::os::unix::fs::symlink(&target, &beside)
-        .and_then(|()| std::fs::rename(&beside, &link))
-        .map_err(|e| failed("write", &link, e))?;
-    Ok(Some("/etc/localtime".to_owned()))
 }
 
 /// Writes a file whole, where a link leads if it is one; what can't be replaced (a file that is a
@@ -222,11 +270,4 @@ fn put(path: &Path, text: &str, mode: u32) -> Result<(), Refusal> {
         other => other,
     };
     written.map_err(|e| failed("write", path, e))
-}
-
-/// Keeps a board from starting that has no settings at all yet; says whether it does.
-fn hold(root: &Path) -> bool {
-    let data = root.join(gather::DATA);
-    let settled = root.join(APPLIED).exists() || data.join("pki").exists();
-    !settled && put(&root.join(HOLD), "edged.yaml on the boot partition is wrong\n", 0o644).is_ok()
 }

@@ -257,6 +257,11 @@ fn radio(plan: &mut Plan, wish: &Wish, board: &Board) -> Result<(), Mistake> {
         plan.own(board, WPA, None, 0o600);
         return Ok(());
     };
+    if asked.country.is_none() {
+        let what = "wifi: the country is missing (country: DE): some channels stay closed, and \
+                    some systems keep the radio off without it";
+        plan.notes.push(what.to_owned());
+    }
     let key = match &asked.password {
         None => None,
         Some(Secret::New(word)) => {

@@ -3,18 +3,22 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use edge_server::join::Token;
 
 use super::{APPLIED, Firstboot, HOLD, run};
 
-struct Card {
-    dir: PathBuf,
+pub(super) struct Card {
+    pub(super) dir: PathBuf,
 }
 
 impl Card {
-    fn new(name: &str) -> Card {
-        let dir = std::env::temp_dir().join(format!("edged-card-{name}-{}", std::process::id()));
+    pub(super) fn new(name: &str) -> Card {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        let dir = format!("edged-card-{name}-{}-{n}", std::process::id());
+        let dir = std::env::temp_dir().join(dir);
         let _ = fs::remove_dir_all(&dir);
         for sub in ["boot", "root/etc", "root/run", "root/var/lib/edged"] {
             fs::create_dir_all(dir.join(sub)).unwrap();
@@ -22,33 +26,43 @@ impl Card {
         Card { dir }
     }
 
-    fn boot(&self, text: &str) -> i32 {
+    pub(super) fn boot(&self, text: &str) -> i32 {
         fs::write(self.dir.join("boot/edged.yaml"), text).unwrap();
         self.again()
     }
 
-    fn again(&self) -> i32 {
+    pub(super) fn again(&self) -> i32 {
         run(&Firstboot { boot: self.dir.join("boot"), root: self.dir.join("root") })
     }
 
-    fn root(&self, path: &str) -> PathBuf {
+    pub(super) fn root(&self, path: &str) -> PathBuf {
         self.dir.join("root").join(path)
     }
 
-    fn has(&self, path: &str) -> String {
+    pub(super) fn has(&self, path: &str) -> String {
         fs::read_to_string(self.root(path)).unwrap_or_default()
     }
 
-    fn left(&self) -> String {
+    pub(super) fn left(&self) -> String {
         fs::read_to_string(self.dir.join("boot/edged.yaml")).unwrap()
     }
 
-    fn told(&self) -> String {
+    pub(super) fn told(&self) -> String {
         fs::read_to_string(self.dir.join("boot/edged-error.txt")).unwrap_or_default()
     }
 
+    pub(super) fn boot_file(&self, name: &str) -> PathBuf {
+        self.dir.join("boot").join(name)
+    }
+
+    /// As [`Card::state`], of the board alone.
+    pub(super) fn root_state(&self) -> State {
+        let boot = self.dir.join("boot");
+        self.state().into_iter().filter(|(path, _, _)| !path.starts_with(&boot)).collect()
+    }
+
     /// Every file of the root, with what it holds and when it was written.
-    fn state(&self) -> Vec<(PathBuf, Vec<u8>, std::time::SystemTime)> {
+    pub(super) fn state(&self) -> State {
         let mut all = Vec::new();
         walk(&self.dir, &mut all);
         all.sort();
@@ -56,7 +70,9 @@ impl Card {
     }
 }
 
-fn walk(dir: &Path, all: &mut Vec<(PathBuf, Vec<u8>, std::time::SystemTime)>) {
+type State = Vec<(PathBuf, Vec<u8>, std::time::SystemTime)>;
+
+fn walk(dir: &Path, all: &mut State) {
     for entry in fs::read_dir(dir).unwrap().flatten() {
         match entry.file_type().unwrap() {
             kind if kind.is_dir() => walk(&entry.path(), all),
@@ -75,7 +91,7 @@ impl Drop for Card {
     }
 }
 
-fn token() -> String {
+pub(super) fn token() -> String {
     Token::create(&"p".repeat(43)).unwrap().to_string()
 }
 
@@ -139,15 +155,12 @@ fn a_changed_file_is_taken_and_a_bad_one_is_not() {
     assert_eq!((card.has("etc/hostname"), card.has("etc/edged/token")), ("two\n".into(), kept));
     assert!(card.has(wpa).contains("country=FR") && card.has(wpa).contains(&key));
     // A mistake is said once, and changes nothing.
-    let good = card.state();
+    let good = card.root_state();
     assert_eq!(card.boot("name: three\nrole: sever\n"), 64);
     let told = card.told();
     assert!(told.starts_with("edged.yaml, line 2: role: \"sever\" is neither"), "{told}");
     assert!(!card.root(HOLD).exists(), "it goes on as it was");
-    let others = |state: Vec<(PathBuf, _, _)>| -> Vec<_> {
-        state.into_iter().filter(|(path, _, _)| !path.starts_with(card.dir.join("boot"))).collect()
-    };
-    assert_eq!(others(card.state()), others(good));
+    assert_eq!(card.root_state(), good);
     // Another network needs its own password.
     assert_eq!(card.boot("wifi: {ssid: b, password: stored}\n"), 64);
     assert!(card.told().contains("write the password itself"));
@@ -230,8 +243,17 @@ fn what_a_person_wrote_into_the_same_files_stays() {
 #[test]
 fn what_cannot_be_written_is_named() {
     let card = Card::new("full");
-    fs::create_dir_all(card.root("etc/hostname/in/the/way")).unwrap();
-    assert_eq!(card.boot("name: a\n"), 1);
-    assert!(card.told().contains("etc/hostname: "), "{}", card.told());
-    assert!(!card.root(APPLIED).exists(), "it is tried again at the next boot");
+    let text = format!("name: a\nrole: agent\njoin: auto\ntoken: {}\n", token());
+    let way = card.root("etc/edged/token.new/in/the/way");
+    fs::create_dir_all(&way).unwrap();
+    let before = card.root_state();
+    assert_eq!(card.boot(&text), 1);
+    assert!(card.told().contains("etc/edged/token: "), "{}", card.told());
+    assert!(card.left().contains(&token()[..7]), "it stays where it is");
+    // Edged waits, and it is tried again.
+    fs::remove_file(card.root(HOLD)).unwrap();
+    assert_eq!(card.root_state(), before, "nothing is half-applied");
+    fs::remove_dir_all(card.root("etc/edged/token.new")).unwrap();
+    assert_eq!(card.again(), 0);
+    assert!(!card.root(HOLD).exists() && card.has("etc/hostname") == "a\n");
 }

@@ -111,7 +111,8 @@ pub(super) fn read(entries: Vec<Entry>) -> Result<Wish, Mistake> {
 }
 
 fn unknown(key: &str, line: usize, known: &[&str], within: &str) -> Mistake {
-    let hint = match nearest(key, known) {
+    let part = || known.iter().find(|name| key.ends_with(**name) || key.starts_with(**name));
+    let hint = match nearest(key, known).or_else(|| part().copied()) {
         Some(name) => format!("did you mean {name:?}?"),
         None => format!("the keys{within} are {}", known.join(", ")),
     };
@@ -162,6 +163,9 @@ fn wifi(value: Value, line: usize) -> Result<Wifi, Mistake> {
         }
         let word = one(&key, value, line)?;
         let fail = |what: String| Mistake::at(line, format!("wifi: {key}: {what}"));
+        if word.commented && key != "country" && word.text != STORED {
+            return Err(fail("what follows ` #` is a comment: put the value in '…'".to_owned()));
+        }
         match key.as_str() {
             "ssid" => ssid = Some(super::wifi::ssid(&word.text).map_err(fail)?),
             "country" => country = Some(super::wifi::country(&word.text).map_err(fail)?),

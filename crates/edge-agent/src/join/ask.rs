@@ -42,7 +42,7 @@ enum Trouble {
 
 /// Asks the servers in turn until one lets the board in. While none can be asked it goes on: boards
 /// and servers get their current in any order. `has_room` is asked before a server is, with the
-/// bytes of the cluster's state.
+/// bytes of the cluster's state; `waits` is told what keeps the board out when that lasts.
 ///
 /// # Errors
 /// What a server refused, or that there is no room.
@@ -51,7 +51,7 @@ pub(super) async fn join(
     own: IpAddr,
     token: &Token,
     request: &JoinRequest,
-    has_room: impl Fn(u64) -> Result<(), JoinError>,
+    (has_room, waits): (impl Fn(u64) -> Result<(), JoinError>, impl Fn(&str)),
 ) -> Result<JoinAnswer, JoinError> {
     let (mut pause, mut said) = (PAUSE.0, None::<Instant>);
     let mut finder = Finder::default();
@@ -69,6 +69,10 @@ pub(super) async fn join(
         }
         if said.is_none_or(|at| at.elapsed() >= SAY) {
             tracing::warn!("join: {last}; it is tried again until a server answers");
+            // Boards and servers get their current in any order: not at the first time.
+            if said.is_some() {
+                waits(&format!("join: {last}"));
+            }
             said = Some(Instant::now());
         }
         tokio::time::sleep(pause).await;

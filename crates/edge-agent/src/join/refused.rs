@@ -1,11 +1,13 @@
 //! A board that its cluster turns away: it says so once, with what to do, and lets its pods run.
 //! Its requests go on, less and less often, in case somebody lets it in again.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use edge_client::{Call, Client, Patience};
+use edge_node::doctor::REFUSED;
 
-use super::Live;
+use super::{Live, told};
 
 /// One question, before anything else is started: a board must not wait long for it.
 const QUICK: Patience = Patience {
@@ -18,14 +20,21 @@ const QUICK: Patience = Patience {
 impl Live {
     /// Says when the servers turn this board away, and when they take it in again; runs until
     /// dropped.
-    pub(crate) async fn tell_refusals(self: Arc<Live>) {
+    pub(crate) async fn tell_refusals(self: Arc<Live>, run_dir: &Path) {
         let mut refusals = self.refusals().follow();
         let mut said = false;
         loop {
             let refusal = refusals.borrow_and_update().clone();
             match (refusal, said) {
-                (Some(why), false) => tracing::error!("{}", self.turned_away(&why)),
-                (None, true) => tracing::info!("the cluster takes this board in again"),
+                (Some(why), false) => {
+                    let line = self.turned_away(&why);
+                    tracing::error!("{line}");
+                    told::note(run_dir, &line);
+                }
+                (None, true) => {
+                    tracing::info!("the cluster takes this board in again");
+                    let _ = std::fs::remove_file(run_dir.join(REFUSED));
+                }
                 _ => {}
             }
             said = self.refusals().any();

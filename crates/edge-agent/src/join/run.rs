@@ -68,7 +68,7 @@ fn serve(config: &Config) -> Result<Ending, WireError> {
             ended = &mut agent => Some(ended),
             _ = terminate.recv() => None,
             _ = interrupt.recv() => None,
-            () = member.live.clone().tell_refusals() => None,
+            () = member.live.clone().tell_refusals(&config.run_dir) => None,
             why = tie.doubled(config) => {
                 copy = Some(why);
                 None

@@ -1,0 +1,232 @@
+//! Settings are taken whole or not at all: all new files are written and synced beside the old
+//! ones, then a list of them is, and only then they take their places. Whoever is cut off in the
+//! middle of that (a kill, a power cut) goes on from the list; what goes wrong is put back.
+
+use std::fs;
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use edge_server::pki::{read_if_present, write_atomically};
+
+use super::plan::{Board, File, Plan};
+use super::{HOLD, Refusal, failed, put};
+
+/// The list of what is to take its place.
+pub(super) const LIST: &str = "etc/edged/edged.yaml.taking";
+/// What a file is called until then.
+const FRESH: &str = "new";
+const LOCALTIME: &str = "etc/localtime";
+
+/// One step of the list.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    /// The fresh file takes the place of this one.
+    Place(PathBuf),
+    /// This one goes.
+    Gone(PathBuf),
+}
+
+/// Makes the board's files what the plan says; gives the paths of those that changed.
+///
+/// # Errors
+/// Names what could not be written. All files are as they were then.
+pub(super) fn apply(plan: &Plan, board: &Board, root: &Path) -> Result<Vec<String>, Refusal> {
+    let new: Vec<&File> =
+        plan.files.iter().filter(|file| board.files.get(file.path) != Some(&file.text)).collect();
+    let mut changed: Vec<String> = new.iter().map(|file| format!("/{}", file.path)).collect();
+    let mut steps = Vec::new();
+    let staged = stage(plan, &new, root, &mut steps);
+    // What can't be replaced, only written over, has no fresh file beside it.
+    let over = staged.inspect_err(|_| drop_fresh(&steps))?;
+    changed.extend(plan.gone.iter().map(|path| format!("no /{path}")));
+    let zone = steps.iter().any(|step| *step == Step::Place(root.join(LOCALTIME)));
+    changed.extend(zone.then(|| format!("/{LOCALTIME}")));
+    if changed.is_empty() {
+        return Ok(changed);
+    }
+    let old_zone = fs::read_link(root.join(LOCALTIME)).ok();
+    let done = write_list(root, &steps).and_then(|()| {
+        // Until all is in its place, edged does not start with half of it.
+        let _ = put(&root.join(HOLD), "settings are being taken\n", 0o644);
+        over.iter().try_for_each(|file| put(&root.join(file.path), &file.text, file.mode))?;
+        finish(root)
+    });
+    if let Err(refusal) = done {
+        drop_fresh(&steps);
+        put_back(plan, &new, board, root);
+        if let (true, Some(target)) = (zone, old_zone) {
+            let _ = link(&target, &root.join(LOCALTIME));
+        }
+        let _ = fs::remove_file(root.join(LIST));
+        return Err(refusal);
+    }
+    Ok(changed)
+}
+
+/// Goes on with what an earlier process began, if it did.
+///
+/// # Errors
+/// Names what can't take its place; the list stays.
+pub(super) fn finish(root: &Path) -> Result<(), Refusal> {
+    let list = root.join(LIST);
+    let Some(text) = read_if_present(&list).map_err(|e| failed("read", &list, e))? else {
+        return Ok(());
+    };
+    for step in read_list(&text) {
+        match step {
+            Step::Place(path) => place(&path).map_err(|e| failed("write", &path, e))?,
+            Step::Gone(path) => match fs::remove_file(&path) {
+                Err(e) if e.kind() != ErrorKind::NotFound => {
+                    return Err(failed("remove", &path, e));
+                }
+                _ => sync_dir(&path),
+            },
+        }
+    }
+    fs::remove_file(&list).map_err(|e| failed("remove", &list, e))?;
+    sync_dir(&list);
+    Ok(())
+}
+
+/// Writes the fresh files; gives those that can only be written over.
+fn stage<'a>(
+    plan: &Plan,
+    new: &[&'a File],
+    root: &Path,
+    steps: &mut Vec<Step>,
+) -> Result<Vec<&'a File>, Refusal> {
+    let mut over = Vec::new();
+    for file in new {
+        let path = root.join(file.path);
+        let real = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
+        match fresh(&real, file.text.as_bytes(), file.mode) {
+            Ok(()) => steps.push(Step::Place(real)),
+            Err(error)
+                if real.is_file()
+                    && matches!(
+                        error.kind(),
+                        ErrorKind::ReadOnlyFilesystem | ErrorKind::ResourceBusy
+                    ) =>
+            {
+                over.push(*file);
+            }
+            Err(error) => {
+                let _ = fs::remove_file(beside(&real));
+                return Err(failed("write", &path, error));
+            }
+        }
+    }
+    if let Some(zone) = &plan.zone {
+        let path = root.join(LOCALTIME);
+        let ends = Path::new("zoneinfo").join(zone);
+        if !fs::read_link(&path).is_ok_and(|had| had.ends_with(ends)) {
+            let target = Path::new("/usr/share/zoneinfo").join(zone);
+            link(&target, &beside(&path)).map_err(|e| failed("write", &path, e))?;
+            steps.push(Step::Place(path));
+        }
+    }
+    steps.extend(plan.gone.iter().map(|path| Step::Gone(root.join(path))));
+    Ok(over)
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(FRESH);
+    name.into()
+}
+
+/// Writes and syncs the file that is to take this one's place.
+fn fresh(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    if path.is_dir() {
+        return Err(io::Error::other("a directory is in its place"));
+    }
+    if let Some(dir) = path.parent() {
+        let private = dir.ends_with(".ssh");
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true).mode(if private { 0o700 } else { 0o755 }).create(dir)?;
+    }
+    let beside = beside(path);
+    let _ = fs::remove_file(&beside);
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// The fresh file takes its place; one that has done so is no error.
+fn place(path: &Path) -> io::Result<()> {
+    let beside = beside(path);
+    match fs::rename(&beside, path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        // A file that is a mount point.
+        Err(error) if error.kind() == ErrorKind::ResourceBusy => {
+            let text = fs::read(&beside)?;
+            let mut file = fs::OpenOptions::new().write(true).truncate(true).open(path)?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            fs::remove_file(&beside)
+        }
+        other => {
+            sync_dir(path);
+            other
+        }
+    }
+}
+
+fn link(target: &Path, at: &Path) -> io::Result<()> {
+    let _ = fs::remove_file(at);
+    std::os::unix::fs::symlink(target, at)
+}
+
+fn sync_dir(path: &Path) {
+    // What it would say has been said by the change itself.
+    let _ = path.parent().map(|dir| fs::File::open(dir).and_then(|dir| dir.sync_all()));
+}
+
+fn drop_fresh(steps: &[Step]) {
+    for step in steps {
+        if let Step::Place(path) = step {
+            let _ = fs::remove_file(beside(path));
+        }
+    }
+}
+
+/// Every file is again what it was.
+fn put_back(plan: &Plan, new: &[&File], board: &Board, root: &Path) {
+    for file in new {
+        let path = root.join(file.path);
+        let is = fs::read_to_string(&path).ok();
+        let _ = match board.files.get(file.path) {
+            Some(old) if is.as_ref() != Some(old) => put(&path, old, file.mode).is_ok(),
+            None if is.as_ref() == Some(&file.text) => fs::remove_file(&path).is_ok(),
+            _ => continue,
+        };
+    }
+    for path in plan.gone.iter().filter(|path| !root.join(path).exists()) {
+        let mode = if *path == super::plan::WPA { 0o600 } else { 0o644 };
+        let _ = board.files.get(path).map(|old| put(&root.join(path), old, mode));
+    }
+}
+
+fn write_list(root: &Path, steps: &[Step]) -> Result<(), Refusal> {
+    let line = |step: &Step| match step {
+        Step::Place(path) => format!("place {}\n", path.display()),
+        Step::Gone(path) => format!("gone {}\n", path.display()),
+    };
+    let text: String = steps.iter().map(line).collect();
+    let path = root.join(LIST);
+    let made = path.parent().map_or(Ok(()), fs::create_dir_all);
+    made.and_then(|()| write_atomically(&path, text.as_bytes(), 0o600))
+        .map_err(|e| failed("write", &path, e))
+}
+
+fn read_list(text: &str) -> Vec<Step> {
+    let step = |line: &str| match line.split_once(' ')? {
+        ("place", path) => Some(Step::Place(path.into())),
+        ("gone", path) => Some(Step::Gone(path.into())),
+        _ => None,
+    };
+    text.lines().filter_map(step).collect()
+}
