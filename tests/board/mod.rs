@@ -15,6 +15,8 @@ mod joined;
 mod kubectl;
 pub(crate) mod machine;
 #[cfg(test)]
+mod poweroff;
+#[cfg(test)]
 mod slots;
 mod survive;
 

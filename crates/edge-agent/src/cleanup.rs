@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use edge_node::cleanup::{self, CleanupError};
+use edge_node::doctor::REFUSED;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
@@ -44,8 +45,8 @@ pub(crate) async fn retire(config: &Config) -> Result<bool, WireError> {
         let what = "this board ran pods, and stopping them needs root: use sudo this once";
         return Err(failed("no-agent", what));
     }
-    ours(&config.run_dir, &["net.lock", "rootfs"])?;
-    idle(&config.run_dir, "net.lock")?;
+    ours(&config.run_dir, &["net.lock", "rootfs", REFUSED])?;
+    idle("cleanup", &config.run_dir, "net.lock")?;
     tracing::info!("this board runs no pods any more: stopping those that it ran");
     // A server's state matters more than what is left of its pods.
     let cleaned = cleanup::board(&board(config)).await;
@@ -83,9 +84,9 @@ pub(crate) fn check(config: &Config) -> Result<(), WireError> {
     }
     let (data, run) = (&config.data_dir, &config.run_dir);
     ours(data, &["store/log", LEDGER, "pki/board.key"])?;
-    ours(run, &["net.lock", "rootfs"])?;
-    idle(data, "store/lock")?;
-    idle(run, "net.lock")
+    ours(run, &["net.lock", "rootfs", REFUSED])?;
+    idle("cleanup", data, "store/lock")?;
+    idle("cleanup", run, "net.lock")
 }
 
 fn ours(dir: &Path, signs: &[&str]) -> Result<(), WireError> {
@@ -102,12 +103,15 @@ fn ours(dir: &Path, signs: &[&str]) -> Result<(), WireError> {
 }
 
 /// An edged that runs holds a lock in each of its directories.
-fn idle(dir: &Path, lock: &str) -> Result<(), WireError> {
+///
+/// # Errors
+/// When one runs there.
+pub(crate) fn idle(operation: &str, dir: &Path, lock: &str) -> Result<(), WireError> {
     let Ok(file) = File::open(dir.join(lock)) else { return Ok(()) };
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Err((_, Errno::EWOULDBLOCK)) => {
             let what = format!("an edged runs on {}: stop it first", dir.display());
-            Err(failed("cleanup", what))
+            Err(failed(operation, what))
         }
         _ => Ok(()),
     }
@@ -148,10 +152,10 @@ mod tests {
         assert!(told.contains("Nothing was removed"), "{told}");
         std::fs::write(dir.join("net.lock"), "").unwrap();
         assert!(ours(&dir, &["net.lock"]).is_ok());
-        assert!(idle(&dir, "net.lock").is_ok());
+        assert!(idle("cleanup", &dir, "net.lock").is_ok());
         let held =
             Flock::lock(File::open(dir.join("net.lock")).unwrap(), FlockArg::LockExclusiveNonblock);
-        let told = idle(&dir, "net.lock").unwrap_err().to_string();
+        let told = idle("cleanup", &dir, "net.lock").unwrap_err().to_string();
         assert!(told.contains("stop it first"), "{told}");
         drop(held);
         remove(&dir).unwrap();

@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config, Settings};
 use crate::{
-    cleanup, demo, depart, doctor, firstboot, install, join, telemetry, token, uninstall, version,
-    wire,
+    cleanup, demo, depart, doctor, firstboot, install, join, poweroff, telemetry, token, uninstall,
+    version, wire,
 };
 
 /// Exit status for a setting or argument that is wrong (`EX_USAGE` of sysexits.h).
@@ -74,6 +74,8 @@ enum Command {
         #[arg(long)]
         data: bool,
     },
+    /// Stop this board's pods in order; systemd runs it before the board goes off
+    StopPods(poweroff::StopPods),
     /// Put this file onto this machine with its systemd units, and start it
     Install(install::Install),
     /// Remove all that edged made on this machine: pods, state, settings, units and itself
@@ -134,6 +136,9 @@ pub(crate) fn run(args: &[OsString]) -> i32 {
         Command::Cleanup { settings, data } => with_config(&settings, |config| {
             finish(cleanup::check(&config).and_then(|()| cleanup::run(&config, data)))
         }),
+        Command::StopPods(args) => {
+            with_config(&args.settings, |config| finish(poweroff::run(&args, &config)))
+        }
         Command::Install(args) => finish(install::run(&args)),
         Command::Uninstall(args) => {
             with_config(&args.settings, |config| finish(uninstall::run(&args, &config)))

@@ -26,15 +26,21 @@ pub(crate) const OURS: &str = "# Written by `edged install`.\n";
 
 /// The unit that is started.
 pub(crate) const UNIT: &str = "edged.service";
-/// All units.
+/// The unit whose stop ends the pods; edged's own wants it.
+pub(crate) const PODS: &str = "edged-pods.service";
+/// Units that are enabled.
 pub(crate) const ENABLED: [&str; 2] = [UNIT, "edged-firstboot.service"];
 
 /// What systemd reads.
-pub(crate) const UNITS: [(&str, &str); 3] = [
+pub(crate) const UNITS: [(&str, &str); 4] = [
     ("usr/lib/systemd/system/edged.service", include_str!("../../../systemd/edged.service")),
     (
         "usr/lib/systemd/system/edged-firstboot.service",
         include_str!("../../../systemd/edged-firstboot.service"),
+    ),
+    (
+        "usr/lib/systemd/system/edged-pods.service",
+        include_str!("../../../systemd/edged-pods.service"),
     ),
     (
         "usr/lib/systemd/system-preset/50-edged.preset",

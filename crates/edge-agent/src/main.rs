@@ -14,6 +14,7 @@ mod identity;
 mod install;
 mod join;
 mod notify;
+mod poweroff;
 mod systemd;
 mod telemetry;
 mod token;

@@ -3,13 +3,17 @@
 
 use std::fs;
 use std::io::{ErrorKind, IsTerminal, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use edge_node::doctor::{self, Made};
+use edge_server::pki::write_atomically;
+
 use crate::config::{Config, Settings};
-use crate::install::{CONFIG, CTL, DEFAULTS, ENABLED, OURS, PROGRAM, TOKEN, UNITS};
+use crate::install::{CTL, ENABLED, OURS, PODS, PROGRAM, TOKEN, UNITS};
 use crate::systemd::{Systemd, Word};
 use crate::wire::{WireError, failed};
 use crate::{cleanup, firstboot, install};
@@ -17,6 +21,8 @@ use crate::{cleanup, firstboot, install};
 /// How long edged may take to stop; systemd kills it sooner.
 const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(100);
+/// Directories that edged makes where they are missing.
+const DIRECTORIES: [&str; 2] = ["edged", ".ssh"];
 
 /// Of which board, and whether to ask.
 #[derive(Debug, Args)]
@@ -32,7 +38,10 @@ pub(crate) struct Uninstall {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Found {
     gone: Vec<PathBuf>,
+    /// Files that are a person's as well, and what stays of them.
+    parts: Vec<(PathBuf, String)>,
     stays: Vec<PathBuf>,
+    notes: Vec<String>,
 }
 
 /// Uninstalls.
@@ -62,7 +71,7 @@ pub(crate) fn run(args: &Uninstall, config: &Config) -> Result<(), WireError> {
     // Another init may still run it.
     cleanup::check(config)?;
     let cleaned = cleanup::run(config, true);
-    let removed = remove(&found.gone);
+    let removed = remove(&found);
     if let Some(manager) = &mut manager {
         manager.call("Reload", &[]).map_err(WireError::line)?;
     }
@@ -73,7 +82,7 @@ pub(crate) fn run(args: &Uninstall, config: &Config) -> Result<(), WireError> {
 
 /// Has systemd stop it for good.
 fn stop(manager: &mut Systemd, config: &Config) -> Result<(), WireError> {
-    for unit in ENABLED {
+    for unit in ENABLED.into_iter().chain([PODS]) {
         // One that is not loaded is stopped.
         if let Err(error) = manager.call("StopUnit", &[Word::Text(unit), Word::Text("replace")]) {
             tracing::debug!("{error}");
@@ -96,6 +105,7 @@ fn stop(manager: &mut Systemd, config: &Config) -> Result<(), WireError> {
 /// What is there.
 fn look(root: &Path) -> Found {
     let mut found = Found::default();
+    let text = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
     let mut sort = |path: &str, ours: bool| {
         let full = root.join(path);
         match (fs::symlink_metadata(&full).is_ok(), ours) {
@@ -107,9 +117,18 @@ fn look(root: &Path) -> Found {
     for path in [TOKEN].into_iter().chain(firstboot::NOTES) {
         sort(path, true);
     }
-    for path in [CONFIG, DEFAULTS].into_iter().chain(firstboot::OWN) {
-        let text = fs::read_to_string(root.join(path)).unwrap_or_default();
-        sort(path, text.starts_with(OURS) || firstboot::is_ours(&text));
+    for path in firstboot::OWN {
+        sort(path, firstboot::is_ours(&text(path)));
+    }
+    for path in firstboot::SHARED {
+        let has = text(path);
+        match firstboot::without_ours(&has) {
+            _ if has.starts_with(OURS) => sort(path, true),
+            Some(rest) if rest.is_empty() => sort(path, true),
+            Some(rest) => found.parts.push((root.join(path), rest)),
+            None if path == firstboot::LOGIN => {}
+            None => sort(path, false),
+        }
     }
     for (path, _) in UNITS {
         sort(path, true);
@@ -117,7 +136,32 @@ fn look(root: &Path) -> Found {
     let link = fs::read_link(root.join(CTL)).is_ok_and(|to| to == Path::new("edged"));
     sort(CTL, link);
     sort(PROGRAM, true);
+    for Made { path, rest } in doctor::made(root) {
+        match rest.is_empty() {
+            true => found.gone.insert(0, root.join(path)),
+            false => found.parts.push((root.join(path), rest)),
+        }
+    }
+    found.notes = notes(root, &found);
     found
+}
+
+/// What a person should know before.
+fn notes(root: &Path, found: &Found) -> Vec<String> {
+    let mut notes = Vec::new();
+    let login = root.join(firstboot::LOGIN);
+    if found.gone.contains(&login) {
+        let login = login.display();
+        notes.push(format!("no other SSH key is in {login}: have another way to log in"));
+    }
+    if let Some((path, kept)) = doctor::cmdline(root) {
+        notes.push(format!(
+            "{} keeps the memory cgroup on, which other programs may use by now; as it was: {}",
+            path.display(),
+            kept.display()
+        ));
+    }
+    notes
 }
 
 fn tell(found: &Found, config: &Config) {
@@ -127,8 +171,14 @@ fn tell(found: &Found, config: &Config) {
     for path in &found.gone {
         println!("  {}", path.display());
     }
+    for (path, _) in &found.parts {
+        println!("  {}: edged's part of it", path.display());
+    }
     for path in &found.stays {
         println!("What you wrote or installed yourself stays: {}", path.display());
+    }
+    for note in &found.notes {
+        println!("Note: {note}");
     }
     if config.data_dir.join("store").exists() {
         println!(
@@ -149,9 +199,18 @@ fn asked() -> Result<bool, WireError> {
 }
 
 /// Removes the files, and the directories that nothing else is in.
-fn remove(paths: &[PathBuf]) -> Result<(), WireError> {
+fn remove(found: &Found) -> Result<(), WireError> {
     let mut result = Ok(());
-    for path in paths {
+    for (path, rest) in &found.parts {
+        // A link stays one.
+        let real = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+        let mode = fs::metadata(&real).map_or(0o600, |meta| meta.permissions().mode() & 0o7777);
+        if let Err(error) = write_atomically(&real, rest.as_bytes(), mode) {
+            let what = format!("uninstall: take edged's part out of {}", path.display());
+            result = result.and(Err(failed(&what, error)));
+        }
+    }
+    for path in &found.gone {
         match fs::remove_file(path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 let what = format!("uninstall: remove {}", path.display());
@@ -159,8 +218,8 @@ fn remove(paths: &[PathBuf]) -> Result<(), WireError> {
             }
             _ => {}
         }
-        let dir = path.parent().filter(|dir| dir.ends_with("edged") || dir.ends_with("edged.d"));
-        if let Some(dir) = dir {
+        let ours = |dir: &&Path| DIRECTORIES.iter().any(|name| dir.ends_with(name));
+        if let Some(dir) = path.parent().filter(ours) {
             // One that still has something in it stays.
             let _ = fs::remove_dir(dir);
         }
@@ -169,29 +228,4 @@ fn remove(paths: &[PathBuf]) -> Result<(), WireError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_person_wrote_stays() {
-        let root = std::env::temp_dir().join(format!("edged-uninstall-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&root);
-        let write = |path: &str, text: &str| {
-            let full = root.join(path);
-            fs::create_dir_all(full.parent().unwrap()).unwrap();
-            fs::write(full, text).unwrap();
-        };
-        write(PROGRAM, "");
-        write(TOKEN, "");
-        write(CONFIG, "log: debug\n");
-        write(DEFAULTS, &format!("{OURS}EDGED_ROLE=agent\n"));
-        write(CTL, "another program");
-        let found = look(&root);
-        assert_eq!(found.stays, [CONFIG, CTL].map(|path| root.join(path)));
-        assert_eq!(found.gone, [TOKEN, DEFAULTS, PROGRAM].map(|path| root.join(path)));
-        remove(&found.gone).unwrap();
-        assert_eq!(look(&root).gone, Vec::<PathBuf>::new());
-        assert!(root.join("etc/edged").exists(), "it is not empty");
-        fs::remove_dir_all(&root).unwrap();
-    }
-}
+mod tests;

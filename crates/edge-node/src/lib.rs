@@ -9,6 +9,7 @@ pub mod fields;
 pub mod images;
 pub mod ingress;
 pub mod net;
+pub mod poweroff;
 pub mod probes;
 pub mod runtime;
 pub mod seams;

@@ -83,6 +83,21 @@ impl Runtime {
         Ok(Some(exit))
     }
 
+    /// Leaves no note of a container's end on the disk: it was the board's, which goes off, and the
+    /// next boot is to take it for that.
+    ///
+    /// # Errors
+    /// Names the file that can't be removed.
+    pub fn forget_end(&self, id: &str) -> Result<(), RuntimeError> {
+        let path = self.home(id).exit();
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                Err(RuntimeError::io("remove", &path, e))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Notes a container's state in memory.
     pub(super) fn put(&self, record: ContainerRecord) {
         if let Some(entry) = self.containers().get_mut(&record.id) {
