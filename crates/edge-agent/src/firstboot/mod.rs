@@ -6,11 +6,7 @@
 //! Whoever is cut off in the middle goes on at the next try, in this boot or the next: on a board
 //! that has no settings yet edged waits for it, behind a file that is gone when they are taken.
 
-#[cfg(test)]
-mod bad;
 mod boot;
-#[cfg(test)]
-mod broken;
 mod commit;
 mod gather;
 mod plan;

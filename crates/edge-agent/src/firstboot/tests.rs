@@ -1,5 +1,8 @@
 //! A boot partition and a root in a temporary directory, taken from boot to boot.
 
+mod bad;
+mod broken;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -9,12 +12,12 @@ use edge_server::join::Token;
 
 use super::{APPLIED, Firstboot, HOLD, run};
 
-pub(super) struct Card {
-    pub(super) dir: PathBuf,
+struct Card {
+    dir: PathBuf,
 }
 
 impl Card {
-    pub(super) fn new(name: &str) -> Card {
+    fn new(name: &str) -> Card {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
         let dir = format!("edged-card-{name}-{}-{n}", std::process::id());
@@ -26,43 +29,43 @@ impl Card {
         Card { dir }
     }
 
-    pub(super) fn boot(&self, text: &str) -> i32 {
+    fn boot(&self, text: &str) -> i32 {
         fs::write(self.dir.join("boot/edged.yaml"), text).unwrap();
         self.again()
     }
 
-    pub(super) fn again(&self) -> i32 {
+    fn again(&self) -> i32 {
         run(&Firstboot { boot: self.dir.join("boot"), root: self.dir.join("root") })
     }
 
-    pub(super) fn root(&self, path: &str) -> PathBuf {
+    fn root(&self, path: &str) -> PathBuf {
         self.dir.join("root").join(path)
     }
 
-    pub(super) fn has(&self, path: &str) -> String {
+    fn has(&self, path: &str) -> String {
         fs::read_to_string(self.root(path)).unwrap_or_default()
     }
 
-    pub(super) fn left(&self) -> String {
+    fn left(&self) -> String {
         fs::read_to_string(self.dir.join("boot/edged.yaml")).unwrap()
     }
 
-    pub(super) fn told(&self) -> String {
+    fn told(&self) -> String {
         fs::read_to_string(self.dir.join("boot/edged-error.txt")).unwrap_or_default()
     }
 
-    pub(super) fn boot_file(&self, name: &str) -> PathBuf {
+    fn boot_file(&self, name: &str) -> PathBuf {
         self.dir.join("boot").join(name)
     }
 
     /// As [`Card::state`], of the board alone.
-    pub(super) fn root_state(&self) -> State {
+    fn root_state(&self) -> State {
         let boot = self.dir.join("boot");
         self.state().into_iter().filter(|(path, _, _)| !path.starts_with(&boot)).collect()
     }
 
     /// Every file of the root, with what it holds and when it was written.
-    pub(super) fn state(&self) -> State {
+    fn state(&self) -> State {
         let mut all = Vec::new();
         walk(&self.dir, &mut all);
         all.sort();
@@ -91,7 +94,7 @@ impl Drop for Card {
     }
 }
 
-pub(super) fn token() -> String {
+fn token() -> String {
     Token::create(&"p".repeat(43)).unwrap().to_string()
 }
 

@@ -202,8 +202,8 @@ fn resolvers(facts: &Facts, found: &mut Vec<Finding>) {
             "no DNS server is known: /etc/resolv.conf is missing or names none",
             "images come from no registry that is known by name, and pods look up no names outside \
              the cluster; fine for boards that are meant to be offline",
-            "let DHCP give one (systemd-resolved, or resolvconf), or write `nameserver 192.168.1.1` \
-             with the router's address into /etc/resolv.conf",
+            "let DHCP give one (systemd-resolved, or resolvconf), or write your router's address \
+             into /etc/resolv.conf: `nameserver 192.168.1.1`",
         ),
     });
 }

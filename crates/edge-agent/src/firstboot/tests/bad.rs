@@ -1,8 +1,8 @@
 //! What people and their editors put onto the boot partition, and what they are told. Whatever is
 //! refused changes nothing.
 
-use super::tests::{Card, token};
-use super::*;
+use super::super::*;
+use super::{Card, token};
 
 /// The file, its bytes, the line that is told, and what must be in it.
 #[track_caller]

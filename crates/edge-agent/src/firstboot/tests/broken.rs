@@ -3,8 +3,8 @@
 
 use std::fs;
 
-use super::tests::{Card, token};
-use super::*;
+use super::super::*;
+use super::{Card, token};
 
 /// All steps of a plan that were cut off before the first, between two, and after the last, by
 /// putting the fresh files and the list where a killed process leaves them.
