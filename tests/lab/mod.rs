@@ -49,6 +49,8 @@ pub(crate) mod nemesis;
 #[cfg(test)]
 mod net_check;
 #[cfg(test)]
+mod no_clock;
+#[cfg(test)]
 mod nodeless;
 #[cfg(test)]
 mod paused;
@@ -88,6 +90,8 @@ pub(crate) mod traffic_ways;
 #[cfg(test)]
 pub(crate) mod upgrade;
 pub(crate) mod watching;
+#[cfg(test)]
+mod years;
 
 /// Whether this machine can run laboratories. What is missing is said aloud: a silent skip
 /// would look like a pass.

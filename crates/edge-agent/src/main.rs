@@ -4,6 +4,7 @@
 mod brokers;
 mod cleanup;
 mod cli;
+mod clock;
 mod config;
 mod demo;
 mod depart;

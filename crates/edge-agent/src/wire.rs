@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 use crate::config::{Config, Registry};
 use crate::join::{SERVER_NAME, Saved};
-use crate::{cleanup, depart, identity, notify, upgrade, version};
+use crate::{cleanup, clock, depart, identity, notify, upgrade, version};
 pub(crate) use agent::{servers, tie};
 pub(crate) use bus::beats;
 use server::Lead;
@@ -76,6 +76,7 @@ pub(crate) fn serve(mut config: Config, with_agent: bool) -> Result<(), WireErro
             "running pods needs root: use sudo, or --no-agent to lead only".into(),
         ));
     }
+    clock::settle(&config.data_dir, &config.run_dir);
     runtime()?.block_on(async {
         let (stop, stopped) = watch::channel(false);
         let mut terminate =

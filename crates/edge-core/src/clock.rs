@@ -1,6 +1,7 @@
 //! What time it is, judged: a board may wake in 1970 or years ahead. The system's clock counts
 //! unless it is below what is known to have passed (the *floor*), or contradicts the time that the
-//! cluster told over a connection whose other end was proven.
+//! cluster told over a connection whose other end was proven. One that follows a source of time
+//! counts before the cluster's.
 //!
 //! Nothing here reads a clock: whoever makes a [`ClusterClock`] gives it a way to.
 
@@ -20,12 +21,16 @@ pub struct Reading {
     pub wall_ms: i64,
     /// Milliseconds since some moment; never jumps.
     pub steady_ms: i64,
+    /// Whether the kernel says that the system's time follows a source of time.
+    pub synchronised: bool,
 }
 
 /// What is known of the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Judgement {
     floor_ms: i64,
+    /// The steady clock when the floor was learned.
+    floor_at: i64,
     /// The cluster's time, and the steady clock when it was told.
     told: Option<(i64, i64)>,
 }
@@ -33,27 +38,35 @@ pub struct Judgement {
 impl Judgement {
     /// Knows only that it is not before `floor_ms`, nor before this program was made.
     pub fn new(floor_ms: i64) -> Judgement {
-        Judgement { floor_ms: floor_ms.max(BUILT_MS), told: None }
+        Judgement { floor_ms: floor_ms.max(BUILT_MS), floor_at: 0, told: None }
     }
 
     /// Takes the cluster's time from a peer that has proven itself. It may be earlier than what was
     /// told before: then the cluster's own clock was wrong, and has been set right.
     pub fn tell(&mut self, cluster_ms: i64, reading: Reading) {
         self.told = Some((cluster_ms, reading.steady_ms));
-        self.floor_ms = cluster_ms;
+        (self.floor_ms, self.floor_at) = (cluster_ms, reading.steady_ms);
     }
 
-    /// The time, in milliseconds since 1970.
+    /// The time, in milliseconds since 1970. A floor rises as time goes by.
     pub fn now_ms(&self, reading: Reading) -> i64 {
-        let Some((told, at)) = self.told else { return reading.wall_ms.max(self.floor_ms) };
+        let passed = (reading.steady_ms - self.floor_at).max(0);
+        let Some((told, at)) = self.told else {
+            return reading.wall_ms.max(self.floor_ms.saturating_add(passed));
+        };
+        if reading.synchronised && reading.wall_ms >= BUILT_MS {
+            return reading.wall_ms;
+        }
         let cluster = told.saturating_add((reading.steady_ms - at).max(0));
         let apart = reading.wall_ms.saturating_sub(cluster).saturating_abs();
         if apart <= TOLERANCE_MS { reading.wall_ms } else { cluster }
     }
 
     /// Learns that this moment has passed.
-    pub fn raise(&mut self, floor_ms: i64) {
-        self.floor_ms = self.floor_ms.max(floor_ms);
+    pub fn raise(&mut self, floor_ms: i64, reading: Reading) {
+        if floor_ms > self.floor_ms {
+            (self.floor_ms, self.floor_at) = (floor_ms, reading.steady_ms);
+        }
     }
 
     /// What has passed for certain.
@@ -107,7 +120,8 @@ impl ClusterClock {
 
     /// Learns that this moment has passed, in milliseconds since 1970.
     pub fn raise(&self, floor_ms: i64) {
-        self.judgement().raise(floor_ms);
+        let reading = (self.inner.read)();
+        self.judgement().raise(floor_ms, reading);
     }
 
     /// What has passed for certain, in milliseconds since 1970.
@@ -135,13 +149,13 @@ mod tests {
     const NOVEMBER: i64 = BUILT_MS + 300 * DAY;
 
     fn at(wall_ms: i64, steady_ms: i64) -> Reading {
-        Reading { wall_ms, steady_ms }
+        Reading { wall_ms, steady_ms, synchronised: false }
     }
 
     #[test]
     fn a_board_in_1970_is_at_the_floor() {
         let mut judgement = Judgement::new(NOVEMBER);
-        assert_eq!(judgement.now_ms(at(5, 5)), NOVEMBER);
+        assert_eq!(judgement.now_ms(at(5, 5)), NOVEMBER + 5, "time goes by, from the floor on");
         judgement.tell(NOVEMBER + DAY, at(1000, 1000));
         assert_eq!(judgement.now_ms(at(3000, 3000)), NOVEMBER + DAY + 2000);
         assert_eq!(Judgement::new(0).now_ms(at(0, 0)), BUILT_MS);
@@ -158,13 +172,26 @@ mod tests {
         assert_eq!(judgement.now_ms(at(NOVEMBER + DAY + 500, 20)), NOVEMBER + DAY + 500);
     }
 
+    /// Two servers without clocks tell each other what neither knows; the first that hears the
+    /// time from elsewhere ends it.
+    #[test]
+    fn a_clock_that_follows_a_source_is_believed_before_the_cluster() {
+        let mut judgement = Judgement::new(NOVEMBER);
+        judgement.tell(NOVEMBER + DAY, at(0, 0));
+        let set = |synchronised| Reading { synchronised, ..at(NOVEMBER + 90 * DAY, 50) };
+        assert_eq!(judgement.now_ms(set(false)), NOVEMBER + DAY + 50);
+        assert_eq!(judgement.now_ms(set(true)), NOVEMBER + 90 * DAY);
+        let never_set = Reading { synchronised: true, ..at(7, 60) };
+        assert_eq!(judgement.now_ms(never_set), NOVEMBER + DAY + 60);
+    }
+
     #[test]
     fn a_cluster_that_was_wrong_is_believed_again_once_it_is_right() {
         let mut judgement = Judgement::new(NOVEMBER);
         judgement.tell(NOVEMBER + 400 * DAY, at(0, 0));
         judgement.tell(NOVEMBER, at(0, 10));
         assert_eq!((judgement.floor_ms(), judgement.now_ms(at(0, 10))), (NOVEMBER, NOVEMBER));
-        judgement.raise(NOVEMBER - DAY);
+        judgement.raise(NOVEMBER - DAY, at(0, 20));
         assert_eq!(judgement.floor_ms(), NOVEMBER);
         assert!(judgement.confirmed());
     }

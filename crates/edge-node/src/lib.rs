@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod cleanup;
+pub mod clock;
 pub mod dns;
 pub mod doctor;
 pub mod fields;

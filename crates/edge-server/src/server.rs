@@ -13,7 +13,7 @@ use crate::proxy::Agents;
 use crate::tied::{Tied, tie};
 use crate::tls::BusTls;
 use crate::tokens::Tokens;
-use crate::{boot, discovery, tls};
+use crate::{boot, clock, discovery, tls};
 use edge_core::consensus::{MemberInfo, Standing};
 use edge_store::{Founding, OpenError};
 use std::collections::BTreeSet;
@@ -27,7 +27,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-/// How often the serving certificate is looked at.
+/// How often certificates are looked at that live a year.
 const RENEWAL: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long another server is given to take the leadership over.
 const HANDING_OVER: Duration = Duration::from_millis(700);
@@ -153,7 +153,7 @@ impl Server {
         config.pods()?;
         let authority = Arc::new(blocking(&config, |config| keys(&config.data_dir)).await?);
         config.cluster.clock.raise(authority.floor_ms());
-        let serving_cert = Arc::new(Renewing::new(&authority, pki::serving_names(&config)?)?);
+        let cert = Arc::new(Renewing::new(&authority, pki::serving_names(&config)?)?);
         let (listener, address) = listen(config.listen).await?;
         let tied = tie(&mut config, &authority, linked, address.port()).await?;
         let api = Api::new(tied.store.clone(), &config, &authority)?;
@@ -174,7 +174,7 @@ impl Server {
         let Tied { own, channel, links, courier, programs, .. } = tied;
         let announcing = desk.announce(address.port());
         let trusted = trust.subscribe();
-        own.guard(trust.subscribe());
+        own.guard(trusted.clone());
         let front = Front {
             api: api.clone(),
             servers: channel.clone(),
@@ -186,10 +186,10 @@ impl Server {
             programs,
             tokens: Tokens::new(api.clone(), config.cluster.clock.clone(), &config.cluster_domain),
         };
-        let clock = config.cluster.clock.clone();
-        let tls = tls::serving(authority.ca_der(), serving_cert.clone(), clock)?;
+        let tls = tls::serving(authority.ca_der(), cert.clone(), config.cluster.clock.clone())?;
         let serving = tokio::spawn(http::run(listener, tls, Arc::new(front), stopping));
-        beside.spawn(renew(serving_cert, authority.clone(), stop.subscribe()));
+        let renewed = renew(cert, authority.clone(), config.clone(), address.port());
+        beside.spawn(until_stopped(renewed, stop.subscribe()));
         beside.spawn(until_stopped(announcing, stop.subscribe()));
         beside.spawn(join::follow(api.clone(), trust, stop.subscribe()));
         beside.spawn(own.clone().keep());
@@ -382,14 +382,17 @@ async fn until_stopped(work: impl Future<Output = ()>, mut stop: watch::Receiver
     }
 }
 
-async fn renew(cert: Arc<Renewing>, authority: Arc<Authority>, mut stop: watch::Receiver<bool>) {
+/// Sees once a day by the board's clock, and when that has jumped, to what lives a year: the
+/// certificate that is served with, and the person's at this board.
+async fn renew(cert: Arc<Renewing>, authority: Arc<Authority>, config: Config, port: u16) {
+    let now = || u64::try_from(clock::wall_ms() / 1000).unwrap_or_default();
     loop {
-        tokio::select! {
-            () = tokio::time::sleep(RENEWAL) => {}
-            _ = stop.wait_for(|stop| *stop) => return,
-        }
+        clock::passes(now, now(), RENEWAL).await;
         if let Err(error) = cert.renew(&authority) {
             tracing::warn!("renew the serving certificate: {error}");
+        }
+        if let Err(error) = admin(&authority, &config, port) {
+            tracing::warn!("renew admin.kubeconfig: {error}");
         }
     }
 }

@@ -114,7 +114,11 @@ fn refusal(status: &Status, doing: Option<&str>) -> String {
     let details = status.details.as_deref();
     match (status.reason, details) {
         (Reason::Unauthorized, _) => {
-            "error: You must be logged in to the server (Unauthorized)".to_string()
+            let why = Some(status.message.as_str()).filter(|words| !words.is_empty());
+            format!(
+                "error: You must be logged in to the server ({})",
+                why.unwrap_or("Unauthorized")
+            )
         }
         (Reason::Invalid, Some(details)) if !details.kind.is_empty() => {
             let what = format!("{doing}The {} {:?} is invalid", details.kind, details.name);

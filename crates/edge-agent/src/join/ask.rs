@@ -117,7 +117,7 @@ async fn attempt(
         Err(Trouble::Final(error)) if found => return Err(Trouble::Passing(error.to_string())),
         asked => asked?,
     };
-    let clock = ClusterClock::new(0, edge_server::clock::read);
+    let clock = ClusterClock::new(0, crate::clock::read);
     let client = client(edge_client::Config {
         servers: vec![server.to_owned()],
         ca_pem: Some(ca.into_bytes()),

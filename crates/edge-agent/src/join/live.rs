@@ -14,11 +14,13 @@ use tokio::sync::watch;
 
 use super::clock::Judge;
 use super::{JoinError, SERVER_NAME, Saved};
+use crate::clock;
 use crate::config::Config;
 
 /// What connections use.
 pub(crate) struct Live {
     data_dir: std::path::PathBuf,
+    run_dir: std::path::PathBuf,
     address: std::net::IpAddr,
     key: BoardKey,
     saved: Mutex<Saved>,
@@ -30,8 +32,13 @@ pub(crate) struct Live {
 
 /// Certificates of boards live this long.
 const LIFETIME: i64 = 30 * 24 * 60 * 60;
-/// The longest sleep between two looks at the certificate.
-const LOOK: Duration = Duration::from_secs(60 * 60);
+/// The longest sleep between two looks at the certificate and the cluster's time.
+const LOOK: Duration = Duration::from_secs(10 * 60);
+/// … and where the servers can give none that is in time.
+const WORN: Duration = Duration::from_secs(6 * 60 * 60);
+/// A clock that has jumped is seldom the only one, nor is a board that boots: the servers' time is
+/// heard so often, with this pause, until theirs have settled.
+const JUMPED: (u32, Duration) = (4, Duration::from_secs(10));
 /// Pause after a server could not be asked, at first and at last.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5 * 60));
 
@@ -41,11 +48,12 @@ impl Live {
     /// # Errors
     /// When the certificates cannot be used.
     pub(super) fn open(config: &Config, saved: &Saved, key: BoardKey) -> Result<Live, JoinError> {
-        let clock = ClusterClock::new(saved.floor_ms, edge_server::clock::read);
+        let clock = ClusterClock::new(saved.floor_ms, crate::clock::read);
         own_certificate(config, saved, &key)?;
         let (client, server) = configs(saved, &key, &clock)?;
         Ok(Live {
             data_dir: config.data_dir.clone(),
+            run_dir: config.run_dir.clone(),
             address: config.node_ip,
             key,
             saved: Mutex::new(saved.clone()),
@@ -120,43 +128,79 @@ impl Live {
 
     /// Learns the cluster's time, and renews the certificate whenever it is due, until dropped.
     pub(crate) async fn keep(self: Arc<Live>) {
-        let mut pause = AGAIN.0;
+        let (mut pause, mut said, mut hurry) = (AGAIN.0, false, JUMPED.0);
+        let mut refusals = self.refusals.follow();
         loop {
-            match self.look().await {
-                Ok(sleep) => {
-                    pause = AGAIN.0;
-                    tokio::time::sleep(sleep).await;
+            let (refused, apart) = (refusals.borrow_and_update().is_some(), clock::apart());
+            let rest = match self.look().await {
+                Ok(rest) => {
+                    said = false;
+                    let soon = if hurry > 0 { JUMPED.1 } else { rest };
+                    hurry = u32::saturating_sub(hurry, 1);
+                    rest.min(soon)
                 }
-                // Of a refusal, `tell_refusals` speaks.
-                Err(error) if self.refusals.any() => {
+                // Of a refusal, `tell_refusals` speaks; of absent servers, one line is enough.
+                Err(error) if said || self.refusals.any() => {
                     tracing::debug!("{error}");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(AGAIN.1);
+                    pause
                 }
                 Err(error) => {
-                    tracing::warn!("{error}");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(AGAIN.1);
+                    tracing::warn!("{error}; it is tried again until one answers");
+                    said = true;
+                    pause
                 }
+            };
+            tokio::time::sleep(pause.min(rest)).await;
+            pause = if refused || rest <= pause { (pause * 2).min(AGAIN.1) } else { AGAIN.0 };
+            tokio::select! {
+                () = tokio::time::sleep(rest.saturating_sub(pause)) => {}
+                _ = refusals.wait_for(Option::is_some) => {}
+                () = clock::jumps(apart) => hurry = JUMPED.0,
             }
         }
     }
 
     /// One look; how long to sleep until the next.
     async fn look(&self) -> Result<Duration, JoinError> {
+        let heard = self.hear_time().await;
         if !self.clock.confirmed() {
-            let time = self.ask::<TimeAnswer>(&Call::get("/edged/v1/time")).await?;
-            if let Some(why) = differs("board", time.protocol, &time.version) {
-                tracing::warn!("the server's {why}");
-            }
-            self.clock.tell(time.time_ms);
+            heard?;
         }
         let left = self.left();
         if left > 0 {
             return Ok(Duration::from_secs(left.unsigned_abs()).min(LOOK));
         }
         self.renew().await?;
-        Ok(LOOK)
+        // A server whose time is long past gives what is due at once: that must not wear the card.
+        Ok(if self.left() > 0 { LOOK } else { WORN })
+    }
+
+    /// Servers other than this board, if it is one: it can't tell itself the time.
+    fn others(&self) -> Vec<String> {
+        let saved = self.saved();
+        let others = saved.servers.iter().filter(|server| server.name != saved.name);
+        others.map(|server| server.api.clone()).collect()
+    }
+
+    /// Learns the cluster's time.
+    async fn hear_time(&self) -> Result<(), JoinError> {
+        let others = self.others();
+        if others.is_empty() {
+            return Ok(());
+        }
+        let time: TimeAnswer = self.ask_at(others, &Call::get("/edged/v1/time")).await?;
+        if let Some(why) = differs("board", time.protocol, &time.version)
+            && !self.clock.confirmed()
+        {
+            tracing::warn!("the server's {why}");
+        }
+        self.told(time.time_ms);
+        Ok(())
+    }
+
+    fn told(&self, time_ms: i64) {
+        self.clock.tell(time_ms);
+        clock::hear(&self.run_dir, time_ms);
     }
 
     /// Seconds until the certificate is due: when a third of its life is left, a little later on
@@ -166,10 +210,6 @@ impl Live {
         let spread = i64::try_from(self.key.hash().member_id() % 1000).unwrap_or_default();
         let due = end - LIFETIME / 3 + LIFETIME / 30 * spread / 1000;
         due - self.clock.now_ms() / 1000
-    }
-
-    async fn ask<T: DeserializeOwned>(&self, call: &Call) -> Result<T, JoinError> {
-        self.ask_at(self.api().servers, call).await
     }
 
     /// Asks one of these servers.
@@ -195,8 +235,15 @@ impl Live {
             addresses: vec![self.address.to_string()],
         };
         let call = Call::new(http::Method::POST, "/edged/v1/renew").json(&json!(request));
-        let answer: RenewAnswer = self.ask(&call).await?;
-        self.clock.tell(answer.time_ms);
+        let others = self.others();
+        let (servers, told) = match others.is_empty() {
+            true => (self.api().servers, false),
+            false => (others, true),
+        };
+        let answer: RenewAnswer = self.ask_at(servers, &call).await?;
+        if told {
+            self.told(answer.time_ms);
+        }
         let facts = CertFacts::read(&answer.node_cert);
         if facts.is_none_or(|facts| facts.key != self.key.hash()) {
             let what = "renew: the server's answer is no certificate for this board's key";

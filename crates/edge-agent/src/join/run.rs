@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::{JoinError, Live, Saved, enter};
 use crate::config::{AUTO, Config};
 use crate::wire::{self, WireError, failed};
-use crate::{cleanup, identity, notify, upgrade, version};
+use crate::{cleanup, clock, identity, notify, upgrade, version};
 
 /// Runs the agent of a board that joins, or has joined, somebody else's cluster, until SIGTERM or
 /// SIGINT. Pods go on running after that, unless this board turned out to be a copy of another:
@@ -20,6 +20,7 @@ pub(crate) fn run(config: Config) -> Result<(), WireError> {
     if !nix::unistd::geteuid().is_root() {
         return Err(failed("agent", "running pods needs root: use sudo"));
     }
+    clock::settle(&config.data_dir, &config.run_dir);
     match serve(&config)? {
         Ending::Stopped => Ok(()),
         Ending::Copy(why) => {

@@ -126,7 +126,7 @@ fn broker_address(config: &Config) -> String {
 fn settings(config: &Config, member: Option<&Member>) -> edge_server::Config {
     let clock = match member {
         Some(member) => member.live.clock().clone(),
-        None => ClusterClock::new(0, edge_server::clock::read),
+        None => ClusterClock::new(0, crate::clock::read),
     };
     let saved = member.map(|member| &member.saved);
     let of = |own: &String, told: fn(&Saved) -> &String| saved.map_or(own, told).clone();

@@ -12,6 +12,7 @@ mod container_status;
 mod containers;
 mod desired;
 pub mod env;
+mod moved;
 mod observed;
 mod phase;
 mod plan;

@@ -109,6 +109,8 @@ impl Memory {
     /// Whether the object may speak now; takes one from its budget.
     fn may_speak(&mut self, uid: &str, now: i64) -> bool {
         let (left, since) = self.budget.entry(uid.to_owned()).or_insert((BURST, now));
+        // A clock that was set back must not mute anybody for years.
+        *since = (*since).min(now);
         let refill = (now - *since) / REFILL_MS;
         if refill > 0 {
             *left = (*left + refill).min(BURST);
@@ -226,6 +228,11 @@ mod tests {
         assert!(!memory.may_speak("u", 299_999));
         assert!(memory.may_speak("u", 300_001));
         assert!(!memory.may_speak("u", 300_002));
+        // The clock was years ahead, and is set right.
+        let ahead = 2_000_000_000_000;
+        assert_eq!((0..100).filter(|i| memory.may_speak("v", ahead + i)).count(), 25);
+        assert!(!memory.may_speak("v", 300_000));
+        assert!(memory.may_speak("v", 600_000));
     }
 
     #[test]

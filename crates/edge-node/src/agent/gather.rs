@@ -64,6 +64,7 @@ pub(crate) fn observe(
         None => observed.sandbox_lost(),
     }
     remember(&mut observed, status);
+    observed.not_after(now_ms());
     (observed, network)
 }
 

@@ -73,6 +73,11 @@ impl Reporter {
         self.sending.is_some()
     }
 
+    /// The board's clock has jumped by so much.
+    pub(crate) fn clock_moved(&mut self, by_ms: i64) {
+        self.retry_at_ms = self.retry_at_ms.map(|at| at.saturating_add(by_ms));
+    }
+
     /// When a failed report wants to be sent again.
     pub(crate) fn retry_at_ms(&self) -> Option<i64> {
         self.retry_at_ms

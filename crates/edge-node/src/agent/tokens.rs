@@ -2,17 +2,19 @@
 //! of their life are over, and held in memory and in the pods' tmpfs only.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use edge_api::kinds::SERVICE_ACCOUNT;
 use edge_client::{Client, Error};
+use edge_core::clock::TOLERANCE_MS;
 use edge_core::pod::Desired;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::clock::now_ms;
 use crate::volumes::{Token, TokenWanted, Tokens};
 
 /// A token is renewed after a day at the latest.
@@ -25,6 +27,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_secs(10);
 /// … and after so long where a server has said no.
 const REFUSED: Duration = Duration::from_secs(60);
+
+/// How often the board's clock is compared with the steady one. When it has jumped, so may the
+/// servers' have, and what was issued before is long over.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// Why there is no token.
 #[derive(Debug, PartialEq, Eq)]
@@ -77,7 +83,9 @@ pub(crate) struct TokenBox(Arc<Inner>);
 impl TokenBox {
     /// `changed` gets the uid of each pod whose tokens are to be renewed.
     pub(crate) fn new(client: Client, changed: mpsc::Sender<String>) -> TokenBox {
-        TokenBox(Arc::new(Inner { client, held: Mutex::default(), changed }))
+        let inner = Arc::new(Inner { client, held: Mutex::default(), changed });
+        tokio::spawn(follow_clock(Arc::downgrade(&inner)));
+        TokenBox(inner)
     }
 
     fn held(&self) -> MutexGuard<'_, BTreeMap<String, Held>> {
@@ -183,6 +191,40 @@ impl TokenBox {
             Ok(Err(error)) if is_away(&error) => Err(NoToken::Unreachable(why(error.to_string()))),
             Ok(Err(error)) => Err(NoToken::Refused(why(error.to_string()))),
             Err(_) => Err(NoToken::Unreachable(why("no server answers".into()))),
+        }
+    }
+}
+
+/// Has all tokens renewed when the board's clock jumps; ends with the box.
+async fn follow_clock(held: Weak<Inner>) {
+    let began = Instant::now();
+    let apart = || now_ms() - i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
+    let mut before = apart();
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let Some(inner) = held.upgrade() else { return };
+        if (apart() - before).abs() > TOLERANCE_MS {
+            before = apart();
+            inner.renew_all().await;
+        }
+    }
+}
+
+impl Inner {
+    /// Counts every token as due, and has the pods ask for others.
+    async fn renew_all(&self) {
+        let pods: Vec<String> = {
+            let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            for kept in held.values_mut().flat_map(|held| held.tokens.values_mut()) {
+                kept.renew_at = Instant::now();
+            }
+            held.iter()
+                .filter(|(_, held)| !held.tokens.is_empty())
+                .map(|(uid, _)| uid.clone())
+                .collect()
+        };
+        for pod in pods {
+            let _ = self.changed.send(pod).await;
         }
     }
 }

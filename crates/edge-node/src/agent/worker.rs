@@ -6,10 +6,11 @@ mod act;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use edge_api::k8s::api::core::v1::Pod;
 use edge_api::{Object, meta};
+use edge_core::clock::TOLERANCE_MS;
 use edge_core::pod::{Desired, Observation, ObservedPod, RunState, plan, status};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -119,8 +120,9 @@ impl Worker {
     /// Works until the pod is gone.
     pub(crate) async fn run(mut self) {
         let mut rounds = 0;
+        let mut read = (now_ms(), Instant::now());
         loop {
-            let now = now_ms();
+            let now = self.look_at_the_clock(&mut read);
             let plan = plan(&self.pod, &self.observed, now);
             let mut busy = false;
             for action in plan.actions {
@@ -149,6 +151,19 @@ impl Worker {
         }
         self.jobs.shutdown().await;
         self.clear_away().await;
+    }
+
+    /// Reads the clock, and sees to what was waited for if it has jumped since `before`.
+    fn look_at_the_clock(&mut self, before: &mut (i64, Instant)) -> i64 {
+        let read = (now_ms(), Instant::now());
+        let passed = read.1.duration_since(before.1).as_millis();
+        let jumped = read.0 - before.0 - i64::try_from(passed).unwrap_or(i64::MAX);
+        if jumped.abs() > TOLERANCE_MS {
+            self.observed.clock_moved(jumped, read.0);
+            self.reporter.clock_moved(jumped);
+        }
+        *before = read;
+        read.0
     }
 
     /// The pod is gone: nothing of it stays on the board.

@@ -4,9 +4,9 @@
 use super::digest::Digest;
 use super::error::ImageError;
 use super::{ImageStore, State};
+use crate::clock::wall_ms as now_ms;
 use edge_core::image_gc::{self, Candidate, Policy, Usage};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// When an image came into sight and when a container last used it, Unix milliseconds.
 #[derive(Debug, Clone, Copy)]
@@ -127,9 +127,4 @@ fn candidates(state: &mut State, in_use: &BTreeSet<String>, now_ms: i64) -> Vec<
         });
     }
     candidates
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -229,8 +229,7 @@ pub(super) fn boot_ms() -> i64 {
 
 /// Unix milliseconds now.
 pub(super) fn now_ms() -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    now.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+    crate::clock::wall_ms()
 }
 
 #[cfg(test)]

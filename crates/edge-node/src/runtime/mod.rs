@@ -28,6 +28,7 @@ use cgroup::Layout;
 use files::Home;
 use seal::Sealed;
 
+pub(crate) use calls::clock_is_synchronised;
 pub use error::{RuntimeError, START_FAILED};
 pub use exec::{ExecSession, ExecSpec};
 pub use helper::main;

@@ -1,7 +1,7 @@
 //! Starts children from the sealed executable. The process that calls this has many threads and
 //! may be large, so nothing here forks: `posix_spawn` shares memory until the child execs.
 
-use std::ffi::{CStr, CString, OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -46,7 +46,9 @@ pub(super) fn spawn(
     for arg in args {
         argv.push(CString::new(arg.clone().into_vec())?);
     }
-    let environment: [&CStr; 0] = [];
+    // Nothing of ours is for containers; only a test's clock goes on to the shim.
+    let skew = crate::clock::skew().map(|told| format!("{}={told}", crate::clock::SKEW));
+    let environment: Vec<CString> = skew.map(CString::new).transpose()?.into_iter().collect();
     let path = OsStr::from_bytes(exe.path.to_bytes());
     let pid = posix_spawn(path, &actions, &attributes, &argv, &environment)?;
     Ok(Child { pid, pidfd: open_pidfd(pid.as_raw())? })

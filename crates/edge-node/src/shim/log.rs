@@ -5,7 +5,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{IoSlice, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
+
+use crate::clock::wall;
 
 /// Longest text of one log line; a longer line of output is split, all parts but the last
 /// marked `P`.
@@ -68,7 +70,7 @@ impl Log {
             if count == 0 {
                 break;
             }
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let now = wall();
             for (header, (_, whole)) in headers.iter_mut().zip(&parts[..count]) {
                 *header = stamp(now, source, *whole);
             }
@@ -81,7 +83,7 @@ impl Log {
     /// Writes what is left when a stream ends without a newline: partial, as containerd has it.
     pub(super) fn finish(&mut self, source: Source, rest: &[u8]) {
         if !rest.is_empty() {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let now = wall();
             self.append(&[stamp(now, source, false)], &[(rest, false)]);
         }
     }
@@ -109,7 +111,7 @@ impl Log {
 
     /// Renames the log to `<name>.<YYYYMMDD-HHMMSS>`, as the kubelet does, and starts a new one.
     fn rotate(&mut self) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let now = wall().as_secs();
         self.rotated = (self.rotated + 1).max(now as i64);
         let name = |seconds: i64| {
             let mut name = self.path.clone().into_os_string();
@@ -120,12 +122,18 @@ impl Log {
         // A file of that name can be left of an earlier container with the same log.
         let free = (0..ROTATION_NAMES).map(|n| self.rotated + n).find(|s| !name(*s).exists());
         if let Some(seconds) = free {
-            // When the rename fails the log grows past its limit, but loses nothing.
             let _ = std::fs::rename(&self.path, name(seconds));
             self.rotated = seconds;
         }
         self.file = None;
         self.reopen();
+        // When the rename fails the log grows past its limit, but not for ever.
+        if self.size >= self.max_bytes.saturating_mul(2)
+            && let Some(file) = &self.file
+            && file.set_len(0).is_ok()
+        {
+            self.size = 0;
+        }
         self.prune();
     }
 
@@ -274,6 +282,60 @@ mod tests {
         assert!(lines[2].starts_with("stdout F x"), "exactly the longest text is one line");
         assert!(lines[3].starts_with("stdout P y") && lines[3].len() == 9 + MAX_TEXT);
         assert_eq!(lines[4], "stdout P yyyyy");
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    /// Bytes of all files in a directory.
+    fn bytes_in(dir: &Path) -> u64 {
+        std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).sum()
+    }
+
+    /// As the shim writes it: what is there of a line, as far as its room goes.
+    fn pour(log: &mut Log, source: &[u8], mut check: impl FnMut()) {
+        let mut room = Vec::with_capacity(MAX_TEXT + 1);
+        for part in source.chunks(4096) {
+            let fits = part.len().min(MAX_TEXT + 1 - room.len());
+            room.extend_from_slice(&part[..fits]);
+            let used = log.write(Source::Stdout, &room);
+            room.drain(..used);
+            room.extend_from_slice(&part[fits..]);
+            check();
+        }
+    }
+
+    #[test]
+    fn a_flood_is_as_large_as_its_files() {
+        let dir = std::env::temp_dir().join(format!("edge-flood-{}", std::process::id()));
+        const MAX: u64 = 256 << 10;
+        let mut megabyte = vec![b'x'; 1 << 20];
+        megabyte.push(b'\n');
+        for text in [vec![b'y'; 16 << 20], megabyte.repeat(16), b"\n".repeat(400_000)] {
+            std::fs::create_dir_all(&dir).unwrap();
+            let mut log = Log::open(&dir.join("0.log"), MAX, 3);
+            // A file is full when it has passed its limit, by what one call writes at most.
+            let most = 3 * (MAX + (BATCH * (MAX_TEXT + HEADER + 1)) as u64);
+            let mut largest = 0;
+            pour(&mut log, &text, || largest = largest.max(bytes_in(&dir)));
+            assert!(largest <= most, "{largest} bytes of {} at most", most);
+            std::fs::remove_dir_all(&dir).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_renamed_is_bounded_as_well() {
+        let dir = std::env::temp_dir().join(format!("edge-stuck-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let mut log = Log::open(&dir.join("0.log"), 1_000, 3);
+        // All names that a rotation could take are taken, and are no files that it could remove.
+        let now = wall().as_secs() as i64;
+        for second in now..now + 2 * ROTATION_NAMES {
+            let name = name_stamp(second);
+            std::fs::create_dir(dir.join(format!("0.log.{}", text(&name)))).unwrap();
+        }
+        for n in 0..2_000 {
+            log.write(Source::Stdout, format!("line {n}\n").as_bytes());
+        }
+        assert!(std::fs::metadata(dir.join("0.log")).unwrap().len() <= 2_100);
         std::fs::remove_dir_all(&dir).unwrap();
     }
 

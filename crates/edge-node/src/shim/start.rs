@@ -86,7 +86,9 @@ pub(super) fn launch(task: &Task) -> Result<(Pid, Streams), Errno> {
         run.as_ptr(),
         std::ptr::null(),
     ];
-    let envp = [std::ptr::null()];
+    let skew = crate::clock::skew().map(|told| format!("{}={told}", crate::clock::SKEW));
+    let skew = skew.and_then(|text| CString::new(text).ok());
+    let envp = [skew.as_ref().map_or(std::ptr::null(), |text| text.as_ptr()), std::ptr::null()];
     // SAFETY: this process has one thread, so the child may do as it likes before it execs; it
     // only moves file descriptors and resets signals. All pointers outlive the call.
     let child = match unsafe { fork()? } {

@@ -242,8 +242,7 @@ fn record_end(task: &Task, started_ms: i64, status: WaitStatus) {
         WaitStatus::Signaled(_, signal, _) => (128 + signal as i32, signal as i32),
         _ => (255, 0),
     };
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let finished = now.map_or(0, |d| d.as_millis() as i64);
+    let finished = crate::clock::wall_ms();
     let oom = i32::from(task.oom.as_deref().is_some_and(oom_killed));
     let line = format!("{code} {signal} {started_ms} {finished} {oom}\n");
     // The run directory is another file system: it still has room when the disk is full.

@@ -36,7 +36,7 @@ struct Series {
     last_observed_time: Option<String>,
 }
 
-/// Whether the stored Event is past its time.
+/// Whether the stored Event is past its time, in either direction.
 pub(super) fn expired(bytes: &[u8], now: i64) -> bool {
     let Some(times) = intake::peek::<Times>(bytes) else { return false };
     let last = [
@@ -46,7 +46,8 @@ pub(super) fn expired(bytes: &[u8], now: i64) -> bool {
         times.metadata.creation_timestamp,
     ];
     let last = last.into_iter().flatten().filter_map(|text| time::parse(&text)).max();
-    last.is_some_and(|last| last + LIFETIME_MS < now)
+    // One from a clock that was ahead would stay until then.
+    last.is_some_and(|last| (now - last).abs() > LIFETIME_MS)
 }
 
 impl Api {
@@ -54,7 +55,7 @@ impl Api {
     pub(crate) fn expired_events(&self) -> Vec<Op> {
         let now = now_ms();
         let swept = self.inner.swept.load(Ordering::Relaxed);
-        if now - swept < SWEEP_MS {
+        if (now - swept).abs() < SWEEP_MS {
             return Vec::new();
         }
         self.inner.swept.store(now, Ordering::Relaxed);
@@ -88,5 +89,8 @@ mod tests {
         assert!(expired(event("null").as_bytes(), now));
         assert!(!expired(event("\"2025-01-01T01:30:00Z\"").as_bytes(), now));
         assert!(!expired(b"{}", now));
+        // Of a clock that is a little ahead, and of one that was years ahead.
+        assert!(!expired(event("\"2025-01-01T02:30:00Z\"").as_bytes(), now));
+        assert!(expired(event("\"2082-01-01T02:00:00Z\"").as_bytes(), now));
     }
 }

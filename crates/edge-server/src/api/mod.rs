@@ -44,7 +44,6 @@ use edge_core::controllers::load_balancer::LanPool;
 use edge_store::{Command, Expect, Op, ProposeError, Revision, Store};
 use ring::rand::{SecureRandom, SystemRandom};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 pub(crate) use wire::Unstamped;
 
 /// The API in this process.
@@ -254,8 +253,7 @@ pub(crate) fn tried(object: Object, warnings: Vec<String>) -> Result<Written, St
 
 /// Milliseconds since the epoch.
 pub(crate) fn now_ms() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+    crate::clock::wall_ms()
 }
 
 fn random_bytes<const N: usize>(random: &SystemRandom) -> [u8; N] {

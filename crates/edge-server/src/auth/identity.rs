@@ -30,12 +30,14 @@ pub struct Identity {
     /// The board whose certificate was shown after its time. It may ask for another, and nothing
     /// else.
     pub(crate) lapsed: Option<String>,
+    /// What whoever shows a certificate after its time is answered.
+    pub(crate) over: Option<String>,
 }
 
 impl Identity {
     fn of(user: String, groups: Vec<String>) -> Identity {
         let (uid, extra) = Default::default();
-        Identity { user, groups, uid, extra, key: None, by: None, lapsed: None }
+        Identity { user, groups, uid, extra, key: None, by: None, lapsed: None, over: None }
     }
 
     /// A client that showed no certificate.
@@ -77,7 +79,8 @@ impl Identity {
             return Some(identity);
         }
         let lapsed = identity.node().map(str::to_owned);
-        Some(Identity { lapsed, key: identity.key, ..Identity::anonymous() })
+        let over = Some(over(&identity, facts.not_after));
+        Some(Identity { lapsed, over, key: identity.key, ..Identity::anonymous() })
     }
 
     /// Who a request speaks for that came from this identity with these headers: a server of this
@@ -126,6 +129,20 @@ impl Identity {
     pub(crate) fn board(&self) -> Option<&str> {
         self.node().or(self.lapsed.as_deref())
     }
+}
+
+/// What is said to a certificate whose time is over, and what to do.
+fn over(who: &Identity, ended: i64) -> String {
+    let user = &who.user;
+    let at = edge_api::time::format(ended.saturating_mul(1000));
+    let then = match user.strip_prefix("system:").is_some() {
+        true => "it asks for another by itself",
+        false => {
+            "take a fresh admin.kubeconfig from the data directory of a server \
+             (/var/lib/edged/admin.kubeconfig), which renews it by itself"
+        }
+    };
+    format!("the certificate of {user:?} ended at {at}: {then}")
 }
 
 #[cfg(test)]

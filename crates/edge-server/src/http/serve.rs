@@ -16,7 +16,7 @@ use crate::proxy::Agents;
 use crate::tokens::Tokens;
 use crate::{discovery, health, metrics};
 use bytes::Bytes;
-use edge_api::status::Status;
+use edge_api::status::{Reason, Status};
 use http::{HeaderMap, Method, Request};
 use hyper::body::Incoming;
 use std::sync::Arc;
@@ -165,6 +165,9 @@ impl Front {
 
     async fn proven(&self, peer: Arc<Peer>, headers: &HeaderMap) -> Result<Arc<Peer>, Status> {
         let anonymous = peer.identity.in_group("system:unauthenticated");
+        if let Some(why) = &peer.identity.over {
+            return Err(Status::new(Reason::Unauthorized, why.clone()));
+        }
         if !anonymous || peer.identity.key.is_some() {
             return Ok(peer);
         }

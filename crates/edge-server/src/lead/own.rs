@@ -2,6 +2,7 @@
 //! it by itself, in memory, as it holds the authority's key.
 
 use crate::auth::SERVERS;
+use crate::clock::passes;
 use crate::config::Config;
 use crate::join::{Gate, Trust};
 use crate::pki::{self, Authority, BoardKey, Leaf, PkiError};
@@ -71,8 +72,8 @@ impl Own {
     /// Makes a new certificate now and then, until dropped.
     pub(crate) async fn keep(self: Arc<Own>) {
         loop {
-            tokio::time::sleep(ANEW).await;
             let Own { authority, key, user, names, clock, gate, .. } = &*self;
+            passes(|| clock.now_secs(), clock.now_secs(), ANEW).await;
             match made(authority, key, user, names, clock, gate) {
                 Ok((http, bus)) => {
                     self.http.send_replace(http);

@@ -272,7 +272,27 @@ fn load_authority(
     let written = cert.subject().iter_common_name().next().and_then(|n| n.as_str().ok());
     let params = authority_params(written.unwrap_or(name));
     let floor = issued(&dir);
+    let left = cert.validity().not_after.timestamp() - wall().as_secs() as i64;
+    let (ca_pem, ca_der) = match left > (CA_LIFETIME / 3) as i64 {
+        true => (ca_pem, ca_der),
+        false => again(&params, &key, cert_path)?,
+    };
     Ok(Authority { dir, issuer: Issuer::new(params, key), ca_pem, ca_der, board, floor })
+}
+
+/// The authority's next certificate: its key and its name stay, so that what it issued counts for
+/// those who have the old one and for those who have the new one.
+fn again(
+    params: &CertificateParams,
+    key: &KeyPair,
+    cert_path: &Path,
+) -> Result<(String, Vec<u8>), PkiError> {
+    let cert =
+        params.self_signed(key).map_err(|e| PkiError::issue("the cluster's authority", e))?;
+    disk::write_atomically(cert_path, cert.pem().as_bytes(), 0o644)
+        .map_err(|e| PkiError::io("write", cert_path, e))?;
+    tracing::info!("the authority's certificate lives for another ten years");
+    Ok((cert.pem(), cert.der().to_vec()))
 }
 
 /// A key whose certificate is missing, because a first start was cut off or the file was lost, gets

@@ -1,0 +1,124 @@
+//! The clock of a board that has no battery for it: set forward at the start to the newest moment
+//! that the board's own disk knows of, and again when the cluster tells the time. Never back, and
+//! only where nobody else has set it since the boot.
+
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
+
+use edge_core::clock::{BUILT_MS, Reading, TOLERANCE_MS};
+use edge_node::clock;
+
+/// Lies in the run directory, which a boot empties, of a board whose clock was never set.
+const MARK: &str = "clock-was-not-set";
+/// What tells when a board wrote last, in its data directory; of directories, their files do.
+const WITNESSES: [&str; 7] =
+    ["cluster.json", "name", "pki", "ledger/pods", "ledger/objects", "store", "images"];
+/// A file that claims to be from later than this has lost its inode's words: fifty years.
+const LATEST_MS: i64 = BUILT_MS + 50 * 365 * 24 * 60 * 60 * 1000;
+/// How often clocks are compared.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Both clocks of the board, and whether the one that may be wrong follows a source of time.
+pub(crate) fn read() -> Reading {
+    Reading { synchronised: clock::is_synchronised(), ..edge_server::clock::read() }
+}
+
+/// Sees to it that the board does not live in 1970, if its clock was never set: time goes on from
+/// when it last wrote. What cannot be set is left; all works in 1970 as well.
+pub(crate) fn settle(data_dir: &Path, run_dir: &Path) {
+    if clock::wall_ms() >= BUILT_MS {
+        return;
+    }
+    let floor = newest(data_dir);
+    match clock::set_ms(floor) {
+        Ok(()) => {
+            let at = edge_api::time::format(floor);
+            tracing::warn!("this board's clock was never set: it goes on from {at}");
+            let marked = std::fs::create_dir_all(run_dir)
+                .and_then(|()| std::fs::write(run_dir.join(MARK), ""));
+            if let Err(error) = marked {
+                tracing::debug!("remember that the clock was not set: {error}");
+            }
+        }
+        Err(error) => tracing::warn!("this board's clock was never set, nor can it be: {error}"),
+    }
+}
+
+/// The cluster tells its time: a board whose clock nobody has set takes it.
+pub(crate) fn hear(run_dir: &Path, cluster_ms: i64) {
+    let mark = run_dir.join(MARK);
+    if cluster_ms - clock::wall_ms() <= TOLERANCE_MS || !mark.exists() {
+        return;
+    }
+    if clock::is_synchronised() {
+        let _ = std::fs::remove_file(&mark);
+        return;
+    }
+    match clock::set_ms(cluster_ms) {
+        Ok(()) => tracing::info!(
+            "this board's clock is the cluster's now: {}",
+            edge_api::time::format(cluster_ms)
+        ),
+        Err(error) => tracing::debug!("set the clock to the cluster's: {error}"),
+    }
+}
+
+/// How far apart the board's two clocks are, in milliseconds: as long as neither jumps, the same.
+pub(crate) fn apart() -> i64 {
+    let reading = edge_server::clock::read();
+    reading.wall_ms - reading.steady_ms
+}
+
+/// Waits until the board's clock has jumped, in either direction, since they were so far apart.
+pub(crate) async fn jumps(since: i64) {
+    while (apart() - since).abs() <= TOLERANCE_MS {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// The newest moment that this board's disk knows of.
+fn newest(data_dir: &Path) -> i64 {
+    let time = |path: &Path| {
+        let changed = std::fs::metadata(path).ok()?.modified().ok()?;
+        let since = changed.duration_since(UNIX_EPOCH).ok()?;
+        i64::try_from(since.as_millis()).ok().filter(|at| *at <= LATEST_MS)
+    };
+    let program = std::env::current_exe().ok();
+    let places = WITNESSES.map(|name| data_dir.join(name));
+    let below = places.iter().filter_map(|place| std::fs::read_dir(place).ok());
+    let below = below.flatten().flatten().map(|entry| entry.path());
+    let all = places.iter().cloned().chain(below).chain(program);
+    all.filter_map(|path| time(&path)).max().unwrap_or_default().max(BUILT_MS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::SystemTime;
+
+    #[test]
+    fn the_newest_file_tells_the_time() {
+        let dir = std::env::temp_dir().join(format!("edged-newest-{}", std::process::id()));
+        std::fs::create_dir_all(dir.join("ledger/pods")).unwrap();
+        let file = dir.join("ledger/pods/a.json");
+        let years = |n: u64| UNIX_EPOCH + Duration::from_secs((n - 1970) * 31_556_952);
+        let stamp = |at: SystemTime| {
+            std::fs::File::create(&file).unwrap().set_modified(at).unwrap();
+            newest(&dir)
+        };
+        let before = newest(&dir);
+        assert!(before >= BUILT_MS);
+        assert_eq!(stamp(years(1971)), before, "one from 1971 says nothing");
+        assert_eq!(stamp(years(2200)), before, "nor does one that no board lives to see");
+        assert_eq!(stamp(years(2040)) / 1000, (2040 - 1970) * 31_556_952);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_clock_that_is_set_is_left_alone() {
+        let dir = std::env::temp_dir().join(format!("edged-settled-{}", std::process::id()));
+        settle(&dir, &dir);
+        assert!(!dir.exists(), "nothing was marked");
+        hear(&dir, i64::MAX / 2);
+    }
+}

@@ -1,0 +1,81 @@
+//! The board's own clock, read here by the agent, the runtime's helpers and the shims alike, so
+//! that what one of them stamps means the same to the others; and set forward where it was never
+//! set.
+
+use std::io;
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_settime};
+
+/// By how many milliseconds a test wants the board's clock to be off, or the path of a file that
+/// says so at any moment: a variable that only debug builds know.
+pub const SKEW: &str = "EDGED_TEST_CLOCK_SKEW_MS";
+
+/// The variable's value, in debug builds. Shims of other builds must not touch their heap for it.
+pub(crate) fn skew() -> Option<&'static str> {
+    static TOLD: OnceLock<Option<String>> = OnceLock::new();
+    if !cfg!(debug_assertions) {
+        return None;
+    }
+    TOLD.get_or_init(|| std::env::var(SKEW).ok()).as_deref()
+}
+
+/// How far a test has moved the clock, in milliseconds.
+fn skewed_ms(told: &str) -> i64 {
+    let number = |text: &str| text.trim().parse().ok();
+    let file = || number(&std::fs::read_to_string(told).ok()?);
+    number(told).or_else(file).unwrap_or_default()
+}
+
+/// The time since 1970 by the board's clock.
+pub fn wall() -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let Some(told) = skew() else { return now };
+    let skewed = skewed_ms(told);
+    let by = Duration::from_millis(skewed.unsigned_abs());
+    if skewed < 0 { now.saturating_sub(by) } else { now.saturating_add(by) }
+}
+
+/// [`wall`] in milliseconds.
+pub fn wall_ms() -> i64 {
+    i64::try_from(wall().as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Whether the kernel says that its clock follows a source of time.
+pub fn is_synchronised() -> bool {
+    skew().is_none() && crate::runtime::clock_is_synchronised() == Some(true)
+}
+
+/// Sets the board's clock to this many milliseconds since 1970.
+///
+/// # Errors
+/// When the kernel refuses: this is not root, or a container that may not.
+pub fn set_ms(to_ms: i64) -> io::Result<()> {
+    if let Some(told) = skew() {
+        if told.parse::<i64>().is_ok() {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        let real = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let real = i64::try_from(real.as_millis()).unwrap_or(i64::MAX);
+        return std::fs::write(told, (to_ms - real).to_string());
+    }
+    let to = Duration::from_millis(u64::try_from(to_ms).unwrap_or_default());
+    clock_settime(ClockId::CLOCK_REALTIME, TimeSpec::from_duration(to)).map_err(io::Error::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_moves_the_clock_by_a_number_or_by_a_file() {
+        let file = std::env::temp_dir().join(format!("edge-clock-{}", std::process::id()));
+        let path = file.display().to_string();
+        assert_eq!((skewed_ms("-5"), skewed_ms("nonsense"), skewed_ms(&path)), (-5, 0, 0));
+        std::fs::write(&file, "86400000\n").unwrap();
+        assert_eq!(skewed_ms(&path), 86_400_000);
+        std::fs::remove_file(&file).unwrap();
+    }
+}
