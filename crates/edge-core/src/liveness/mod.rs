@@ -26,6 +26,9 @@ const STILL_UNDER_WAY_MS: i64 = 100;
 /// A beat may come this much late, and so may the one before it, without meaning anything.
 const SPARE_MS: i64 = 100;
 
+/// Time without a leader that elections don't take, unless messages are lost.
+const ELECTION_MS: i64 = 1000;
+
 /// When silence means something. All in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
@@ -122,6 +125,7 @@ pub struct Table {
     /// What beats must carry; the last two, as a new one takes a while to get around.
     nonces: Vec<String>,
     leading_since_ms: Option<i64>,
+    unled_since_ms: Option<i64>,
     /// When every board counts as heard: silence before that was ours.
     excused_ms: i64,
     nodes: BTreeMap<String, Record>,
@@ -142,14 +146,32 @@ impl Table {
         }
     }
 
+    /// Somebody leads the servers, or nobody does. If nobody did for longer than an election takes,
+    /// servers did not hear each other, so that nothing follows from what they did not hear of
+    /// boards, nor from wills that come as soon as they hear again.
+    pub fn led(&mut self, somebody: bool, now_ms: i64) {
+        match (self.unled_since_ms, somebody) {
+            (None, false) => self.unled_since_ms = Some(now_ms),
+            (Some(since), true) => {
+                self.unled_since_ms = None;
+                if now_ms - since > ELECTION_MS {
+                    self.excuse(now_ms - since, now_ms);
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// This member leads from now on: what it knows may be old, so everybody gets a moment.
     pub fn lead(&mut self, now_ms: i64) {
+        self.led(true, now_ms);
         self.leading_since_ms = Some(now_ms);
     }
 
     /// For this long, up to now, nobody could be heard, whoever lived: no majority of the servers
     /// heard each other. Boards look for a broker at growing intervals, about as long as it was
-    /// away: as much time as that they get to be back, before their silence means anything.
+    /// away: as much time as that they get to be back, before their silence or a will means
+    /// anything. A broker that hung publishes, when it goes on, the wills of all who gave it up.
     pub fn excuse(&mut self, length_ms: i64, now_ms: i64) {
         let length = length_ms.max(0) + self.settings.silent_after_ms;
         let until = now_ms + (length + length / 2).min(self.settings.reconnect_ms);
@@ -251,7 +273,7 @@ impl Table {
     fn seen(&self, record: &Record, now_ms: i64) -> Liveness {
         Liveness {
             standing: self.judge(record, now_ms).0,
-            crashed: record.gone_ms.is_some(),
+            crashed: record.gone_ms.is_some_and(|_| now_ms >= self.excused_ms),
             heard_at_ms: record.heard.map(|heard| heard.wall_ms),
             beat: record.beat.clone(),
         }
@@ -272,8 +294,9 @@ impl Table {
                 step(now_ms, Standing::Stopping, &[(lost, Standing::Lost)])
             }
             (_, Some(gone), _) => {
-                let lost = gone + set.crash_grace_ms;
-                step(now_ms, Standing::Silent, &[(lost, Standing::Lost)])
+                let gone = gone.max(self.excused_ms);
+                let steps = [(gone, Standing::Silent), (gone + set.crash_grace_ms, Standing::Lost)];
+                step(now_ms, Standing::Alive, &steps)
             }
             (Some(heard), None, _) => {
                 let (silent, lost) = self.patience(record);

@@ -208,11 +208,40 @@ fn what_nobody_could_say_is_not_silence() {
     // However long it was away, boards try again every few seconds.
     table.excuse(600_000, 700_000);
     assert_eq!(steps(&table, 700_000).0, 706_000);
-    // Whoever was heard since is judged as ever; a will is no silence.
+    // Whoever was heard since is judged as ever, and so is a will.
     hear(&mut table, &beat("t", 1), 710_000).expect("a good beat");
     assert_eq!(steps(&table, 710_000), (711_000, 713_000));
     table.gone("n1", 710_500);
     assert_eq!(steps(&table, 710_500), (710_500, 711_500));
+}
+
+/// A broker that hung sees, when it goes on, the ends of all connections that were given up
+/// meanwhile, and publishes wills of boards that are about to be back.
+#[test]
+fn a_will_that_comes_with_the_bus_waits_like_silence() {
+    let mut table = heard(&[0, 400, 800]);
+    table.led(false, 1500);
+    table.led(true, 8500);
+    table.gone("n1", 8800);
+    // The servers elect once more: it takes nothing back.
+    table.led(false, 8900);
+    table.lead(9800);
+    assert!(!table.one("n1", 9800).expect("known").crashed);
+    assert_eq!(steps(&table, 9800), (13_500, 14_500));
+    assert!(table.one("n1", 13_500).expect("known").crashed);
+    hear(&mut table, &beat("s", 4), 10_000).expect("a good beat");
+    assert_eq!(table.standing("n1", 13_500), Standing::Alive);
+}
+
+#[test]
+fn an_election_alone_excuses_nobody() {
+    let mut table = heard(&[0, 400, 800]);
+    table.led(false, 1000);
+    table.led(false, 1500);
+    table.led(true, 2000);
+    table.lead(2000);
+    table.gone("n1", 2100);
+    assert_eq!(steps(&table, 2100), (2100, 3100));
 }
 
 #[test]

@@ -11,28 +11,12 @@ use tokio::sync::Notify;
 
 use crate::api::now_ms;
 
-/// Time without a leader that elections don't take, unless messages are lost.
-const ELECTION_MS: i64 = 1000;
-
 /// A majority that is reached answers within this.
 const ANSWER_MS: i64 = 500;
-
-/// Since when nobody has led, in milliseconds of the table's clock.
-#[derive(Clone, Copy, Debug, Default)]
-enum Unled {
-    /// Somebody always did.
-    #[default]
-    No,
-    /// Nobody does.
-    Since(i64),
-    /// Nobody did for a while, the last time.
-    Was { since: i64, until: i64 },
-}
 
 /// Where beats go in and what is known of boards comes out.
 pub struct Beats {
     table: Mutex<Table>,
-    unled: Mutex<Unled>,
     /// Something stands better than it did, or a will was heard.
     news: Notify,
     origin: Instant,
@@ -42,7 +26,6 @@ impl Beats {
     pub(crate) fn new(settings: Settings) -> Beats {
         Beats {
             table: Mutex::new(Table::new(settings)),
-            unled: Mutex::default(),
             news: Notify::new(),
             origin: Instant::now(),
         }
@@ -104,27 +87,12 @@ impl Beats {
 
     /// Somebody leads the servers, or nobody does.
     pub(crate) fn led(&self, somebody: bool) {
-        let now = self.mono_ms();
-        let mut unled = self.unled.lock().unwrap_or_else(PoisonError::into_inner);
-        *unled = match (*unled, somebody) {
-            (Unled::Since(since), true) => Unled::Was { since, until: now },
-            (Unled::No | Unled::Was { .. }, false) => Unled::Since(now),
-            (same, _) => same,
-        };
+        self.table().led(somebody, self.mono_ms());
     }
 
-    /// This member begins to lead. If nobody did for longer than an election takes, servers did
-    /// not hear each other, so that nothing follows from what they did not hear of boards.
+    /// This member begins to lead.
     pub(super) fn lead(&self) {
-        let now = self.mono_ms();
-        let unled = *self.unled.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut table = self.table();
-        if let Unled::Was { since, until } = unled
-            && until - since > ELECTION_MS
-        {
-            table.excuse(until - since, now);
-        }
-        table.lead(now);
+        self.table().lead(self.mono_ms());
     }
 
     /// A board seems to have fallen silent. If it takes the other servers long to answer as well,
