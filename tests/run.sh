@@ -27,5 +27,11 @@ cargo build --workspace --bins
 if [ $# -gt 0 ]; then
   exec cargo test -p edge-tests --test all -- "$@"
 fi
-# All of them: one failure must not hide another.
-cargo test --workspace --no-fail-fast
+# All of them: one failure must not hide another. What failed is said once more at the end, below
+# thousands of lines of what did not.
+log=target/tests.log
+if ! cargo test --workspace --no-fail-fast 2>&1 | tee "$log"; then
+  printf '\n== what failed, again\n'
+  sed -n '/^failures:$/,/^test result: /p' "$log"
+  exit 101
+fi
