@@ -3,8 +3,9 @@
 #
 #   images/arm-tests.sh aarch64|armv7… [--long]
 #
-# A few minutes for what every change is tested with; --long for all crates, with the store once more
-# on the 16 KiB pages of a Raspberry Pi 5 (aarch64). What of it has been run: docs/boards.md.
+# A few minutes for what every change is tested with: what decides and what speaks Kubernetes, and on
+# aarch64 the store, once more on the 16 KiB pages of a Raspberry Pi 5. --long is for all crates.
+# What of it has been run: docs/boards.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,9 +23,9 @@ if [ ${#boards[@]} = 0 ]; then
   exit 64
 fi
 
-crates=(edge-api)
+crates=(edge-api edge-core)
 [ "$long" = no ] ||
-  crates+=(edge-core edge-store edge-bus edge-client edge-node edge-server edge-agent edgectl)
+  crates+=(edge-store edge-bus edge-client edge-ingress edge-node edge-server edge-agent edgectl)
 
 . images/toolchain.sh
 # Apart from what x86_64 builds: the two may be built at the same time.
@@ -55,7 +56,7 @@ done
 pages=$(mktemp -d)
 trap 'rm -rf "$pages"' EXIT
 for board in "${boards[@]}"; do
-  [ "$board $long" = "aarch64 yes" ] || continue
+  [ "$board" = aarch64 ] || continue
   for size in 16384 4096 16384; do
     echo "== $board, the store with pages of $size bytes ($SECONDS s)"
     EDGED_STATE_OF_ANOTHER=$pages QEMU_PAGESIZE=$size arm_test "$board" 600 -p edge-store --lib
