@@ -17,13 +17,18 @@ pub(super) const NEEDED: [&str; 5] = [OVERLAY, "bridge", "veth", RULES, "wiregua
 /// Links that edged makes.
 const LINKS: [&str; 3] = ["bridge", "veth", "wireguard"];
 
+/// What lies on the boot partition. Never at a glance: on a card it is mounted for whoever looks at
+/// it, and that writes to it.
+pub(super) fn gather(files: &Files<'_>, facts: &mut Facts) {
+    facts.cmdline = CMDLINES
+        .iter()
+        .find_map(|path| Some(CmdlineFile { path: (*path).to_owned(), text: files.text(path)? }));
+}
+
 pub(super) fn glance(files: &Files<'_>, facts: &mut Facts) {
     facts.kernel = files.line("proc/sys/kernel/osrelease");
     facts.page_bytes = std::fs::read(files.at("proc/self/auxv")).ok().and_then(|all| page(&all));
     facts.cgroups = cgroups(files);
-    facts.cmdline = CMDLINES
-        .iter()
-        .find_map(|path| Some(CmdlineFile { path: (*path).to_owned(), text: files.text(path)? }));
     let word = files.line("sys/devices/platform/soc/soc:firmware/get_throttled");
     facts.throttled =
         word.and_then(|word| u32::from_str_radix(word.trim_start_matches("0x"), 16).ok());

@@ -83,6 +83,7 @@ pub fn gather(place: &Place) -> Facts {
     kernel::limits(&files, &mut facts);
     facts.taken = ports::taken(&files, &place.ports);
     facts.rivals = ports::rivals(&files);
+    kernel::gather(&files, &mut facts);
     keys::gather(&place.data_dir, &mut facts);
     let said = |name: &str| std::fs::read_to_string(place.run_dir.join(name)).ok();
     (facts.refused, facts.ingress_closed) = (said(REFUSED), said(INGRESS_CLOSED));
