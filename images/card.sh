@@ -122,6 +122,12 @@ take() {
       }
     }' "$work/wanted" "$from/modules.dep" | sort -u > "$work/taken"
   (cd "$from" && cpio -pdm --quiet "$to" < "$work/taken")
+  # A misspelt name would be a board without its network.
+  sed 's|.*/||; s|\.ko.*||; s|-|_|g' "$from/modules.builtin" <(cut -d: -f1 "$from/modules.dep") |
+    sort -u > "$work/known"
+  grep -v / "$work/wanted" | tr - _ | sort -u | comm -23 - "$work/known" > "$work/unknown"
+  [ ! -s "$work/unknown" ] ||
+    { echo "card.sh: Linux $version has no module" $(cat "$work/unknown") >&2; exit 1; }
   cp "$from"/modules.{order,builtin,builtin.modinfo} "$to/"
   find "$to" -name '*.ko.xz' -exec xz -d {} +
   find "$to" -name '*.ko' -exec chmod 644 {} +
@@ -181,7 +187,6 @@ enable() { # enable UNIT TARGET
 
 configure() {
   cp -r "$here/root/." "$root/"
-  sed -i "s/@PARTUUID@/$signature/" "$root/etc/fstab"
   local applet unit rule
   for rule in $(words rules); do rm "$root/usr/lib/udev/rules.d/$rule.rules"; done
   for applet in $(words applets); do
