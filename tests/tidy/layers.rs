@@ -13,7 +13,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("edge-store", &["edge-api", "edge-core"]),
     ("edge-bus", &["edge-api", "edge-core"]),
     ("edge-client", &["edge-api"]),
-    ("edge-node", &["edge-api", "edge-core", "edge-client"]),
+    ("edge-ingress", &["edge-api", "edge-core", "edge-client"]),
+    ("edge-node", &["edge-api", "edge-core", "edge-client", "edge-ingress"]),
     ("edge-server", &["edge-api", "edge-core", "edge-store"]),
     ("edgectl", &["edge-api", "edge-client"]),
     (
@@ -24,6 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "edge-store",
             "edge-bus",
             "edge-client",
+            "edge-ingress",
             "edge-node",
             "edge-server",
             "edgectl",
@@ -39,14 +41,15 @@ const ONLY: &[(&str, &[&str])] = &[
     ("heed", &["edge-store"]),
     ("netlink-sys", &["edge-node"]),
     ("netlink-packet-route", &["edge-node"]),
-    // edge-node: the certificate that stands in for an Ingress' missing one.
-    ("rcgen", &["edge-node", "edge-server", "edge-tests"]),
+    // edge-ingress: the certificate that stands in for an Ingress' missing one.
+    ("rcgen", &["edge-ingress", "edge-server", "edge-tests"]),
     ("clap", &["edge-agent", "edgectl"]),
     (
         "tokio",
         &[
             "edge-store",
             "edge-client",
+            "edge-ingress",
             "edge-node",
             "edge-server",
             "edge-agent",

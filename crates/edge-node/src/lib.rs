@@ -8,7 +8,6 @@ pub mod dns;
 pub mod doctor;
 pub mod fields;
 pub mod images;
-pub mod ingress;
 pub mod net;
 pub mod poweroff;
 pub mod probes;

@@ -12,6 +12,7 @@ use edge_client::watcher::Event;
 use edge_client::{Client, WatchParams, Watcher};
 use edge_core::ingress::{Classes, SecretName, secrets};
 use edge_core::proxy::Name;
+use edge_ingress::{Certificate, Ports, Proxy};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -19,7 +20,6 @@ use tokio::time::Instant;
 use super::board::Board;
 use super::events::{Grade, Subject};
 use crate::doctor::INGRESS_CLOSED;
-use crate::ingress::{Certificate, Ports, Proxy};
 
 /// Changes that come within this time of each other are applied together.
 const SETTLE: Duration = Duration::from_millis(10);
