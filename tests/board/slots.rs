@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::command::{Outcome, run, until};
 use super::machine::built;
-use crate::lab::upgrade::{program, versioned};
+use crate::lab::upgrade::{places, program, versioned};
 
 /// A data directory with a script for a program in each slot.
 struct Slots(PathBuf);
@@ -153,8 +153,9 @@ fn a_server_without_an_agent_is_upgraded_from_a_directory_of_releases() {
     let machine = if std::env::consts::ARCH == "arm" { "armv7" } else { std::env::consts::ARCH };
     let releases = server.dir.join("releases");
     std::fs::create_dir_all(releases.join("v0.2.0")).expect("made");
-    let file = versioned(&program(), "0.2.0");
-    std::fs::write(releases.join(format!("v0.2.0/edged-{machine}")), file).expect("written");
+    let file = program();
+    let good = releases.join(format!("v0.2.0/edged-{machine}"));
+    std::fs::write(good, versioned(&file, "0.2.0")).expect("written");
     let from = releases.display().to_string();
     let fails = |arguments: &[&str], word: &str| {
         let line = server.upgrade(arguments).fails();
@@ -172,4 +173,16 @@ fn a_server_without_an_agent_is_upgraded_from_a_directory_of_releases() {
     let shown = server.upgrade(&[]).ok();
     let line = shown.lines().find(|line| line.starts_with("bare")).unwrap_or_default();
     assert!(line.contains("0.2.0") && line.contains(" a"), "{shown}");
+    // One that never hears that its leader hears it goes back.
+    let mut deaf = versioned(&file, "0.2.1");
+    for at in places(&deaf, b"/edged/v1/servers") {
+        deaf[at + 10..at + 17].copy_from_slice(b"serverz");
+    }
+    let bad = server.dir.join("bad");
+    std::fs::write(&bad, deaf).expect("written");
+    let bad = bad.display().to_string();
+    let arguments = ["--file", &bad, "--allow-unsigned", "--deadline", "5"];
+    let line = server.upgrade(&arguments).fails();
+    let told = "0.2.1 was given up, 0.2.0 runs again: it was not healthy within 5 s";
+    assert!(line.contains(told), "{line}: {}", server.log());
 }

@@ -61,7 +61,7 @@ pub(crate) fn program() -> Vec<u8> {
 }
 
 /// The places of `what` in a program.
-fn places(file: &[u8], what: &[u8]) -> Vec<usize> {
+pub(crate) fn places(file: &[u8], what: &[u8]) -> Vec<usize> {
     let first = |at: &usize| file[*at..].starts_with(what);
     let starts = file.iter().enumerate().filter(|(_, byte)| **byte == what[0]).map(|(at, _)| at);
     starts.filter(first).collect()

@@ -60,16 +60,18 @@ pub(crate) async fn run(args: Upgrade, session: &mut Session) -> Result<(), Faul
     }
     let mut programs = file::load(&args.file)?;
     let mut boards = look(&client).await?;
-    for (name, why) in ask_bare(&mut boards, session).await? {
+    let silent = ask_bare(&mut boards, session).await?;
+    for (name, why) in &silent {
         session.io.say(format!("Warning: server/{name} runs no pods and is left out: {why}"));
     }
+    let every = if silent.is_empty() { "" } else { " that was reached" };
     let new = match &args.version {
         Some(version) => version.clone(),
         None => programs[0].version.clone(),
     };
     let due = plan::due(&boards, &new, &args.node).map_err(Fault::Text)?;
     if due.is_empty() {
-        return session.io.line(format!("every board runs edged {new} already"));
+        return session.io.line(format!("every board{every} runs edged {new} already"));
     }
     if args.version.is_some() {
         let mut arches: Vec<String> = due.iter().map(|board| board.arch.clone()).collect();
@@ -87,7 +89,10 @@ pub(crate) async fn run(args: Upgrade, session: &mut Session) -> Result<(), Faul
         return Ok(());
     }
     roll(&args, &client, &boards, (&steps, &programs), session).await?;
-    session.io.line(format!("all boards run edged {new}"))
+    match args.node.is_empty() {
+        true => session.io.line(format!("every board{every} runs edged {new}")),
+        false => session.io.line(format!("the boards named run edged {new}")),
+    }
 }
 
 /// Reads a version that was typed.
@@ -145,16 +150,23 @@ async fn look(client: &Client) -> Result<Boards, Fault> {
 async fn ask_bare(
     boards: &mut Boards,
     session: &mut Session,
-) -> Result<Vec<(String, Fault)>, Fault> {
+) -> Result<Vec<(String, String)>, Fault> {
     let mut silent = Vec::new();
     for (name, api) in boards.bare() {
+        if boards.is_away(&name) {
+            silent.push((name, "it is away".to_owned()));
+            continue;
+        }
         let way = Way::to_server(session.client_of(&api)?, &name);
         match bring::describe(&way).await {
             Ok(told) => {
                 let version = Version::parse(&told.version);
                 boards.nodeless.push(Board { name, version, arch: told.arch, ready: true });
             }
-            Err(why) => silent.push((name, why)),
+            Err(why) => {
+                let why = why.to_string();
+                silent.push((name, why.trim_start_matches("error: ").to_owned()));
+            }
         }
     }
     Ok(silent)
@@ -264,7 +276,7 @@ async fn show(client: &Client, only: &[String], session: &mut Session) -> Result
         rows.push(vec![board.name.clone(), version, board.arch.clone(), place, news]);
     }
     for (name, why) in silent {
-        rows.push(vec![name, String::new(), String::new(), String::new(), why.to_string()]);
+        rows.push(vec![name, String::new(), String::new(), String::new(), why]);
     }
     session.io.print(&Rows::default().render(&rows))
 }

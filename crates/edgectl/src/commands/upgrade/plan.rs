@@ -79,6 +79,11 @@ impl Boards {
         bare.map(|server| (server.name.clone(), server.api.clone())).collect()
     }
 
+    /// Whether the leader doesn't hear this server.
+    pub(super) fn is_away(&self, name: &str) -> bool {
+        self.server(name).is_some_and(|server| server.away)
+    }
+
     /// Where a server answers that has no agent.
     pub(super) fn api(&self, name: &str) -> Option<String> {
         let bare = self.bare().into_iter().find(|(bare, _)| bare == name);
