@@ -99,7 +99,7 @@ boot_files() {
   cp "$kernel"/broadcom/bcm2{7,837-rpi}*.dtb "$boot/"
   cp -r "$here/boot/." "$boot/"
   sed -i "s/@CMDLINE@/$cmdline/" "$boot/loader/entries/edged.conf"
-  echo "console=tty0 console=serial0,115200 $cmdline" > "$boot/cmdline.txt"
+  echo "console=ttyS1,115200 console=tty0 $cmdline" > "$boot/cmdline.txt"
 }
 
 # take WHAT FROM TO: those modules of the list, and what they need, into another tree.

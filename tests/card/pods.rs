@@ -119,8 +119,9 @@ fn the_pod_suite_on_pure_cgroup_v2() {
     person.ctl(&["delete", "pod", "polite", "--wait=true"]).ok();
     steps.done("who stops at SIGTERM is gone");
     person.ctl(&["delete", "pod", "--all", "--wait=true"]).ok();
-    let left = "find /sys/fs/cgroup/edged -mindepth 1 -type d | wc -l; ls /run/edged/pods | wc -l";
-    let left = person.ssh(&board, left).ok();
-    println!("             cgroups and directories of pods that are left: {:?}", left.trim());
-    steps.done("all pods are gone");
+    let left = "find /sys/fs/cgroup/edged -mindepth 2 -type d | wc -l; \
+                find /sys/fs/cgroup/edged -name cgroup.procs -exec cat {} + | wc -l; \
+                ls /run/edged/pods | wc -l";
+    person.ssh_until(&board, &format!("[ \"$({left})\" = \"$(printf '0\\n0\\n0')\" ]"));
+    steps.done("all pods are gone, with their cgroups, processes and directories");
 }

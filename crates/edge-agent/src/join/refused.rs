@@ -48,7 +48,7 @@ impl Live {
         format!(
             "the cluster turns this board away: {why}; its pods run on, and it asks again now and \
              then. To let it in with a new key, run `edged token create` on a server and start \
-             this board once with `edged agent --join {} --token TOKEN`",
+             this board once with `edged agent --join {} --token-file FILE`",
             self.api().servers.first().map_or("https://SERVER:6443", String::as_str)
         )
     }

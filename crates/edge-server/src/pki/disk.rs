@@ -24,16 +24,21 @@ pub fn write_atomically(path: &Path, content: &[u8], mode: u32) -> io::Result<()
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(beside)?;
-    file.set_permissions(fs::Permissions::from_mode(mode))?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    drop(file);
-    fs::rename(beside, path)?;
+    // What did not come to its end leaves a full disk no fuller.
+    fill(beside, content, mode).and_then(|()| fs::rename(beside, path)).inspect_err(|_| {
+        let _ = fs::remove_file(beside);
+    })?;
     match path.parent() {
         Some(parent) => File::open(parent)?.sync_all(),
         None => Ok(()),
     }
+}
+
+fn fill(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    file.write_all(content)?;
+    file.sync_all()
 }
 
 /// Reads a file, telling "not there" from any other trouble.
