@@ -45,6 +45,7 @@ pub(crate) fn run(args: &Flash, session: &mut Session) -> Result<(), Fault> {
     };
     let facts = look()?;
     disk::judge(&facts, 0, args.force_fixed || args.file)?;
+    card::allowed(&args.device)?;
     let mut steps = Steps::new(session);
     let needed = image::check(&args.image, &mut |done, all| steps.show("checking", done, all))?;
     steps.end(&format!("{} is whole: {}", args.image.display(), megabytes(needed)));
@@ -52,13 +53,13 @@ pub(crate) fn run(args: &Flash, session: &mut Session) -> Result<(), Fault> {
     if !args.yes && !args.file {
         ask(&facts, session)?;
     }
-    // Minutes have passed, and cards are changed: what is written to is what was judged and shown.
+    let mut card = Card::open(&args.device, args.file)?;
+    // Minutes have passed, and cards are changed: what is open is what was judged and shown.
     if look()? != facts {
         let device = args.device.display();
         let words = format!("{device} is not what it was when this began: begin again");
         return Err(Fault::text(words));
     }
-    let mut card = Card::open(&args.device, args.file)?;
     let mut steps = Steps::new(session);
     each(&args.image, |at, bytes| {
         steps.show("writing", at, needed);

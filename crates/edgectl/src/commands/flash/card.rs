@@ -21,7 +21,23 @@ pub(super) struct Card {
 pub(super) struct Back {
     path: PathBuf,
     file: File,
+    /// While this is open the kernel reads no partitions, and nobody mounts them.
+    _held: File,
     buffer: Vec<u8>,
+}
+
+/// Whether this person may write a device: said before the image is read, which takes minutes.
+pub(super) fn allowed(path: &Path) -> Result<(), Fault> {
+    #[cfg(target_os = "linux")]
+    if rustix::fs::access(path, rustix::fs::Access::WRITE_OK) == Err(rustix::io::Errno::ACCESS) {
+        return Err(forbidden(path));
+    }
+    let _ = path;
+    Ok(())
+}
+
+fn forbidden(path: &Path) -> Fault {
+    Fault::text(format!("{}: you may not write it: use sudo", path.display()))
 }
 
 impl Card {
@@ -38,9 +54,7 @@ impl Card {
         let _ = is_file;
         let name = path.display();
         let file = options.open(path).map_err(|error| match error.kind() {
-            ErrorKind::PermissionDenied => {
-                Fault::text(format!("{name}: you may not write it: use sudo"))
-            }
+            ErrorKind::PermissionDenied => forbidden(path),
             ErrorKind::ResourceBusy => Fault::text(format!("{name}: it is in use: unmount it")),
             ErrorKind::ReadOnlyFilesystem => Fault::text(format!("{name}: {PROTECTED}")),
             _ => Fault::io(format!("open {name}"), error),
@@ -64,7 +78,7 @@ impl Card {
         // Whatever stays in memory would be read from there, and prove nothing of the card.
         #[cfg(target_os = "linux")]
         let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
-        Ok(Back { path: self.path, file, buffer: vec![0; super::CHUNK] })
+        Ok(Back { path: self.path, file, _held: self.file, buffer: vec![0; super::CHUNK] })
     }
 
     fn worn(&self, what: &str, at: u64, error: std::io::Error) -> Fault {

@@ -36,6 +36,8 @@ pub(super) struct Facts {
     /// `SanDisk Ultra`, if it says.
     model: String,
     size: u64,
+    /// Another card in the same reader has another number.
+    sequence: String,
     read_only: bool,
     /// A card, or on USB.
     removable: bool,
@@ -143,6 +145,7 @@ fn of(machine: &Machine, path: &Path, dir: &Path) -> Facts {
         path: path.to_owned(),
         model: text(dir.join("device/model")),
         size: text(dir.join("size")).parse::<u64>().unwrap_or(0).saturating_mul(SECTOR),
+        sequence: text(dir.join("diskseq")),
         read_only: text(dir.join("ro")) == "1",
         part_of: part.then(|| dir.parent().map(own)).flatten(),
         ..Facts::default()

@@ -3,9 +3,11 @@
 use crate::commands::packed;
 use crate::fault::Fault;
 use ring::digest::{Context, SHA256};
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use super::fill;
 
@@ -23,10 +25,28 @@ pub(super) fn broken(path: &Path, error: &io::Error) -> Fault {
     packed::broken(path.display(), error)
 }
 
+/// The image's file, and how much of it was read.
+struct Counted {
+    file: File,
+    read: Rc<Cell<u64>>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let have = self.file.read(buffer)?;
+        self.read.set(self.read.get() + have as u64);
+        Ok(have)
+    }
+}
+
 /// Opens the image and reads it unpacked.
 pub(super) fn unpack(path: &Path) -> Result<Box<dyn Read>, Fault> {
+    counted(path, Rc::default())
+}
+
+fn counted(path: &Path, read: Rc<Cell<u64>>) -> Result<Box<dyn Read>, Fault> {
     let failed = |e| Fault::io(format!("read {}", path.display()), e);
-    let file = File::open(path).map_err(failed)?;
+    let file = Counted { file: File::open(path).map_err(failed)?, read };
     packed::unpack(path.display(), BufReader::with_capacity(BUFFER, file))
 }
 
@@ -41,7 +61,8 @@ pub(super) fn check(path: &Path, show: &mut dyn FnMut(u64, u64)) -> Result<u64, 
         return Err(bad(path, "it is no file"));
     }
     summed(path)?;
-    let mut reader = unpack(path)?;
+    let read = Rc::new(Cell::new(0));
+    let mut reader = counted(path, read.clone())?;
     let mut buffer = vec![0; super::CHUNK];
     let (mut size, mut head) = (0, Vec::new());
     loop {
@@ -53,7 +74,7 @@ pub(super) fn check(path: &Path, show: &mut dyn FnMut(u64, u64)) -> Result<u64, 
             head = buffer[..have.min(HEAD)].to_vec();
         }
         size += have as u64;
-        show(size, size.max(packed.len()));
+        show(read.get(), packed.len());
     }
     table(&head, size).map_err(|what| bad(path, what))?;
     Ok(size)
