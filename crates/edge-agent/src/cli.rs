@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
+use nix::errno::Errno;
 
 use crate::config::{self, Config, Settings};
 use crate::{
@@ -197,9 +198,24 @@ fn finish<E: std::fmt::Display>(result: Result<(), E>) -> i32 {
     match result {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("edged: {error}");
+            let line = error.to_string();
+            eprintln!("edged: {line}{}", advice(&line));
             FAILED
         }
+    }
+}
+
+/// What to do about a disk that takes nothing, whatever was to be written.
+fn advice(line: &str) -> &'static str {
+    let says = |errno: Errno| line.contains(&std::io::Error::from(errno).to_string());
+    if says(Errno::EROFS) {
+        "; a card turns read-only at its end or after an error (see dmesg): check it and mount it \
+         writable, or choose another --data-dir; pods that run go on"
+    } else if says(Errno::ENOSPC) || says(Errno::EDQUOT) {
+        "; make room (`edged doctor` says how much there is), or choose another --data-dir; pods \
+         that run go on"
+    } else {
+        ""
     }
 }
 
@@ -210,6 +226,18 @@ mod tests {
     fn told(args: &[&str]) -> String {
         let error = Cli::try_parse_from(args).err().expect("a mistake");
         one_line(&error.to_string())
+    }
+
+    #[test]
+    fn a_disk_that_takes_nothing_is_told_with_what_to_do() {
+        for (line, words) in [
+            ("server: create /a/pki: Read-only file system (os error 30)", "see dmesg"),
+            ("write /a/name: No space left on device (os error 28)", "make room"),
+            ("write /a/name: Permission denied (os error 13)", ""),
+        ] {
+            let told = advice(line);
+            assert!(told.contains(words) && told.is_empty() == words.is_empty(), "{told}");
+        }
     }
 
     #[test]

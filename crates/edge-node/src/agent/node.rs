@@ -25,6 +25,9 @@ const DISK_LOW: u64 = 10;
 const DISK_PLENTY: u64 = 2 << 30;
 /// The board is short of process ids when less than this part of them, in hundredths, is free.
 const PIDS_LOW: u64 = 5;
+/// What a person is told of a disk that nothing can be written to.
+const READ_ONLY: &str = "the disk of the data directory is read-only: its pods run on, and none \
+    can be started; look for errors of the card or disk in dmesg";
 /// Images that a Node lists, the largest ones.
 const IMAGES: usize = 50;
 
@@ -46,6 +49,8 @@ pub(crate) struct Facts {
 pub(crate) struct Pressure {
     pub(crate) memory: bool,
     pub(crate) disk: bool,
+    /// Nothing can be written at all; then `disk` is true as well.
+    pub(crate) read_only: bool,
     pub(crate) pids: bool,
 }
 
@@ -75,6 +80,12 @@ pub(crate) fn disk_size(dir: &Path) -> Option<(u64, u64)> {
     let stat = nix::sys::statvfs::statvfs(dir).ok()?;
     let unit = u64::from(stat.fragment_size());
     Some((u64::from(stat.blocks()) * unit, u64::from(stat.blocks_available()) * unit))
+}
+
+/// What a card becomes at its end, and a file system after an error.
+fn is_read_only(dir: &Path) -> bool {
+    let stat = nix::sys::statvfs::statvfs(dir);
+    stat.is_ok_and(|stat| stat.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY))
 }
 
 impl Facts {
@@ -134,10 +145,12 @@ impl Pressure {
         let load = line("/proc/loadavg");
         let tasks = load.split(' ').nth(3).and_then(|v| v.split('/').nth(1)?.parse::<u64>().ok());
         let most = line("/proc/sys/kernel/pid_max").parse::<u64>().ok();
+        let read_only = is_read_only(data_dir);
+        let low = |(size, free)| free < DISK_PLENTY.min(size / 100 * DISK_LOW);
         Pressure {
             memory: kib.is_some_and(|kib| kib << 10 < MEMORY_LOW),
-            disk: disk_size(data_dir)
-                .is_some_and(|(size, free)| free < DISK_PLENTY.min(size / 100 * DISK_LOW)),
+            disk: read_only || disk_size(data_dir).is_some_and(low),
+            read_only,
             pids: match (tasks, most) {
                 (Some(tasks), Some(most)) => most.saturating_sub(tasks) < most * PIDS_LOW / 100,
                 _ => false,
@@ -219,7 +232,10 @@ fn feelings(pressure: Pressure, identity: &Identity) -> Vec<Feeling> {
         feel(
             "DiskPressure",
             pressure.disk,
-            ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+            match pressure.read_only {
+                false => ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+                true => ("DiskIsReadOnly", READ_ONLY),
+            },
             ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
         ),
         feel(

@@ -59,6 +59,8 @@ pub(crate) struct Recall {
     path: PathBuf,
     /// What the file holds, as far as is known.
     kept: Option<[u8; 32]>,
+    /// What was said of a file that can't be written.
+    said: String,
     due: Option<Instant>,
     purse: Purse,
 }
@@ -75,6 +77,7 @@ impl Recall {
         Recall {
             path: data_dir.join("ledger").join(name),
             kept: None,
+            said: String::new(),
             due: None,
             purse: Purse { bytes: BURST, at: Instant::now() },
         }
@@ -136,9 +139,15 @@ impl Recall {
             Ok(()) => {
                 tracing::debug!("{} holds {length} bytes", self.path.display());
                 self.kept = Some(hash);
+                self.said.clear();
             }
             Err(error) => {
-                tracing::warn!("write {}: {error}; tried again in 60 s", self.path.display());
+                // Once: a full disk is full for long.
+                let why = format!("write {}: {error}", self.path.display());
+                if self.said != why {
+                    tracing::warn!("{why}; tried again every 60 s");
+                    self.said = why;
+                }
                 self.due = Some(now + RETRY);
             }
         }

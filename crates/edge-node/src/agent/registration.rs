@@ -1,6 +1,7 @@
 //! Keeps the board's Node in the API: made when missing, patched when the board has changed, and
 //! set right when the cluster has given the board up although it lives.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,9 +59,27 @@ struct Known {
     heard: bool,
     node: Option<Object>,
     insisting: Insisting,
+    /// The log says already that the disk takes nothing more.
+    pressed: bool,
 }
 
 impl Known {
+    /// One line when it begins and one when it ends, whoever can be told of it by then.
+    fn press(&mut self, pressure: Pressure, data_dir: &Path) {
+        let dir = data_dir.display();
+        match (std::mem::replace(&mut self.pressed, pressure.disk), pressure.disk) {
+            (false, true) if pressure.read_only => tracing::error!(
+                "{dir} is read-only: pods run on, and none can be started; look for errors of the \
+                 card or disk in dmesg"
+            ),
+            (false, true) => tracing::warn!(
+                "{dir} is nearly full: pods run on, and new ones go to other boards; make room"
+            ),
+            (true, false) => tracing::info!("{dir} has room again"),
+            _ => {}
+        }
+    }
+
     fn take(&mut self, event: Event, name: &str) {
         self.heard = true;
         match event {
@@ -197,8 +216,9 @@ async fn adopt(board: &Board, identity: &Identity, node: &Object) -> Result<Opti
 async fn refresh(board: &Board, identity: &Identity, known: &mut Known) -> Result<Instant, Error> {
     let now = Instant::now();
     let next = now + LOOK_EVERY;
-    let Some(node) = &known.node else { return Ok(next) };
     let pressure = Pressure::gather(&board.data_dir);
+    known.press(pressure, &board.data_dir);
+    let Some(node) = &known.node else { return Ok(next) };
     let before = &node["status"];
     let images = board.images.list();
     // Until the board has been looked at, what was found before this process began still holds.

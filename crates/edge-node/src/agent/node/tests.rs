@@ -16,7 +16,7 @@ fn identity() -> Identity {
     }
 }
 
-const WELL: Pressure = Pressure { memory: false, disk: false, pids: false };
+const WELL: Pressure = Pressure { memory: false, disk: false, read_only: false, pids: false };
 
 #[test]
 fn an_unchanged_board_has_nothing_to_say() {
@@ -32,6 +32,9 @@ fn an_unchanged_board_has_nothing_to_say() {
     };
     assert_eq!(find(&later, "DiskPressure")["lastTransitionTime"], "1970-01-01T02:30:00Z");
     assert_eq!(find(&later, "Ready"), find(&first, "Ready"));
+    let dead = Pressure { disk: true, read_only: true, ..WELL };
+    let dead = status(&facts, &identity(), dead, &[], &first, 9_000_000);
+    assert_eq!(find(&dead, "DiskPressure")["reason"], "DiskIsReadOnly");
 }
 
 #[test]
