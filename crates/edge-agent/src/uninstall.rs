@@ -21,8 +21,8 @@ use crate::{cleanup, firstboot, install};
 /// How long edged may take to stop; systemd kills it sooner.
 const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(100);
-/// Directories that edged makes where they are missing.
-const DIRECTORIES: [&str; 2] = ["edged", ".ssh"];
+/// Directories that are edged's.
+const DIRECTORIES: [&str; 1] = ["etc/edged"];
 
 /// Of which board, and whether to ask.
 #[derive(Debug, Args)]
@@ -41,6 +41,8 @@ struct Found {
     /// Files that are a person's as well, and what stays of them.
     parts: Vec<(PathBuf, String)>,
     stays: Vec<PathBuf>,
+    /// Directories that go if nothing else is in them by then.
+    empty: Vec<PathBuf>,
     notes: Vec<String>,
 }
 
@@ -142,6 +144,8 @@ fn look(root: &Path) -> Found {
             false => found.parts.push((root.join(path), rest)),
         }
     }
+    found.empty = firstboot::directories(root);
+    found.empty.extend(DIRECTORIES.map(|dir| root.join(dir)));
     found.notes = notes(root, &found);
     found
 }
@@ -218,11 +222,10 @@ fn remove(found: &Found) -> Result<(), WireError> {
             }
             _ => {}
         }
-        let ours = |dir: &&Path| DIRECTORIES.iter().any(|name| dir.ends_with(name));
-        if let Some(dir) = path.parent().filter(ours) {
-            // One that still has something in it stays.
-            let _ = fs::remove_dir(dir);
-        }
+    }
+    for dir in &found.empty {
+        // One that still has something in it stays.
+        let _ = fs::remove_dir(dir);
     }
     result
 }

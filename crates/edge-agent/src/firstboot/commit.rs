@@ -16,6 +16,8 @@ use super::{HOLD, Refusal, failed, put};
 pub(super) const LIST: &str = "etc/edged/edged.yaml.taking";
 /// What a file is called until then.
 const FRESH: &str = "new";
+/// Directories that were made on the way, for who takes edged off the board again.
+pub(super) const MADE: &str = "etc/edged/edged.yaml.directories";
 const LOCALTIME: &str = "etc/localtime";
 
 /// One step of the list.
@@ -36,9 +38,15 @@ pub(super) fn apply(plan: &Plan, board: &Board, root: &Path) -> Result<Vec<Strin
         plan.files.iter().filter(|file| board.files.get(file.path) != Some(&file.text)).collect();
     let mut changed: Vec<String> = new.iter().map(|file| format!("/{}", file.path)).collect();
     let mut steps = Vec::new();
-    let staged = stage(plan, &new, root, &mut steps);
+    let made = make_dirs(&new, root);
+    let staged = made.as_ref().map_err(|error| Refusal::Failed(error.clone()));
+    let staged = staged.and_then(|_| stage(plan, &new, root, &mut steps));
     // What can't be replaced, only written over, has no fresh file beside it.
-    let over = staged.inspect_err(|_| drop_fresh(&steps))?;
+    let over = staged.inspect_err(|_| {
+        drop_fresh(&steps);
+        made.iter().flatten().rev().for_each(|dir| drop(fs::remove_dir(dir)));
+    })?;
+    note_dirs(made.unwrap_or_default(), root).inspect_err(|_| drop_fresh(&steps))?;
     changed.extend(plan.gone.iter().map(|path| format!("no /{path}")));
     let zone = steps.iter().any(|step| *step == Step::Place(root.join(LOCALTIME)));
     changed.extend(zone.then(|| format!("/{LOCALTIME}")));
@@ -87,6 +95,41 @@ pub(super) fn finish(root: &Path) -> Result<(), Refusal> {
     fs::remove_file(&list).map_err(|e| failed("remove", &list, e))?;
     sync_dir(&list);
     Ok(())
+}
+
+/// Makes the directories that the files want and that are missing, and gives them, outer ones first.
+/// One of those that can't be made takes none along.
+fn make_dirs(new: &[&File], root: &Path) -> Result<Vec<PathBuf>, String> {
+    let mut made: Vec<PathBuf> = Vec::new();
+    for file in new {
+        let path = root.join(file.path);
+        let mut missing: Vec<&Path> =
+            path.ancestors().skip(1).take_while(|dir| !dir.exists()).collect();
+        while let Some(dir) = missing.pop() {
+            let private = dir.ends_with(".ssh");
+            let mut builder = fs::DirBuilder::new();
+            if let Err(error) = builder.mode(if private { 0o700 } else { 0o755 }).create(dir) {
+                made.iter().rev().for_each(|dir| drop(fs::remove_dir(dir)));
+                return Err(format!("make {}: {error}", dir.display()));
+            }
+            made.push(dir.to_owned());
+        }
+    }
+    Ok(made)
+}
+
+/// Adds directories to those that were made earlier.
+fn note_dirs(made: Vec<PathBuf>, root: &Path) -> Result<(), Refusal> {
+    let own = root.join("etc/edged");
+    let path = root.join(MADE);
+    let mut text = read_if_present(&path).ok().flatten().unwrap_or_default();
+    let others = made.iter().filter(|dir| **dir != own);
+    let lines: Vec<String> = others.map(|dir| format!("{}\n", dir.display())).collect();
+    if lines.is_empty() {
+        return Ok(());
+    }
+    text.extend(lines);
+    put(&path, &text, 0o644)
 }
 
 /// Writes the fresh files; gives those that can only be written over.
@@ -141,11 +184,6 @@ fn beside(path: &Path) -> PathBuf {
 fn fresh(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     if path.is_dir() {
         return Err(io::Error::other("a directory is in its place"));
-    }
-    if let Some(dir) = path.parent() {
-        let private = dir.ends_with(".ssh");
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true).mode(if private { 0o700 } else { 0o755 }).create(dir)?;
     }
     let beside = beside(path);
     let _ = fs::remove_file(&beside);

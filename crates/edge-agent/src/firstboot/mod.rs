@@ -49,7 +49,13 @@ const ENABLED: &str = "etc/systemd/system/multi-user.target.wants/edged.service"
 const BOOT: &str = "/boot/firmware";
 
 /// What is noted for the next time, beneath the root.
-pub(crate) const NOTES: [&str; 3] = [APPLIED, HOLD, commit::LIST];
+pub(crate) const NOTES: [&str; 4] = [APPLIED, HOLD, commit::LIST, commit::MADE];
+
+/// The directories that were made for settings, inner ones first.
+pub(crate) fn directories(root: &Path) -> Vec<PathBuf> {
+    let text = std::fs::read_to_string(root.join(commit::MADE)).unwrap_or_default();
+    text.lines().rev().map(PathBuf::from).collect()
+}
 
 /// The files, beneath the root, that nobody else writes.
 pub(crate) const OWN: [&str; 3] = [plan::WPA, plan::WIRED, plan::WIRELESS];
