@@ -97,7 +97,7 @@ pub(super) fn finish(root: &Path) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Makes the directories that the files want and that are missing, and gives them, outer ones first.
+/// Makes the directories that the files want and that are missing; gives them, outer ones first.
 /// One of those that can't be made takes none along.
 fn make_dirs(new: &[&File], root: &Path) -> Result<Vec<PathBuf>, String> {
     let mut made: Vec<PathBuf> = Vec::new();
