@@ -8,6 +8,19 @@ use std::process::Command;
 use super::command::{must, run, until};
 use super::machine::{Board, built};
 
+const POD: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: web}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: c
+    image: example.org/busybox:1
+    imagePullPolicy: Never
+    command: [/bin/sh, -c, 'while :; do busybox sleep 1; done']
+";
+
 /// A small file system in memory.
 struct Disk(PathBuf);
 
@@ -68,9 +81,9 @@ fn in_the_middle_pods_and_their_cluster_go_on() {
         return;
     }
     let mut board = Board::start_on("full", Some("48m"));
-    board.load_example();
-    let args = ["run", "web", "--image=edged/webserver:1", "--image-pull-policy=Never"];
-    board.ctl(&args).ok();
+    board.load_busybox();
+    let file = board.file("web.yaml", POD);
+    board.ctl(&["apply", "-f", &file]).ok();
     let look = |board: &Board| {
         let path = "jsonpath={.status.phase} {.status.containerStatuses[0].containerID} \
                     {.status.containerStatuses[0].restartCount}";
@@ -96,5 +109,6 @@ fn in_the_middle_pods_and_their_cluster_go_on() {
     assert_eq!(look(&board), runs, "the same container");
     board.ctl(&["get", "configmap", "late"]).ok();
     let told = board.log().lines().filter(|line| line.contains("is nearly full")).count();
-    assert_eq!(told, 1, "{}", board.log());
+    // Once by each process that was there for long enough.
+    assert!((1..=2).contains(&told), "{}", board.log());
 }
