@@ -9,8 +9,6 @@ mod demo;
 mod doctor;
 #[cfg(test)]
 mod forward;
-#[cfg(test)]
-mod full;
 mod images;
 mod ingress;
 mod joined;
