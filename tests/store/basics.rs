@@ -1,8 +1,8 @@
 //! What every caller relies on: writes, preconditions, stamps, lists, watches, restarts.
 
 use bytes::Bytes;
-use edge_store::{Change, Command, Expect, ListOptions, Op, OpenError, Options, ProposeError};
-use edge_store::{ReadError, Store, WatchEnd, restore};
+use edge_store::{Change, Command, Expect, Fate, ListOptions, Op, OpenError, Options};
+use edge_store::{ProposeError, ReadError, Store, WatchEnd, restore, restore_later};
 
 use super::{Directory, all, delete, open, pairs, put};
 
@@ -148,4 +148,36 @@ async fn a_snapshot_restores_everything_elsewhere() {
         assert!(restore(&broken.0, &mut &changed[..]).is_err(), "flip at {at}");
         assert!(Store::open(&broken.0, Options::default()).is_err(), "opened a half restore");
     }
+}
+
+#[tokio::test]
+async fn what_is_brought_back_later_repeats_no_number() {
+    let (dir, other) = (Directory::new(), Directory::new());
+    let store = open(&dir);
+    for key in ["gone", "kept", "changed"] {
+        store.propose(put(&format!("k/{key}"), "old", Expect::Any)).await.unwrap();
+    }
+    let mut bytes = Vec::new();
+    let (revision, count) = store.export(&mut bytes).unwrap();
+    assert_eq!(count, 3);
+    let kept = store.get("k/kept").unwrap().unwrap();
+    let mut judge = |key: &str, later: u64, value: Vec<u8>| match key {
+        "k/gone" => Fate::Gone,
+        "k/changed" => Fate::Changed(format!("as of {later}").into_bytes()),
+        _ => Fate::Kept(value),
+    };
+    let later = restore_later(&other.0, &mut &bytes[..], &mut judge).unwrap();
+    assert!(later >= revision + 1_000_000_000);
+    let copy = open(&other);
+    assert!(copy.revision() >= later, "a leader's first entry is above it");
+    assert_eq!(copy.get("k/gone").unwrap(), None);
+    assert_eq!(copy.get("k/kept").unwrap(), Some(kept));
+    let changed = copy.get("k/changed").unwrap().unwrap();
+    assert_eq!(changed.value, format!("as of {later}").into_bytes());
+    assert_eq!(changed.revision, later);
+    // Whoever watched before, and knows writes that the backup lacks, has to list again.
+    assert!(copy.watch("k/", revision + 5000).is_err());
+    let written = copy.propose(put("k/new", "1", Expect::Any)).await.unwrap();
+    assert!(written.revision > later);
+    assert!(copy.standing().borrow().term > 1_000_000_000);
 }

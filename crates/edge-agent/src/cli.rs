@@ -8,8 +8,8 @@ use nix::errno::Errno;
 
 use crate::config::{self, Config, Settings};
 use crate::{
-    cleanup, demo, depart, doctor, firstboot, install, join, poweroff, telemetry, token, uninstall,
-    version, wire,
+    cleanup, demo, depart, doctor, firstboot, install, join, poweroff, restore, telemetry, token,
+    uninstall, version, wire,
 };
 
 /// Exit status for a setting or argument that is wrong (`EX_USAGE` of sysexits.h).
@@ -114,6 +114,9 @@ pub(crate) fn run(args: &[OsString]) -> i32 {
         }
         Command::Server { settings, no_agent, then: None } => {
             with_config(&settings, |mut config| {
+                if restore::is_pending(&config) {
+                    return finish(restore::run(&config));
+                }
                 let refused = |error: &dyn std::fmt::Display| {
                     eprintln!("edged: {error}");
                     USAGE

@@ -16,6 +16,7 @@ mod install;
 mod join;
 mod notify;
 mod poweroff;
+mod restore;
 mod systemd;
 mod telemetry;
 mod token;

@@ -99,6 +99,10 @@ pub(crate) fn serve(mut config: Config, with_agent: bool) -> Result<(), WireErro
             ended = board.agent_end() => outcome = ended,
             why = depart::outside(&board.lead.server, &data_dir) => outcome = Err(why),
             () = seat.again() => again = true,
+            () = board.lead.server.restored() => {
+                tracing::info!("starting again as the cluster of the backup");
+                again = true;
+            }
             address = identity::moved(node_ip, fixed) => {
                 tracing::info!("the address is {address} now: starting again with it");
                 again = true;

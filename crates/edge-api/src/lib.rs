@@ -7,6 +7,7 @@ pub use k8s_openapi as k8s;
 /// An API object as it goes on the wire. Kubernetes' rules are applied to it in place.
 pub type Object = serde_json::Value;
 
+pub mod backup;
 pub mod defaults;
 pub mod field;
 pub mod int_or_string;

@@ -1,6 +1,7 @@
 //! Every decision that edged makes, as pure functions of what is known: no clock, no chance, no
 //! effects. Time enters as milliseconds, chance as a seed, the world as a view.
 
+pub mod backup;
 pub mod clock;
 pub mod consensus;
 pub mod controllers;

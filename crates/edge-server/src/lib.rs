@@ -11,11 +11,13 @@
 //! - `images`: which board holds which image, and what pushed names mean;
 //! - `proxy`: the way to the boards' agents;
 //! - `join`: how boards come, renew and go, and the cluster's servers;
+//! - `backup`: the cluster as one stream, and a cluster out of one;
 //! - `pki`: keys, certificates and the administrator's kubeconfig.
 
 mod admission;
 mod api;
 mod auth;
+pub mod backup;
 mod boot;
 pub mod clock;
 mod config;

@@ -2,6 +2,7 @@
 //! of it ends.
 
 use crate::api::Api;
+use crate::backup::Room;
 use crate::config::{Config, ConfigError};
 use crate::driver::Beats;
 use crate::http::{self, Front};
@@ -149,8 +150,7 @@ impl Server {
     /// Opens the keys and the store and serves. A server that is a cluster of its own has made
     /// what every cluster has when this returns; one of several answers while they elect.
     pub async fn start_linked(mut config: Config, linked: Linked) -> Result<Server, StartError> {
-        config.services()?;
-        config.pods()?;
+        let _ = (config.services()?, config.pods()?);
         let authority = Arc::new(blocking(&config, |config| keys(&config.data_dir)).await?);
         config.cluster.clock.raise(authority.floor_ms());
         let cert = Arc::new(Renewing::new(&authority, pki::serving_names(&config)?)?);
@@ -185,6 +185,7 @@ impl Server {
             images: Images::new(api.clone(), config.agent_port),
             programs,
             tokens: Tokens::new(api.clone(), config.cluster.clock.clone(), &config.cluster_domain),
+            room: Room::new(api.clone(), authority.clone(), &config)?,
         };
         let tls = tls::serving(authority.ca_der(), cert.clone(), config.cluster.clock.clone())?;
         let serving = tokio::spawn(http::run(listener, tls, Arc::new(front), stopping));

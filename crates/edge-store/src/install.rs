@@ -12,7 +12,7 @@ use crate::entry::{Entry, Revision};
 use crate::env::{Changes, Lock, sync_dir};
 use crate::error::{OpenError, SnapshotError};
 use crate::home::Home;
-use crate::limits::{OVERLAY_BYTES_SOFT, SEGMENT_BYTES};
+use crate::limits::{OVERLAY_BYTES_SOFT, RESTORE_GAP, SEGMENT_BYTES};
 use crate::log::disk::RealDisk;
 use crate::log::{Log, LogConfig};
 use crate::machine::{Head, Machine};
@@ -36,7 +36,7 @@ pub(crate) struct Built {
 pub(crate) fn build(home: &Home, store: u64, input: &mut dyn Read) -> Result<Built, SnapshotError> {
     let home = home.next(format!("{store:016x}"));
     let built = home.open().map_err(SnapshotError::Target).and_then(|base| {
-        let head = fill(&base, input)?;
+        let head = fill(&base, input, 0, &mut |_, _, value| Fate::Kept(value))?;
         Ok((base, head))
     });
     match built {
@@ -66,12 +66,23 @@ impl Built {
     }
 }
 
-fn fill(base: &Base, input: &mut dyn Read) -> Result<Head, SnapshotError> {
+fn fill(
+    base: &Base,
+    input: &mut dyn Read,
+    gap: u64,
+    change: &mut dyn FnMut(&str, Revision, Vec<u8>) -> Fate,
+) -> Result<Head, SnapshotError> {
     let (mut reader, head) = Reader::begin(input)?;
+    let later = head.index.saturating_add(gap);
     let (mut records, mut bytes) = (Vec::new(), 0);
-    while let Some(record) = reader.next()? {
-        bytes += record.0.len() + record.2.len();
-        records.push(record);
+    while let Some((key, revision, value)) = reader.next()? {
+        let (revision, value) = match change(&key, later, value) {
+            Fate::Kept(value) => (revision, value),
+            Fate::Changed(value) => (later, value),
+            Fate::Gone => continue,
+        };
+        bytes += key.len() + value.len();
+        records.push((key, revision, value));
         if bytes >= OVERLAY_BYTES_SOFT {
             keep(base, std::mem::take(&mut records))?;
             bytes = 0;
@@ -163,10 +174,41 @@ fn finish(base: &Base, meta: &Meta) -> Result<(), OpenError> {
     }
 }
 
+/// What becomes of a key's value on its way from a snapshot into a store of another cluster's life.
+#[derive(Debug)]
+pub enum Fate {
+    /// It comes along as it is, with its revision.
+    Kept(Vec<u8>),
+    /// It is this, as of the revision that the store begins with.
+    Changed(Vec<u8>),
+    /// It does not come along.
+    Gone,
+}
+
 /// Makes a store in the empty or absent directory `dir` from a snapshot, and answers its revision.
 /// What is left of an interrupted restore does not open. The store belongs to nobody: the member
 /// that opens it is its only one.
 pub fn restore(dir: &Path, input: &mut dyn Read) -> Result<Revision, SnapshotError> {
+    into(dir, input, 0, &mut |_, _, value| Fate::Kept(value))
+}
+
+/// [`restore`] for a cluster whose last writes the snapshot may lack: revisions and terms go on so
+/// far above its own that no number which clients or boards may have seen comes again. `change` is
+/// asked about every key, and told the revision that the store begins with.
+pub fn restore_later(
+    dir: &Path,
+    input: &mut dyn Read,
+    change: &mut dyn FnMut(&str, Revision, Vec<u8>) -> Fate,
+) -> Result<Revision, SnapshotError> {
+    into(dir, input, RESTORE_GAP, change)
+}
+
+fn into(
+    dir: &Path,
+    input: &mut dyn Read,
+    gap: u64,
+    change: &mut dyn FnMut(&str, Revision, Vec<u8>) -> Fate,
+) -> Result<Revision, SnapshotError> {
     let target = SnapshotError::Target;
     fs::create_dir_all(dir).map_err(OpenError::io("creating", dir)).map_err(target)?;
     let mut listing = fs::read_dir(dir).map_err(OpenError::io("listing", dir)).map_err(target)?;
@@ -179,10 +221,11 @@ pub fn restore(dir: &Path, input: &mut dyn Read) -> Result<Revision, SnapshotErr
     let lock = Arc::new(Lock::take(dir).map_err(target)?);
     let home = Home::Dir { dir: dir.to_owned(), lock, generation: String::new() };
     let base = home.open().map_err(target)?;
-    let head = fill(&base, input)?;
+    let head = fill(&base, input, gap, change)?;
     let store = crate::store::fresh_id().map_err(target)?;
-    let applied = (head.index, head.term);
-    let hard = edge_core::consensus::HardState { term: head.term, vote: 0, commit: head.index };
+    let (index, term) = (head.index.saturating_add(gap), head.term.saturating_add(gap));
+    let applied = (index, term);
+    let hard = edge_core::consensus::HardState { term, vote: 0, commit: index };
     let meta = Meta { store, applied, hard, ..Meta::default() };
     let disk = Arc::new(RealDisk);
     let config = LogConfig { dir: home.log(), disk, segment_bytes: SEGMENT_BYTES };
@@ -190,5 +233,5 @@ pub fn restore(dir: &Path, input: &mut dyn Read) -> Result<Revision, SnapshotErr
     finish(&base, &meta).map_err(target)?;
     fs::remove_file(&marker).map_err(OpenError::io("removing", &marker)).map_err(target)?;
     sync_dir(dir).map_err(target)?;
-    Ok(head.index)
+    Ok(index)
 }

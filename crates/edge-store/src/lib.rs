@@ -56,7 +56,7 @@ pub use error::{
     StateError, WatchEnd,
 };
 pub use force::{Report, recover_force};
-pub use install::restore;
+pub use install::{Fate, restore, restore_later};
 pub use limits::SEGMENT_BYTES;
 pub use limits::{HISTORY_BYTES_MAX, HISTORY_EVENTS_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use log::disk::{Disk, DiskFile, RealDisk};

@@ -72,6 +72,10 @@ pub(crate) const MAP_BYTES_MAX: usize = 64 * 1024 * 1024 * 1024;
 /// be known to clients, and are never given out again.
 pub(crate) const LOSS_GAP: u64 = 1_000_000;
 
+/// The same where a backup is brought back, which may be years older than the last write: more
+/// than a busy cluster's writes of some years, and far below what JSON's numbers can hold.
+pub(crate) const RESTORE_GAP: u64 = 1_000_000_000;
+
 /// Messages from other members that wait for the brain; more are dropped, and sent again.
 pub(crate) const MESSAGES_MAX: usize = 1024;
 

@@ -272,6 +272,6 @@ impl Member {
 
     /// Writes a snapshot, as `Store::snapshot`.
     pub fn snapshot(&self, out: &mut dyn Write) -> Result<Revision, SnapshotError> {
-        snapshot::write(&self.hand.replica.shared, out)
+        Ok(snapshot::write(&self.hand.replica.shared, out)?.0)
     }
 }

@@ -23,8 +23,11 @@ const STAMP_MAX: usize = 20;
 /// Sixty-four members with long names and addresses fit.
 const MEMBERS_BYTES_MAX: usize = 64 * 1024;
 
-/// Writes the newest revision of everything.
-pub(crate) fn write(shared: &Shared, out: &mut dyn Write) -> Result<Revision, SnapshotError> {
+/// Writes the newest revision of everything; answers that, and the number of keys.
+pub(crate) fn write(
+    shared: &Shared,
+    out: &mut dyn Write,
+) -> Result<(Revision, u64), SnapshotError> {
     let out = std::cell::RefCell::new(Summed { inner: out, sum: crc32fast::Hasher::new() });
     let mut count = 0u64;
     let tail = std::cell::Cell::new(0);
@@ -64,7 +67,7 @@ pub(crate) fn write(shared: &Shared, out: &mut dyn Write) -> Result<Revision, Sn
     let sum = out.sum.clone().finalize();
     out.put(&sum.to_le_bytes())?;
     out.inner.flush().map_err(SnapshotError::Write)?;
-    Ok(revision)
+    Ok((revision, count))
 }
 
 fn record_sum(head: &[u8], value: &[u8]) -> u32 {

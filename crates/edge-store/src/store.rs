@@ -324,6 +324,11 @@ impl Store {
     /// Writes every key and value as of one revision, checksummed and independent of the board,
     /// and answers that revision. Blocks; give it a fast writer.
     pub fn snapshot(&self, out: &mut dyn Write) -> Result<Revision, SnapshotError> {
+        Ok(self.export(out)?.0)
+    }
+
+    /// [`Store::snapshot`]; answers the number of keys as well.
+    pub fn export(&self, out: &mut dyn Write) -> Result<(Revision, u64), SnapshotError> {
         snapshot::write(&self.inner.engine.shared, out)
     }
 

@@ -81,6 +81,8 @@ pub(crate) enum Command {
     Node(commands::boards::Node),
     Server(commands::boards::Server),
     Upgrade(commands::upgrade::Upgrade),
+    Backup(commands::backup::Backup),
+    Restore(commands::backup::Restore),
     /// Show where the cluster is
     ClusterInfo,
     Version(commands::info::Version),

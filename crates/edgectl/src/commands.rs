@@ -1,6 +1,7 @@
 //! One module for each command, or for a family of them.
 
 pub(crate) mod apply;
+pub(crate) mod backup;
 pub(crate) mod boards;
 pub(crate) mod completion;
 pub(crate) mod create;

@@ -138,6 +138,8 @@ async fn dispatch(command: Command, session: &mut Session) -> Result<(), Fault> 
         Command::Node(args) => commands::boards::node(args, session).await,
         Command::Server(args) => commands::boards::server(args, session).await,
         Command::Upgrade(args) => commands::upgrade::run(args, session).await,
+        Command::Backup(args) => commands::backup::run(args, session).await,
+        Command::Restore(args) => commands::backup::restore(args, session).await,
         Command::Net(args) => commands::net::run(args, session).await,
         Command::Image(args) => commands::image::run(args, session).await,
         Command::ClusterInfo => commands::info::cluster_info(session).await,

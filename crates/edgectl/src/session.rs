@@ -37,6 +37,13 @@ impl Session {
         Ok(Client::new(Config { servers, ..self.config()? })?)
     }
 
+    /// The chosen servers, as those of another cluster: whose authority this is.
+    pub(crate) fn client_under(&self, authority: &str) -> Result<Client, Fault> {
+        let Config { servers, .. } = self.config()?;
+        let ca_pem = Some(authority.as_bytes().to_vec());
+        Ok(Client::new(Config { servers, ca_pem, ..Config::default() })?)
+    }
+
     /// The namespace to work in.
     pub(crate) fn namespace(&mut self) -> Result<String, Fault> {
         if let Some(namespace) = &self.global.namespace {

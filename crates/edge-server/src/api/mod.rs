@@ -83,7 +83,19 @@ pub(crate) struct Inner {
     pub(crate) lan_pool: LanPool,
     /// When expired Events were last looked for, in milliseconds.
     pub(crate) swept: std::sync::atomic::AtomicI64,
+    /// Whether nothing is written any more, because a backup takes this cluster's place. Whoever
+    /// writes holds it for reading.
+    frozen: tokio::sync::RwLock<bool>,
+    /// Told once a backup is to become the cluster, for which the server starts again.
+    pub(crate) restart: tokio::sync::Notify,
     random: SystemRandom,
+}
+
+impl Inner {
+    /// Lets nothing more be written, once all that is being written has been, or lets it again.
+    pub(crate) async fn freeze(&self, frozen: bool) {
+        *self.frozen.write().await = frozen;
+    }
 }
 
 /// The outcome of a create, update or patch.
@@ -162,6 +174,8 @@ impl Api {
                 nodes: config.nodes,
                 lan_pool: config.cluster.lan_pool.clone(),
                 swept: Default::default(),
+                frozen: Default::default(),
+                restart: Default::default(),
                 random: SystemRandom::new(),
                 store,
             }),
@@ -210,6 +224,11 @@ impl Api {
 
     /// Proposes operations that are kept together or not at all.
     pub(crate) async fn propose(&self, ops: Vec<Op>) -> Result<Revision, CommitError> {
+        let frozen = self.inner.frozen.read().await;
+        if *frozen {
+            let why = "a backup is being restored here: ask again soon";
+            return Err(CommitError::Status(Status::unavailable(why)));
+        }
         match self.inner.store.propose(Command { ops, term: self.term }).await {
             Ok(applied) => Ok(applied.revision),
             Err(ProposeError::Conflict { .. }) => Err(CommitError::Conflict),

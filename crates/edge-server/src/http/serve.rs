@@ -9,6 +9,7 @@ use super::route::{self, Route, Target};
 use super::{objects, parameters, program, request, reviews, subresources};
 use crate::api::Api;
 use crate::auth::{self, Ask, Identity};
+use crate::backup::{self, Room};
 use crate::images::{self, Images};
 use crate::join::{self, Desk};
 use crate::lead::{self, Channel, Courier, Passed, Turn};
@@ -57,6 +58,8 @@ pub(crate) struct Front {
     pub(crate) programs: Option<Arc<dyn program::Programs>>,
     /// Who ServiceAccounts are.
     pub(crate) tokens: Tokens,
+    /// Where the whole cluster is handed out and taken in.
+    pub(crate) room: Room,
 }
 
 /// A request to a resource, taken apart.
@@ -231,6 +234,14 @@ impl Front {
         if (head.method.as_str(), path) == ("GET", "snapshot") {
             return lead::hand_out(self.api.store(), &peer.identity);
         }
+        if Room::has(path) {
+            let peer = self.prove(peer.clone(), &head.headers).await?;
+            let (who, method) = (&peer.identity, &head.method);
+            let ask = backup::Ask { who, method, path, query };
+            self.room.allow(&ask)?;
+            let body = request::small(body, Room::limit(path)).await?;
+            return self.room.answer(&ask, body).await;
+        }
         let of_images = path.strip_prefix("images");
         if let Some(path) = of_images.filter(|path| path.is_empty() || path.starts_with('/')) {
             let body = request::small(body, images::REQUEST_BYTES).await?;
@@ -260,7 +271,7 @@ impl Front {
     /// The paths that are not resources.
     fn plain(
         &self,
-        peer: &Peer,
+        peer: &Arc<Peer>,
         route: &Route,
         request: &Request<Incoming>,
         query: &Query,

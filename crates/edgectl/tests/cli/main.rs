@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails shall say so")]
 
+mod backups;
 mod board;
 mod nodes;
 mod reading;

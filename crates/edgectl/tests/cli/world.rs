@@ -91,6 +91,11 @@ impl World {
         let name = format!("edgectl-world-{}-{number}", std::process::id());
         let dir = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&dir).unwrap();
+        World::over(dir).await
+    }
+
+    /// The cluster of the data that is in this directory.
+    pub(crate) async fn over(dir: PathBuf) -> World {
         let server = Server::start(Config {
             name: "board".to_string(),
             data_dir: dir.join("data"),
@@ -106,6 +111,11 @@ impl World {
         .await
         .unwrap();
         World { server, dir }
+    }
+
+    /// Where all of it is; its data are in `data`.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     pub(crate) fn kubeconfig(&self) -> PathBuf {

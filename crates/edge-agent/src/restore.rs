@@ -1,0 +1,26 @@
+//! A server that starts with a backup waiting in its data directory becomes that cluster first, and
+//! then starts again in this process: its settings are read anew, with the cluster's ranges.
+
+use edge_server::backup::{self, Installed};
+
+use crate::config::Config;
+use crate::identity;
+use crate::wire::{WireError, failed};
+
+/// Whether a backup waits.
+pub(crate) fn is_pending(config: &Config) -> bool {
+    backup::is_pending(&config.data_dir)
+}
+
+/// Makes it the cluster, and starts again; returns only when that fails.
+pub(crate) fn run(config: &Config) -> Result<(), WireError> {
+    let done = backup::install(&config.data_dir, &config.name);
+    let done = done.map_err(|error| WireError::line(error.to_string()))?;
+    let Installed { head, of, revision } = done;
+    tracing::info!(
+        "restored the cluster {} as {} had it at revision {of}; revisions go on from {revision}",
+        head.cluster,
+        head.server
+    );
+    Err(failed("start again", identity::start_again()))
+}
