@@ -32,17 +32,30 @@ pub(crate) struct Board {
     pub(crate) name: String,
     pub(crate) dir: PathBuf,
     edged: Option<Child>,
+    /// Whether its data is on a disk of its own.
+    disk: bool,
 }
 
 impl Board {
     /// Makes a board and starts `edged` on it; it is Ready when this returns.
     pub(crate) fn start(what: &str) -> Board {
+        Board::start_on(what, None)
+    }
+
+    /// The same with its data on a disk of its own, of so much memory.
+    pub(crate) fn start_on(what: &str, disk: Option<&str>) -> Board {
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("edt-{}-{n}-{what}", std::process::id());
         let dir = std::env::temp_dir().join(&name);
         std::fs::create_dir(&dir).expect("a fresh directory");
         must("ip", &["netns", "add", &name]);
-        let mut board = Board { name, dir, edged: None };
+        let mut board = Board { name, dir, edged: None, disk: disk.is_some() };
+        if let Some(size) = disk {
+            let data = board.dir.join("data");
+            std::fs::create_dir(&data).expect("a fresh directory");
+            let data = data.display().to_string();
+            must("mount", &["-t", "tmpfs", "-o", &format!("size={size}"), "edt-board", &data]);
+        }
         for args in [
             &["link", "set", "lo", "up"][..],
             &["link", "add", "lan0", "type", "bridge"],
@@ -222,6 +235,9 @@ impl Drop for Board {
             eprintln!("cleanup of {}: {}", self.name, outcome.stderr);
         }
         let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
+        if self.disk {
+            must("umount", &["-l", &self.dir.join("data").display().to_string()]);
+        }
         let _ = std::fs::remove_dir_all(&self.dir);
     }
 }

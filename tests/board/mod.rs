@@ -9,6 +9,8 @@ mod demo;
 mod doctor;
 #[cfg(test)]
 mod forward;
+#[cfg(test)]
+mod full;
 mod images;
 mod ingress;
 mod joined;
