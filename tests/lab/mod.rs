@@ -68,6 +68,8 @@ pub(crate) mod processes;
 mod proof;
 pub(crate) mod pulse;
 #[cfg(test)]
+mod quiet;
+#[cfg(test)]
 mod relay;
 #[cfg(test)]
 mod served;

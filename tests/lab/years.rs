@@ -131,7 +131,23 @@ fn years_go_by() {
         let said = run(command).fails();
         assert!(words.iter().all(|word| said.contains(word)), "{}: {said}", program.display());
     }
+    cluster.wait_running("web", 3);
+    shows_logs(&cluster);
     let now: Vec<_> = cluster.boards.iter().map(programs).collect();
     assert_eq!(now[..2], boards[..2], "pods that were never off have not been touched");
-    cluster.wait_running("web", 3);
+}
+
+/// Waits until every server gets at the logs of all pods.
+#[track_caller]
+fn shows_logs(cluster: &Cluster) {
+    for server in cluster.servers() {
+        until("every board shows its logs", || {
+            let log = |name: &str| cluster.ctl(server, &["logs", name]);
+            let pods = cluster.pods("web");
+            let names = pods.iter().filter_map(|pod| pod["metadata"]["name"].as_str());
+            let logs: Vec<_> = names.map(log).collect();
+            let all = logs.iter().all(|log| log.stdout.contains("serving on port"));
+            (all && !logs.is_empty()).then_some(()).ok_or_else(|| format!("{logs:?}"))
+        });
+    }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use edge_client::{Call, Client, Patience};
 use edge_node::doctor::REFUSED;
+use edge_server::join::RENEWS_ITSELF;
 
 use super::{Live, told};
 
@@ -24,7 +25,10 @@ impl Live {
         let mut refusals = self.refusals().follow();
         let mut said = false;
         loop {
-            let refusal = refusals.borrow_and_update().clone();
+            // A certificate that is over is renewed at once, which is nobody's business.
+            let lapsed = |why: &String| why.ends_with(RENEWS_ITSELF);
+            let refusal = refusals.borrow_and_update().clone().filter(|why| !lapsed(why));
+            let refused = refusal.is_some();
             match (refusal, said) {
                 (Some(why), false) => {
                     let line = self.turned_away(&why);
@@ -37,7 +41,7 @@ impl Live {
                 }
                 _ => {}
             }
-            said = self.refusals().any();
+            said = refused;
             if refusals.changed().await.is_err() {
                 return std::future::pending().await;
             }

@@ -136,7 +136,7 @@ fn over(who: &Identity, ended: i64) -> String {
     let user = &who.user;
     let at = edge_api::time::format(ended.saturating_mul(1000));
     let then = match user.strip_prefix("system:").is_some() {
-        true => "it asks for another by itself",
+        true => crate::join::RENEWS_ITSELF,
         false => {
             "take a fresh admin.kubeconfig from the data directory of a server \
              (/var/lib/edged/admin.kubeconfig), which renews it by itself"

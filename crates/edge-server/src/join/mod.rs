@@ -27,6 +27,6 @@ pub use token::{Remembered, Role, TOKEN_NAMESPACE, TOKEN_PREFIX, TOKEN_TYPE, Tok
 pub use trust::{KEY_ANNOTATION, REVOKED, Trust};
 pub(crate) use trust::{begin, follow};
 pub use words::{
-    JoinAnswer, JoinRequest, MemberAnswer, PROTOCOL, RenewAnswer, RenewRequest, ServerInfo,
-    ServersAnswer, TimeAnswer, differs, even_warning,
+    JoinAnswer, JoinRequest, MemberAnswer, PROTOCOL, RENEWS_ITSELF, RenewAnswer, RenewRequest,
+    ServerInfo, ServersAnswer, TimeAnswer, differs, even_warning,
 };

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 /// The protocol's number: boards of different numbers don't join each other.
 pub const PROTOCOL: u32 = 1;
 
+/// How the refusal of a board's certificate ends whose time is over: the board sees to it.
+pub const RENEWS_ITSELF: &str = "it asks for another by itself";
+
 /// `POST /edged/v1/join`
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -329,7 +329,7 @@ fn authority_name(key_pem: &str) -> String {
     format!("edged-ca-{short}")
 }
 
-fn authority_params(name: &str) -> CertificateParams {
+pub(super) fn authority_params(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     let mut dn = DistinguishedName::new();
     dn.push(DnType::CommonName, name);

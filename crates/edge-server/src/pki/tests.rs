@@ -107,6 +107,47 @@ fn a_lost_certificate_is_made_again_from_its_key() {
 }
 
 #[test]
+fn an_authority_near_its_end_gets_another_certificate() {
+    let dir = Dir::new("ending");
+    let first = Authority::open(&dir.0).unwrap();
+    let leaf = first.kept_leaf("admin", "a", None, &BTreeSet::new()).unwrap();
+    // The same authority, as it was made almost ten years ago.
+    let key = rcgen::KeyPair::from_pem(&first.key_pem()).unwrap();
+    let name = super::CertFacts::read(first.ca_pem()).unwrap().user;
+    let mut params = super::authority::authority_params(&name);
+    let now = std::time::Duration::from_millis(crate::clock::wall_ms().unsigned_abs());
+    super::leaf::live_for(&mut params, 100 * 24 * 60 * 60, now);
+    let old = params.self_signed(&key).unwrap().pem();
+    std::fs::write(dir.0.join("pki/ca.crt"), &old).unwrap();
+    let again = Authority::open(&dir.0).unwrap();
+    let facts = |pem: &str| super::CertFacts::read(pem).unwrap();
+    let (was, is) = (facts(&old), facts(again.ca_pem()));
+    assert_eq!((&was.pin, &was.user), (&is.pin, &is.user), "tokens and certificates still name it");
+    assert!(is.not_after > was.not_after + 9 * 365 * 24 * 60 * 60, "{was:?} {is:?}");
+    let same = again.kept_leaf("admin", "a", None, &BTreeSet::new()).unwrap();
+    assert_eq!(same.cert_pem, leaf.cert_pem, "what it issued still counts");
+    let kept = std::fs::read_to_string(dir.0.join("pki/ca.crt")).unwrap();
+    assert_eq!(Authority::open(&dir.0).unwrap().ca_pem(), kept, "and it is made once");
+}
+
+#[test]
+fn whoever_comes_too_late_is_told_what_to_do() {
+    let dir = Dir::new("late");
+    let authority = Authority::open(&dir.0).unwrap();
+    let leaf = authority.kept_leaf("admin", "somebody", Some("g"), &BTreeSet::new()).unwrap();
+    let der = rustls_pki_types::pem::PemObject::from_pem_slice(leaf.cert_pem.as_bytes());
+    let der: rustls_pki_types::CertificateDer<'_> = der.unwrap();
+    let end = super::CertFacts::read(&leaf.cert_pem).unwrap().not_after.unsigned_abs();
+    let who = |now| crate::auth::Identity::from_certificate(&der, now).unwrap();
+    assert_eq!((who(end).user.as_str(), who(end).over), ("somebody", None));
+    let late = who(end + 1);
+    assert!(!late.in_group("g") && late.in_group("system:unauthenticated"));
+    let words = late.over.unwrap();
+    assert!(words.starts_with("the certificate of \"somebody\" ended at 20"), "{words}");
+    assert!(words.contains("admin.kubeconfig"), "{words}");
+}
+
+#[test]
 fn agents_get_names_and_addresses() {
     let dir = Dir::new("agent");
     let authority = Authority::open(&dir.0).unwrap();

@@ -11,6 +11,7 @@ use crate::join::Gate;
 use crate::pki::{Authority, PkiError};
 use crate::tls;
 use edge_api::status::{Reason, Status};
+use edge_core::clock::ClusterClock;
 use http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::header::{TE, TRAILER, UPGRADE};
 use http::{HeaderMap, Request, Response, StatusCode, Uri};
@@ -22,7 +23,7 @@ use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
@@ -34,31 +35,66 @@ const DIAL: Duration = Duration::from_secs(10);
 /// Upgraded connections (exec, attach, port-forward) that may be open at once.
 const TUNNELS: usize = 256;
 
+/// How often the certificate is looked at that agents are called with, by whoever calls one next.
+const RENEWAL: u64 = 24 * 60 * 60;
+
+/// What agents are called with, and when it was last looked at, in seconds since 1970.
+type Shown = (Arc<ClientConfig>, u64);
+
 /// The way to the agents.
 pub(crate) struct Agents {
-    tls: Arc<ClientConfig>,
+    authority: Arc<Authority>,
+    clock: ClusterClock,
+    gate: Gate,
+    shown: Mutex<Shown>,
     default_port: u16,
     tunnels: Arc<Semaphore>,
     stop: watch::Receiver<bool>,
 }
 
+/// The certificate that the authority keeps for this server, as agents are shown it.
+fn shown(
+    authority: &Authority,
+    clock: &ClusterClock,
+    gate: &Gate,
+) -> Result<Arc<ClientConfig>, PkiError> {
+    let (user, group) = ("kube-apiserver-kubelet-client", Some("system:masters"));
+    let leaf = authority.kept_leaf("agent-client", user, group, &BTreeSet::new())?;
+    tls::calling(authority.ca_der(), &leaf, clock, gate)
+}
+
 impl Agents {
     /// Calls agents with a certificate that the authority keeps for this server.
     pub(crate) fn new(
-        authority: &Authority,
+        authority: &Arc<Authority>,
         config: &Config,
         gate: &Gate,
         stop: watch::Receiver<bool>,
     ) -> Result<Agents, PkiError> {
-        let user = "kube-apiserver-kubelet-client";
-        let leaf =
-            authority.kept_leaf("agent-client", user, Some("system:masters"), &BTreeSet::new())?;
+        let clock = config.cluster.clock.clone();
+        let shown = Mutex::new((shown(authority, &clock, gate)?, clock.now_secs()));
         Ok(Agents {
-            tls: tls::calling(authority.ca_der(), &leaf, &config.cluster.clock, gate)?,
+            authority: authority.clone(),
+            clock,
+            gate: gate.clone(),
+            shown,
             default_port: config.agent_port,
             tunnels: Arc::new(Semaphore::new(TUNNELS)),
             stop,
         })
+    }
+
+    /// What agents are shown today: it lives a year, and this process may live longer.
+    fn tls(&self) -> Arc<ClientConfig> {
+        let now = self.clock.now_secs();
+        let mut held = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.abs_diff(held.1) >= RENEWAL {
+            match shown(&self.authority, &self.clock, &self.gate) {
+                Ok(next) => *held = (next, now),
+                Err(error) => tracing::warn!("renew the certificate for agents: {error}"),
+            }
+        }
+        held.0.clone()
     }
 
     /// Passes a request on to the agent that it is for, and the answer back.
@@ -108,7 +144,7 @@ impl Agents {
             let _ = tcp.set_nodelay(true);
             let name = ServerName::try_from(to.node.clone())
                 .unwrap_or(ServerName::IpAddress(to.address.into()));
-            let connector = TlsConnector::from(self.tls.clone());
+            let connector = TlsConnector::from(self.tls());
             connector.connect(name, tcp).await.map_err(|error| format!("tls: {error}"))
         };
         tokio::time::timeout(DIAL, dialled)
