@@ -72,6 +72,8 @@ mod quiet;
 #[cfg(test)]
 mod relay;
 #[cfg(test)]
+mod restored;
+#[cfg(test)]
 mod served;
 #[allow(dead_code, reason = "the bench measures with it")]
 pub(crate) mod speed;
