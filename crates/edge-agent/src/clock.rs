@@ -101,6 +101,8 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("edged-newest-{}", std::process::id()));
         std::fs::create_dir_all(dir.join("ledger/pods")).unwrap();
         let file = dir.join("ledger/pods/a.json");
+        // A new file is news of its directory; one that is written anew is not.
+        std::fs::File::create(&file).unwrap();
         let years = |n: u64| UNIX_EPOCH + Duration::from_secs((n - 1970) * 31_556_952);
         let stamp = |at: SystemTime| {
             std::fs::File::create(&file).unwrap().set_modified(at).unwrap();

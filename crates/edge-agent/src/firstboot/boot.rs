@@ -88,7 +88,7 @@ impl Boot {
         let dir = self.dir.to_str()?.trim_matches('/');
         let unit = format!("{}.mount", dir.replace('-', "\\x2d").replace('/', "-"));
         let there = |place: &&str| self.root.join(place).join(&unit).exists();
-        UNITS.iter().any(|place| there(&place)).then_some(unit)
+        UNITS.iter().any(there).then_some(unit)
     }
 
     fn mounted(&self) -> bool {

@@ -67,7 +67,7 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// Takes more bytes; call [`Frames::next`] until it has no more, then feed again.
+    /// Takes more bytes; call [`Frames::take`] until it has no more, then feed again.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.waiting.extend_from_slice(bytes);
     }
@@ -76,7 +76,7 @@ impl Frames {
     ///
     /// # Errors
     /// When what was fed is no backup's.
-    pub fn next(&mut self) -> Result<Option<Frame>, Broken> {
+    pub fn take(&mut self) -> Result<Option<Frame>, Broken> {
         if self.last == Some(Letter::End) {
             return if self.waiting.is_empty() { Ok(None) } else { Err(Broken::Long) };
         }
@@ -124,7 +124,7 @@ mod tests {
         let (mut frames, mut found) = (Frames::default(), Vec::new());
         for piece in bytes.chunks(step) {
             frames.feed(piece);
-            while let Some(frame) = frames.next()? {
+            while let Some(frame) = frames.take()? {
                 found.push(frame);
             }
         }

@@ -83,7 +83,7 @@ impl<R: Read, S: Sum> Reader<R, S> {
     fn frame(&mut self) -> Result<Vec<u8>, ReadError> {
         let mut buffer = vec![0; READ_BYTES];
         loop {
-            if let Some(frame) = self.frames.next()? {
+            if let Some(frame) = self.frames.take()? {
                 if frame.letter == Letter::End {
                     self.close(frame.body(), &mut buffer)?;
                     return Ok(Vec::new());

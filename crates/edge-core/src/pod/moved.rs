@@ -83,7 +83,7 @@ mod tests {
         let probed = ProbeState { last_ms: Some(NOW - 3000), ..ProbeState::default() };
         seen.probes.insert(ProbeKind::Liveness, probed);
         seen.image = ImageState::Failed { reason: "r".into(), message: "m".into(), at_ms: NOW - 7 };
-        seen.stopping = stopping.then(|| Stopping {
+        seen.stopping = stopping.then_some(Stopping {
             reason: StopReason::Deleted,
             since_ms: NOW - 1000,
             grace_s: 30,

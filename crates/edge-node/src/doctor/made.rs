@@ -26,9 +26,12 @@ pub fn made(root: &Path) -> Vec<Made> {
     let setting = |line: &str| SET.iter().any(|start| line.starts_with(start));
     let awake = |line: &str| AWAKE.lines().any(|own| own == line);
     let wifi = format!("{MANAGER}/{WIFI_FILE}");
-    let all: [(&str, &dyn Fn(&str) -> bool); 3] =
-        [(MODULES, &module), (SETTINGS, &setting), (&wifi, &awake)];
-    all.iter().filter_map(|(path, ours)| without(root, path, ours)).collect()
+    let all = [
+        without(root, MODULES, &module),
+        without(root, SETTINGS, &setting),
+        without(root, &wifi, &awake),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 fn without(root: &Path, path: &str, ours: &dyn Fn(&str) -> bool) -> Option<Made> {

@@ -119,7 +119,7 @@ async fn make(
         let frame = frame.map_err(|e| Fault::text(format!("the backup broke off: {e}")))?;
         let Some(piece) = frame.data_ref() else { continue };
         frames.feed(piece);
-        while frames.next().map_err(told)?.is_some() {}
+        while frames.take().map_err(told)?.is_some() {}
         draft.take(piece)?;
         progress.add(piece.len() as u64, session);
     }
@@ -152,8 +152,8 @@ pub(crate) async fn restore(args: Restore, session: &mut Session) -> Result<(), 
     }
     let way = Way { file: &args.file, secret: secret.as_ref(), found: &found };
     match &args.data_dir {
-        Some(dir) => way.into_directory(dir, args.boards_lost, session),
-        None => way.into_server(args.boards_lost, session).await,
+        Some(dir) => way.to_directory(dir, args.boards_lost, session),
+        None => way.to_server(args.boards_lost, session).await,
     }
 }
 

@@ -65,7 +65,7 @@ impl Way<'_> {
     }
 
     /// To a server, which starts again with it.
-    pub(super) async fn into_server(
+    pub(super) async fn to_server(
         &self,
         boards_lost: bool,
         session: &mut Session,
@@ -109,7 +109,7 @@ impl Way<'_> {
     }
 
     /// Into a directory, for a server that is started later.
-    pub(super) fn into_directory(
+    pub(super) fn to_directory(
         &self,
         dir: &Path,
         boards_lost: bool,

@@ -54,7 +54,7 @@ pub(super) struct Draft {
 
 enum Out {
     Plain(BufWriter<File>),
-    Sealed(Sealer<BufWriter<File>>),
+    Sealed(Box<Sealer<BufWriter<File>>>),
 }
 
 impl Write for Out {
@@ -90,7 +90,7 @@ impl Draft {
                     let key = secret.key(&cover)?;
                     Sealer::begin(&key, &cover, file)
                 });
-                Out::Sealed(sealer.map_err(doing)?)
+                Out::Sealed(Box::new(sealer.map_err(doing)?))
             }
         };
         let packer = ZlibEncoder::new(out, Compression::default());
