@@ -76,7 +76,10 @@ async fn a_cluster_comes_back_the_same_in_an_empty_directory() {
     assert!(why.contains("holds a cluster already") && !why.contains('\n'), "{why}");
     fs::write(&staged, &kept[..kept.len() / 2]).unwrap();
     let why = edge_server::backup::install(&data, "board").unwrap_err().to_string();
-    assert!(why.contains("ends too early; to start without it, remove"), "{why}");
+    assert!(
+        why.contains("ends too early") && why.contains("; to start without it, remove"),
+        "{why}"
+    );
     fs::remove_dir_all(data.join("restore")).unwrap();
     assert!(!edge_server::backup::is_pending(&data) && !data.join("restore").exists());
     let back = World::over(other).await;
