@@ -3,13 +3,15 @@
 
 use edge_server::backup::{self, Installed};
 
+use crate::cleanup;
 use crate::config::Config;
 use crate::identity;
 use crate::wire::{WireError, failed};
 
-/// Whether a backup waits.
+/// Whether a backup waits. Where another process runs on the directory it is that one's.
 pub(crate) fn is_pending(config: &Config) -> bool {
-    backup::is_pending(&config.data_dir)
+    let alone = cleanup::idle("restore", &config.data_dir, "store/lock").is_ok();
+    alone && backup::is_pending(&config.data_dir)
 }
 
 /// Makes it the cluster, and starts again; returns only when that fails.

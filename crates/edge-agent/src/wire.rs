@@ -175,8 +175,11 @@ pub(crate) async fn start(
         upgrade::prove(&agent_config.api, &agent_config.name);
         Some(tokio::spawn(kubelet::run(agent_config, stopped)))
     } else {
-        let port = lead.server.address().port();
-        upgrade::prove_server(&config.data_dir, port, lead.server.name());
+        let mut own = lead.server.address();
+        if own.ip().is_unspecified() {
+            own.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+        }
+        upgrade::prove_server(&config.data_dir, own, lead.server.name());
         let mut config = config;
         if let Some(member) = &lead.member {
             config.ranges = member.saved.as_ranges();

@@ -230,7 +230,10 @@ impl Client {
                 body.extend_from_slice(data);
             }
         }
-        if let Ok(Ok(())) = tokio::time::timeout(SETTLE, sender.ready()).await {
+        // Whom a server takes somebody for is settled when a connection begins: the next attempt may
+        // show a better certificate, over another one.
+        let known = head.status != StatusCode::UNAUTHORIZED;
+        if let (true, Ok(Ok(()))) = (known, tokio::time::timeout(SETTLE, sender.ready()).await) {
             server.give_back(sender);
         }
         Ok((head.status.as_u16(), head.headers, body.freeze()))

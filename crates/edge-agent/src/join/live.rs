@@ -150,7 +150,11 @@ impl Live {
                     pause
                 }
             };
-            tokio::time::sleep(pause.min(rest)).await;
+            tokio::select! {
+                () = tokio::time::sleep(pause.min(rest)) => {}
+                // Somebody reached a server at last, and was refused.
+                _ = refusals.wait_for(Option::is_some), if !refused => {}
+            }
             pause = if refused || rest <= pause { (pause * 2).min(AGAIN.1) } else { AGAIN.0 };
             tokio::select! {
                 () = tokio::time::sleep(rest.saturating_sub(pause)) => {}
@@ -227,6 +231,15 @@ impl Live {
 
     /// Gets the next certificate and has connections use it from now on.
     async fn renew(&self) -> Result<(), JoinError> {
+        let others = self.others();
+        match others.is_empty() {
+            true => self.renew_at(self.api().servers, false).await,
+            false => self.renew_at(others, true).await,
+        }
+    }
+
+    /// The same of these servers; `told`: they are others than this board, and know the time.
+    pub(super) async fn renew_at(&self, servers: Vec<String>, told: bool) -> Result<(), JoinError> {
         let name = self.saved().name.clone();
         let request = RenewRequest {
             protocol: PROTOCOL,
@@ -235,11 +248,6 @@ impl Live {
             addresses: vec![self.address.to_string()],
         };
         let call = Call::new(http::Method::POST, "/edged/v1/renew").json(&json!(request));
-        let others = self.others();
-        let (servers, told) = match others.is_empty() {
-            true => (self.api().servers, false),
-            false => (others, true),
-        };
         let answer: RenewAnswer = self.ask_at(servers, &call).await?;
         if told {
             self.told(answer.time_ms);

@@ -55,7 +55,14 @@ impl Live {
                     Ok(changed) => return changed,
                     Err(error) => tracing::warn!("keep the list of servers: {error}"),
                 },
-                Err(error) => tracing::debug!("{url} is not one of ours: {error}"),
+                Err(error) => {
+                    // A board that was off for long may ask for another certificate, no more; the
+                    // answer says where servers are.
+                    let Err(refused) = self.renew_at(vec![url.clone()], true).await else {
+                        return true;
+                    };
+                    tracing::debug!("{url} is not one of ours: {error}; {refused}");
+                }
             }
         }
         false

@@ -2,6 +2,7 @@
 //! with it, or what ran before runs again. The clock ticks on a thread of its own, so that nothing
 //! that the program does wrong can stop it, short of the whole process.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -129,11 +130,11 @@ pub(crate) fn prove(api: &edge_client::Config, name: &str) {
 
 /// The same on a server whose board runs no pods: it has passed once the leader says that it hears
 /// this server, and that it votes.
-pub(crate) fn prove_server(data_dir: &Path, port: u16, name: &str) {
+pub(crate) fn prove_server(data_dir: &Path, own: SocketAddr, name: &str) {
     let client = || {
         // Asked is this very process, which passes it on to the leader.
         let told = Config::from_kubeconfig(&data_dir.join("admin.kubeconfig"), None)?;
-        let servers = vec![format!("https://127.0.0.1:{port}")];
+        let servers = vec![format!("https://{own}")];
         let server_name = Some(SERVER_NAME.to_owned());
         Client::new(Config { servers, server_name, ..told })
     };

@@ -126,8 +126,9 @@ pub struct Table {
     nonces: Vec<String>,
     leading_since_ms: Option<i64>,
     unled_since_ms: Option<i64>,
-    /// When every board counts as heard: silence before that was ours.
+    /// When every board counts as heard: silence before that was ours, since `excused_from_ms`.
     excused_ms: i64,
+    excused_from_ms: i64,
     nodes: BTreeMap<String, Record>,
 }
 
@@ -173,6 +174,9 @@ impl Table {
     /// away: as much time as that they get to be back, before their silence or a will means
     /// anything. A broker that hung publishes, when it goes on, the wills of all who gave it up.
     pub fn excuse(&mut self, length_ms: i64, now_ms: i64) {
+        let from = now_ms - length_ms.max(0);
+        let goes_on = now_ms <= self.excused_ms;
+        self.excused_from_ms = if goes_on { self.excused_from_ms.min(from) } else { from };
         let length = length_ms.max(0) + self.settings.silent_after_ms;
         let until = now_ms + (length + length / 2).min(self.settings.reconnect_ms);
         self.excused_ms = self.excused_ms.max(until);
@@ -273,10 +277,15 @@ impl Table {
     fn seen(&self, record: &Record, now_ms: i64) -> Liveness {
         Liveness {
             standing: self.judge(record, now_ms).0,
-            crashed: record.gone_ms.is_some_and(|_| now_ms >= self.excused_ms),
+            crashed: record.gone_ms.is_some_and(|gone| now_ms >= self.told_ms(gone)),
             heard_at_ms: record.heard.map(|heard| heard.wall_ms),
             beat: record.beat.clone(),
         }
+    }
+
+    /// From when on a will counts that was heard at `gone`: one that came before the outage at once.
+    fn told_ms(&self, gone: i64) -> i64 {
+        if gone < self.excused_from_ms { gone } else { gone.max(self.excused_ms) }
     }
 
     /// When the next board would stand worse if nothing is heard until then.
@@ -294,7 +303,7 @@ impl Table {
                 step(now_ms, Standing::Stopping, &[(lost, Standing::Lost)])
             }
             (_, Some(gone), _) => {
-                let gone = gone.max(self.excused_ms);
+                let gone = self.told_ms(gone);
                 let steps = [(gone, Standing::Silent), (gone + set.crash_grace_ms, Standing::Lost)];
                 step(now_ms, Standing::Alive, &steps)
             }

@@ -234,6 +234,22 @@ fn a_will_that_comes_with_the_bus_waits_like_silence() {
 }
 
 #[test]
+fn a_will_from_before_an_outage_stands() {
+    let mut table = heard(&[0, 400, 800]);
+    table.gone("n1", 1000);
+    assert_eq!(table.standing("n1", 2000), Standing::Lost);
+    table.led(false, 60_000);
+    table.led(true, 64_000);
+    assert_eq!(table.standing("n1", 64_000), Standing::Lost);
+    // A doubt that takes a while, right after a will: it was heard, so the bus was there.
+    let mut table = heard(&[0, 400, 800]);
+    table.gone("n1", 1000);
+    table.excuse(600, 1700);
+    assert_eq!(table.standing("n1", 1700), Standing::Silent);
+    assert!(table.one("n1", 1700).expect("known").crashed);
+}
+
+#[test]
 fn an_election_alone_excuses_nobody() {
     let mut table = heard(&[0, 400, 800]);
     table.led(false, 1000);

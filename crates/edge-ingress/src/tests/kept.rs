@@ -102,7 +102,7 @@ async fn a_request_that_goes_on_after_its_answer_may_pause() {
         }
     })
     .await;
-    let head = Duration::from_millis(200);
+    let head = Duration::from_millis(700);
     let waits = Waits { first_byte: head, head, head_crowded: head };
     let proxy = Proxy::open(Ports { http: 0, https: 0 }, waits).await.unwrap();
     proxy.route(table(&[("", "/", &[early.address])], json!({})));

@@ -188,7 +188,11 @@ fn build(
         false => Lost::Named(servers.chain([name.to_owned()]).collect()),
     };
     let mut change = |key: &str, later, value| judge(&lost, key, later, value);
-    edge_store::restore_later(&fresh, &mut reader, &mut change).map_err(InstallError::Store)
+    let built = edge_store::restore_later(&fresh, &mut reader, &mut change);
+    // A service manager tries again and again: what did not come to its end fills no disk meanwhile.
+    built.map_err(InstallError::Store).inspect_err(|_| {
+        let _ = remove(&fresh);
+    })
 }
 
 /// What becomes of what stands under a key.

@@ -6,7 +6,7 @@ use super::sum::Sha256;
 use super::{PIECE_BYTES, Room, install};
 use crate::api::read_object;
 use crate::http::{Reply, json};
-use edge_api::backup::{ARRIVING, End, Reader, Wish};
+use edge_api::backup::{ARRIVING, End, Reader, STAGED, Wish};
 use edge_api::status::{Reason, Status};
 use edge_api::{keys, meta};
 use edge_core::backup::is_own;
@@ -33,6 +33,11 @@ impl Room {
     pub(super) async fn begin(&self) -> Result<Reply, Status> {
         let _turn = self.taking.lock().await;
         self.is_open()?;
+        if self.data_dir.join(STAGED).exists() {
+            return Err(refuse(
+                "a backup is becoming this server's cluster: wait until it answers",
+            ));
+        }
         let path = self.arriving();
         blocking(move || make(&path)).await?;
         Ok(json(200, value!({ "pieceBytes": PIECE_BYTES }).to_string()))

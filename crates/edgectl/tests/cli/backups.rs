@@ -161,7 +161,16 @@ async fn only_administrators_get_it_and_only_an_empty_cluster_takes_it() {
     );
     fs::write(&nobody, text).unwrap();
     let again = shown(&world.dir().join("again.edgebak"));
-    refused(run_words(&nobody, &["backup", &again], "").await, "cannot get path");
+    refused(run_words(&nobody, &["backup", &again], "").await, "cannot post path");
+    // Nor does somebody get the keys who may look at everything.
+    let reader = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: \
+                  {name: reader}\nrules:\n- {nonResourceURLs: ['*'], verbs: [get]}\n\
+                  - {apiGroups: ['*'], resources: ['*'], verbs: [get, list, watch]}\n";
+    let role = world.file("reader.yaml", reader);
+    world.run(&format!("create -f {role}")).await.ok();
+    let binding = "create clusterrolebinding reader --clusterrole=reader";
+    world.run(&format!("{binding} --serviceaccount=default:default")).await.ok();
+    refused(run_words(&nobody, &["backup", &again], "").await, "cannot post path");
     assert!(!Path::new(&again).exists() && !Path::new(&format!("{again}.part")).exists());
     refused(run_words(&nobody, &["restore", &file, "--force"], "").await, "cannot post path");
 
