@@ -56,7 +56,7 @@ fn is_thrown_out(cluster: &Cluster, former: &Board, other: &Board) {
         refused if refused.status != 0 => Ok(refused.stderr),
         answered => Err(answered.stdout),
     });
-    assert!(told.contains("Unauthorized"), "{told}");
+    assert!(told.contains("You must be logged in") && told.contains("was revoked"), "{told}");
 }
 
 #[test]

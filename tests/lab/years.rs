@@ -134,7 +134,11 @@ fn years_go_by() {
     cluster.wait_running("web", 3);
     shows_logs(&cluster);
     let now: Vec<_> = cluster.boards.iter().map(programs).collect();
-    assert_eq!(now[..2], boards[..2], "pods that were never off have not been touched");
+    // The pod of the board that was off may have been placed anew on another.
+    for (before, now) in boards[..2].iter().zip(&now) {
+        let stay = before.iter().all(|pid| now.contains(pid));
+        assert!(stay, "pods that were never off have not been touched: {before:?} {now:?}");
+    }
 }
 
 /// Waits until every server gets at the logs of all pods.

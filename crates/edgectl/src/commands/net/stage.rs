@@ -18,6 +18,10 @@ use std::time::Duration;
 
 use crate::resource::Resource;
 
+/// Held while something is made: whoever removes it waits for that, also where the check was ended
+/// in the middle of a request, which the server does all the same.
+static MAKING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// What marks the Services of a check.
 const LABEL: &str = "edged.dev/net-check";
 /// Objects of a check that is as old as this were left behind.
@@ -219,12 +223,18 @@ async fn create(
 ) -> Result<(), String> {
     let path = Resource::from(kind).path(namespace, "", None);
     let call = Call::new(Method::POST, path).json(object);
-    let made = client.call(&call).await;
+    let (turn, client) = (MAKING.lock().await, client.clone());
+    let making = tokio::spawn(async move {
+        let _turn = turn;
+        client.call(&call).await
+    });
+    let made = making.await.map_err(|error| format!("make the Service of the check: {error}"))?;
     made.map(|_| ()).map_err(|error| format!("the Service of the check can't be made: {error}"))
 }
 
 /// Removes the Services of a run.
 pub(super) async fn remove(client: &Client, namespace: &str, run: &str) -> Result<(), Fault> {
+    let _turn = MAKING.lock().await;
     let mut faults = Vec::new();
     for name in [names(run).0, names(run).1] {
         for kind in [kinds::ENDPOINT_SLICE, kinds::SERVICE] {
