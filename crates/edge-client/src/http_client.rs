@@ -230,8 +230,8 @@ impl Client {
                 body.extend_from_slice(data);
             }
         }
-        // Whom a server takes somebody for is settled when a connection begins: the next attempt may
-        // show a better certificate, over another one.
+        // Whom a server takes somebody for is settled when a connection begins: the next attempt
+        // may show a better certificate, over another one.
         let known = head.status != StatusCode::UNAUTHORIZED;
         if let (true, Ok(Ok(()))) = (known, tokio::time::timeout(SETTLE, sender.ready()).await) {
             server.give_back(sender);

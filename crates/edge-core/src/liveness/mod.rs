@@ -283,7 +283,8 @@ impl Table {
         }
     }
 
-    /// From when on a will counts that was heard at `gone`: one that came before the outage at once.
+    /// From when on a will counts that was heard at `gone`: one that came before the outage, at
+    /// once.
     fn told_ms(&self, gone: i64) -> i64 {
         if gone < self.excused_from_ms { gone } else { gone.max(self.excused_ms) }
     }

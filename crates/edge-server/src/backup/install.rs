@@ -189,7 +189,8 @@ fn build(
     };
     let mut change = |key: &str, later, value| judge(&lost, key, later, value);
     let built = edge_store::restore_later(&fresh, &mut reader, &mut change);
-    // A service manager tries again and again: what did not come to its end fills no disk meanwhile.
+    // A service manager tries again and again: what did not come to its end fills no disk
+    // meanwhile.
     built.map_err(InstallError::Store).inspect_err(|_| {
         let _ = remove(&fresh);
     })

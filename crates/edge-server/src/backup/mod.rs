@@ -87,7 +87,8 @@ impl Room {
     /// Whether somebody may ask this: before the body is read.
     pub(crate) fn allow(&self, ask: &Ask<'_>) -> Result<(), Status> {
         let path = format!("/edged/v1/{}", ask.path);
-        // A backup has the cluster's keys: whoever may merely look at all paths is not to have them.
+        // A backup has the cluster's keys: whoever may merely look at all paths is not to have
+        // them.
         auth::authorize_path(&self.api, ask.who, &Method::POST, &path)?;
         match (ask.method.as_str(), ask.path) {
             ("GET", "backup") | ("POST", "restore/begin" | "restore/piece" | "restore/end") => {
