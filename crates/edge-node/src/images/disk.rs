@@ -4,6 +4,8 @@
 
 use super::error::ImageError;
 use super::unpack::remove_directory;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
@@ -149,16 +151,34 @@ impl Drop for Temporary {
 /// A downloaded or extracted blob, shared by the images that need it.
 pub(super) type Blob = Arc<Temporary>;
 
-/// Takes the store for this process; a second one is told so.
-pub(super) fn lock(dir: &Path) -> Result<File, ImageError> {
+/// Takes the store for this process; a second one is told so. What is given lets the lock itself go
+/// when it is dropped: the descriptor may live on for a moment in a child between fork and exec.
+pub(super) fn lock(dir: &Path) -> Result<Flock<File>, ImageError> {
     let path = dir.join("lock");
     let file = File::create(&path).map_err(|e| ImageError::file("create", &path, &e))?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(ImageError::Io {
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        Errno::EWOULDBLOCK => ImageError::Io {
             operation: format!("open the image store {}", dir.display()),
             detail: "another process has it open: use another --data-dir, or stop that one".into(),
-        }),
-        Err(e) => Err(ImageError::file("lock", &path, &e.into())),
+        },
+        _ => ImageError::file("lock", &path, &errno.into()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lock_ends_with_its_holder_though_a_child_has_its_descriptor() {
+        let dir = std::env::temp_dir().join(format!("edge-images-lock-{}", std::process::id()));
+        make_directory(&dir).unwrap();
+        let held = lock(&dir).unwrap();
+        // The same open file, as a fork leaves it.
+        let _childs = held.try_clone().unwrap();
+        assert!(lock(&dir).is_err());
+        drop(held);
+        lock(&dir).unwrap();
+        fs::remove_dir_all(&dir).unwrap();
     }
 }

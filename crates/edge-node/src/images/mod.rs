@@ -46,6 +46,7 @@ use disk::{Ingest, Temporary};
 use index::{Files, Index, Target};
 use layers::Layer;
 use manifest::ConfigFile;
+use nix::fcntl::Flock;
 use relay::{Relays, Waits};
 use share::Arrival;
 use std::collections::BTreeMap;
@@ -136,7 +137,7 @@ struct Inner {
     readers: Arc<Semaphore>,
     /// Pushes that it hands on.
     relays: Relays,
-    _lock: File,
+    _lock: Flock<File>,
 }
 
 #[derive(Debug, Default)]
