@@ -47,14 +47,25 @@ for board in "${boards[@]}"; do targets+=(--target "$(triple_of "$board")"); don
 # All of them at once, so that both cores have work to the end.
 zigbuild test --quiet --no-run "${targets[@]}" -Z build-std=std,panic_unwind \
   "${packages[@]}" --lib --bins
+# Boards side by side: the longest tests of each are of one thread.
+said=$(mktemp -d)
+trap 'rm -rf "$said"; kill $(jobs -p) 2>/dev/null || true' EXIT
+tests=()
 for board in "${boards[@]}"; do
-  echo "== $board ($SECONDS s)"
-  arm_test "$board" 600 --no-fail-fast "${packages[@]}" --lib --bins
+  arm_test "$board" 600 --no-fail-fast "${packages[@]}" --lib --bins >"$said/$board" 2>&1 &
+  tests+=($!)
 done
+failed=
+for at in "${!boards[@]}"; do
+  wait "${tests[at]}" || failed+=" ${boards[at]}"
+  echo "== ${boards[at]} ($SECONDS s)"
+  cat "$said/${boards[at]}"
+done
+[ -z "$failed" ] || { echo "== failed on$failed" >&2; exit 1; }
 
 # A state made with pages of one size is used with the other's, and once more.
-pages=$(mktemp -d)
-trap 'rm -rf "$pages"' EXIT
+pages=$said/pages
+mkdir "$pages"
 for board in "${boards[@]}"; do
   [ "$board $long" = "aarch64 yes" ] || continue
   for size in 16384 4096 16384; do

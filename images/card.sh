@@ -8,7 +8,8 @@
 # `images/cross-build.sh aarch64` leaves them. No root, no loop device, no mount, no emulator:
 # packages are unpacked, none of their scripts is run, and each partition is made as a file.
 # The same packages and binaries are to give the same bytes; `OUT.packages` lists them, and
-# EDGED_CARD_SNAPSHOT=20261101T000000Z takes those of a day from snapshot.debian.org.
+# EDGED_CARD_SNAPSHOT=20261101T000000Z takes those of a day from snapshot.debian.org, and
+# EDGED_CARD_KERNEL=arm64-16k the kernel with pages of 16 KiB, for boards from a Cortex-A76 on.
 # What is on the card and why: docs/card.md.
 set -euo pipefail
 export LC_ALL=C TZ=UTC
@@ -26,7 +27,7 @@ for file in "$edged/edged" "$edged/edgectl"; do
   [ "$(od -An -tx1 -j18 -N1 "$file" | tr -d ' ')" = b7 ] ||
     { echo "card.sh: $file is not for aarch64; see images/cross-build.sh" >&2; exit 64; }
 done
-for tool in apt-get dpkg-deb mksquashfs mkfs.vfat mcopy sfdisk depmod cpio xz; do
+for tool in apt-get dpkg-deb mksquashfs mkfs.vfat mcopy sfdisk depmod cpio readelf xz zstd; do
   command -v $tool > /dev/null || [ -x /usr/sbin/$tool ] || [ -x /sbin/$tool ] ||
     { echo "card.sh: no $tool here; tests/setup.sh card installs it" >&2; exit 69; }
 done
@@ -39,6 +40,7 @@ mirror=http://deb.debian.org/debian
 # The disk's signature: partitions are found by it. Bytes as they lie on the disk, and as a number.
 signature_bytes=44676445 signature=45646744
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+kernel=${EDGED_CARD_KERNEL:-arm64}
 cmdline="panic=10 cgroup_enable=memory systemd.gpt_auto=0 systemd.getty_auto=0 net.ifnames=0 quiet"
 
 began=$SECONDS
@@ -51,6 +53,8 @@ mkdir -p "$root" "$boot"
 
 # words FILE: its lines without comments.
 words() { sed 's/#.*//; /^ *$/d' "$here/$1"; }
+# packages: the card's, with the kernel that was asked for.
+packages() { words packages | sed "s/^linux-image-arm64\$/linux-image-$kernel/"; }
 # stamp DIR: nothing in it is younger than the recipe.
 stamp() { find "$1" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +; }
 
@@ -71,9 +75,9 @@ CONF
   export APT_CONFIG=$work/apt.conf
   apt-get update -qq
   # What apt would install, less what only its scripts need.
-  apt-get install -s $(words packages) | awk '/^Inst / { gsub(/[()]/, ""); print $2 "=" $3 }' |
+  apt-get install -s $(packages) | awk '/^Inst / { gsub(/[()]/, ""); print $2 "=" $3 }' |
     sort > "$work/all"
-  words without > "$work/without"
+  { words without; echo "linux-image-$kernel"; } > "$work/without"
   awk -F= 'FNR == NR { without[$1]; next } !($1 in without)' "$work/without" "$work/all" \
     > "$work/packages"
   (cd "$cache/archives" && apt-get download -qq $(cat "$work/packages"))
@@ -219,7 +223,6 @@ configure() {
 
 # Each program finds its libraries, whatever was left out.
 check() {
-  command -v readelf > /dev/null || return 0
   find "$root/usr" -name '*.so*' -printf '%f\n' | sort -u > "$work/have"
   find "$root/usr" -type f \( -perm -u+x -o -name '*.so*' \) -print0 |
     { xargs -0 readelf -d 2> /dev/null || true; } | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | sort -u |
@@ -232,9 +235,11 @@ assemble() {
   stamp "$root"
   mksquashfs "$root" "$work/root.img" -quiet -no-progress -all-root -no-exports -no-xattrs \
     -comp zstd -Xcompression-level 15 -b 256K -processors "$(nproc)"
-  local mib=2048 boot_mib=96 root_mib data_at
-  root_mib=$((($(stat -c %s "$work/root.img") / 1048576 / 8 + 1) * 8))
+  # The same on every image, so that a card can get another root and keep its data.
+  local mib=2048 boot_mib=96 root_mib=64 data_at
   data_at=$((4 + boot_mib + root_mib))
+  [ "$(stat -c %s "$work/root.img")" -le $((root_mib * 1048576)) ] ||
+    { echo "card.sh: the root is larger than its partition of $root_mib MiB" >&2; exit 1; }
   truncate -s ${boot_mib}M "$work/boot.img"
   mkfs.vfat -F 32 -s 1 -n EDGED-BOOT -i $signature --invariant "$work/boot.img" > /dev/null
   stamp "$boot"

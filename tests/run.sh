@@ -5,14 +5,14 @@
 #   tests/run.sh              everything that CI runs
 #   tests/run.sh tidy         one room, by the start of its tests' names
 #   tests/run.sh guests       what takes kernels of their own: whole machines, minutes, not in CI
-#   tests/run.sh card         the card image in boards that QEMU makes: minutes, not in CI
+#   tests/run.sh card         the card image in boards that QEMU makes: minutes, card::pods in CI
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ "${1:-}" = guests ]; then
   tests/setup.sh guests
   export EDGED_GUESTS=1
   shift
-  set -- guest "$@"
+  set -- "${@:-guest::}" --nocapture --test-threads=1
 elif [ "${1:-}" = card ]; then
   tests/setup.sh card
   export EDGED_CARD=1

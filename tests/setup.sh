@@ -35,6 +35,7 @@ if [ "${1:-build}" = card ]; then
   need depmod kmod
   need cpio cpio
   need xz xz-utils
+  need readelf binutils
   need zstd zstd
   need qemu-system-aarch64 qemu-system-arm
   [ -e /usr/share/AAVMF/AAVMF_CODE.fd ] || missing+=(qemu-efi-aarch64)

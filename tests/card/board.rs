@@ -12,6 +12,8 @@ use crate::guest::Lan;
 /// UEFI for such a machine, and where it keeps its variables.
 const FIRMWARE: &str = "/usr/share/AAVMF/AAVMF_CODE.fd";
 const VARIABLES: &str = "/usr/share/AAVMF/AAVMF_VARS.fd";
+/// Sectors of a MiB.
+const SECTORS: u64 = 2048;
 /// Bytes of a card.
 const CARD: u64 = 4 << 30;
 /// The network of all boards, and the person's address in it.
@@ -24,6 +26,8 @@ pub(super) struct Board {
     pub(super) ip: String,
     dir: PathBuf,
     memory: u32,
+    /// QEMU's name of its processor.
+    pub(super) processor: &'static str,
     power: Option<Child>,
     boots: u32,
 }
@@ -42,7 +46,29 @@ impl Board {
         file.set_len(CARD).expect("a sparse file");
         copy(VARIABLES, &dir.join("variables"));
         let ip = format!("192.168.76.{last}");
-        Board { name: name.to_owned(), ip, dir, memory, power: None, boots: 0 }
+        let (name, processor) = (name.to_owned(), "cortex-a53");
+        Board { name, ip, dir, memory, processor, power: None, boots: 0 }
+    }
+
+    /// Writes the first two partitions of an image over the card's, as docs/card.md says: another
+    /// root, and the same data.
+    pub(super) fn renew(&self, image: &Path) {
+        let table = |card: &Path| {
+            let path = card.display().to_string();
+            let text = must("sfdisk", &["-d", &path]).replace(&path, "");
+            let starts =
+                text.lines().filter_map(|line| line.split_once("start=")?.1.split_once(','));
+            starts.map(|(start, _)| start.trim().parse().expect("a sector")).collect::<Vec<u64>>()
+        };
+        let card = self.dir.join("card.img");
+        let starts = table(image);
+        assert_eq!(starts[..3], table(&card)[..3], "partitions of another size");
+        let from = format!("if={}", image.display());
+        let to = format!("of={}", card.display());
+        let (skip, count) = (starts[0] / SECTORS, (starts[2] - starts[0]) / SECTORS);
+        let places = [format!("skip={skip}"), format!("seek={skip}"), format!("count={count}")];
+        let [skip, seek, count] = &places;
+        must("dd", &[&from, &to, "bs=1M", skip, seek, count, "conv=notrunc", "status=none"]);
     }
 
     /// Writes `edged.yaml` on the boot partition: this name and address, and further lines.
@@ -68,7 +94,7 @@ impl Board {
         let path = |name: &str| self.dir.join(name).display().to_string();
         self.boots += 1;
         let mut command = lan.namespace.command("qemu-system-aarch64");
-        command.args(["-accel", "tcg,thread=multi", "-M", "virt", "-cpu", "cortex-a53"]);
+        command.args(["-accel", "tcg,thread=multi", "-M", "virt", "-cpu", self.processor]);
         command.args(["-smp", "1", "-m", &self.memory.to_string()]);
         command.args(["-nodefaults", "-display", "none"]);
         let flash = format!("if=pflash,format=raw,readonly=on,file={FIRMWARE}");

@@ -17,12 +17,18 @@ pub(super) const BOX: &str = "example.org/box:1";
 
 /// Finds the card image, or makes it in `dir`.
 pub(super) fn card(dir: &Path) -> PathBuf {
-    if let Some(image) = std::env::var_os("EDGED_CARD_IMAGE") {
-        return PathBuf::from(image);
+    match std::env::var_os("EDGED_CARD_IMAGE") {
+        Some(image) => PathBuf::from(image),
+        None => with_kernel(dir, "arm64"),
     }
+}
+
+/// Makes the card image in `dir`, with this one of Debian's kernels.
+pub(super) fn with_kernel(dir: &Path, kernel: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-    let image = dir.join("card.img");
+    let image = dir.join(format!("card-{kernel}.img"));
     let mut command = Command::new(root.join("images/card.sh"));
+    command.env("EDGED_CARD_KERNEL", kernel);
     if let Some(binaries) = std::env::var_os("EDGED_CARD_BINARIES") {
         command.arg("--edged").arg(binaries);
     }

@@ -3,13 +3,15 @@
 //! sits in that namespace: all that is done to a board is done as people do it, by `edged.yaml` on
 //! the boot partition, by SSH with the key that stands there, and by `edgectl` from beside it.
 //!
-//! A boot takes a minute or more, so CI runs none of it: `tests/run.sh card` installs what is
+//! A boot takes half a minute or more, so CI runs `pods` alone: `tests/run.sh card` installs what is
 //! missing, makes the image and runs all. See `docs/card.md`.
 
 mod board;
 #[cfg(test)]
 mod boards;
 mod image;
+#[cfg(test)]
+mod pages;
 mod person;
 #[cfg(test)]
 mod pods;

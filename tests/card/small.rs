@@ -26,7 +26,10 @@ spec:
       - name: c
         image: IMAGE
         imagePullPolicy: IfNotPresent
-        command: [/bin/busybox, httpd, -f, -p, '8080', -h, /bin]
+        command: [/bin/busybox, sh, -c]
+        args: ['echo $HOSTNAME > /pages/name; exec /bin/busybox httpd -f -p 8080 -h /pages']
+        volumeMounts: [{name: pages, mountPath: /pages}]
+      volumes: [{name: pages, emptyDir: {medium: Memory}}]
 ---
 apiVersion: v1
 kind: Service
@@ -72,7 +75,7 @@ fn on(memory: u32, pods: usize, rest: bool) {
     person.ctl(&["image", "push", &archive.display().to_string()]).ok();
     let manifests = PODS.replace("COUNT", &pods.to_string()).replace("IMAGE", image::BOX);
     person.apply("pages.yaml", &manifests);
-    patient("a page", || person.page(&board.ip, 30080, "/busybox").map(|_| ()));
+    patient("a page", || person.page(&board.ip, 30080, "/name").map(|_| ()));
     steps.done("the first pod serves");
     person.ctl_until(&["get", "deployment", "pages"], |text| {
         text.contains(&format!("{pods}/{pods}"))
@@ -87,7 +90,7 @@ fn on(memory: u32, pods: usize, rest: bool) {
     board.cut();
     let begin = Instant::now();
     board.on(&person.lan, "t1");
-    patient("a page", || person.page(&board.ip, 30080, "/busybox").map(|_| ()));
+    patient("a page", || person.page(&board.ip, 30080, "/name").map(|_| ()));
     println!("             from power to a page that a pod serves: {:?}", begin.elapsed());
     steps.done("the board was switched off and on, and a pod serves again");
 }
