@@ -3,8 +3,8 @@
 //! sits in that namespace: all that is done to a board is done as people do it, by `edged.yaml` on
 //! the boot partition, by SSH with the key that stands there, and by `edgectl` from beside it.
 //!
-//! A boot takes half a minute or more, so CI runs `pods` alone: `tests/run.sh card` installs what is
-//! missing, makes the image and runs all. See `docs/card.md`.
+//! A boot takes half a minute or more, so CI runs `pods` alone: `tests/run.sh card` installs what
+//! is missing, makes the image and runs all. See `docs/card.md`.
 
 mod board;
 #[cfg(test)]

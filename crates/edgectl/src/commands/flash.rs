@@ -4,6 +4,7 @@
 mod card;
 mod disk;
 mod image;
+mod keep;
 
 use crate::fault::Fault;
 use crate::session::Session;
@@ -18,7 +19,7 @@ const CHUNK: usize = 4 << 20;
 
 /// Write an image onto a card, and read it back
 ///
-/// Everything on the card is lost. The image may be packed with zstd or gzip; it is checked as a
+/// Everything on the card is lost, unless --keep-data is given. The image may be packed with zstd or gzip; it is checked as a
 /// whole, against a .sha256 file beside it too if there is one, before anything is written.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Flash {
@@ -26,6 +27,10 @@ pub(crate) struct Flash {
     image: PathBuf,
     /// The card's device, such as /dev/sdb or /dev/mmcblk0
     device: PathBuf,
+    /// Replace the system alone, on a card that was written with an image of edged: what the board
+    /// is, its place in the cluster and all its data stay
+    #[arg(long)]
+    keep_data: bool,
     /// Do not ask
     #[arg(long)]
     yes: bool,
@@ -47,11 +52,14 @@ pub(crate) fn run(args: &Flash, session: &mut Session) -> Result<(), Fault> {
     disk::judge(&facts, 0, args.force_fixed || args.file)?;
     card::allowed(&args.device)?;
     let mut steps = Steps::new(session);
-    let needed = image::check(&args.image, &mut |done, all| steps.show("checking", done, all))?;
+    let (needed, head) =
+        image::check(&args.image, &mut |done, all| steps.show("checking", done, all))?;
     steps.end(&format!("{} is whole: {}", args.image.display(), megabytes(needed)));
     disk::judge(&facts, needed, args.force_fixed || args.file)?;
+    let kept = args.keep_data.then(|| keep::of(&args.device, &head)).transpose()?;
+    let range = kept.unwrap_or(0..needed);
     if !args.yes && !args.file {
-        ask(&facts, session)?;
+        ask(&facts, args.keep_data, session)?;
     }
     let mut card = Card::open(&args.device, args.file)?;
     // Minutes have passed, and cards are changed: what is open is what was judged and shown.
@@ -63,15 +71,16 @@ pub(crate) fn run(args: &Flash, session: &mut Session) -> Result<(), Fault> {
     let mut steps = Steps::new(session);
     each(&args.image, |at, bytes| {
         steps.show("writing", at, needed);
-        card.write(at, bytes)
+        keep::within(&range, at, bytes).map_or(Ok(()), |(at, bytes)| card.write(at, bytes))
     })?;
     card.settle()?;
-    steps.end(&format!("{} is written: {}", args.device.display(), megabytes(needed)));
+    let written = megabytes(range.end - range.start);
+    steps.end(&format!("{} is written: {written}", args.device.display()));
     let mut steps = Steps::new(session);
     let mut back = card.back()?;
     each(&args.image, |at, bytes| {
         steps.show("reading back", at, needed);
-        back.compare(at, bytes)
+        keep::within(&range, at, bytes).map_or(Ok(()), |(at, bytes)| back.compare(at, bytes))
     })?;
     steps.end(&format!("{} reads back the same: it may be taken out", args.device.display()));
     Ok(())
@@ -107,11 +116,12 @@ fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 /// Tells what will be lost, and waits for a yes.
-fn ask(facts: &Facts, session: &mut Session) -> Result<(), Fault> {
+fn ask(facts: &Facts, keep: bool, session: &mut Session) -> Result<(), Fault> {
     if !session.io.in_terminal {
         return Err(Fault::text("flash: nobody is there to ask: say --yes"));
     }
-    let what = format!("Everything on {} is lost. Type yes to go on: ", facts.shown());
+    let lost = if keep { "The system" } else { "Everything" };
+    let what = format!("{lost} on {} is lost. Type yes to go on: ", facts.shown());
     session.io.write_err(what.as_bytes());
     let mut input = session.io.take_input();
     let (mut line, mut byte) = (Vec::new(), [0]);
@@ -266,10 +276,42 @@ mod tests {
         fs::write(&sum, format!("{}  image\n", "0".repeat(64))).unwrap();
         assert!(flash(&[&image, &card, Path::new("--file")]).1.contains("get both again"));
         fs::remove_file(sum).unwrap();
+        let keep = flash(&[&image, &card, Path::new("--file"), Path::new("--keep-data")]);
+        assert!(keep.0 == 1 && keep.1.contains("has not three partitions"), "{}", keep.1);
         fs::write(&card, &blank[..tail]).unwrap();
         assert!(flash(&[&image, &card, Path::new("--file")]).1.contains("it is too small"));
         assert!(flash(&[&image, &card]).1.contains("say --file"), "a file is no disk");
         assert!(fs::read(&card).unwrap() == blank[..tail]);
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_new_system_leaves_the_data() {
+        let dir = std::env::temp_dir().join(format!("edgectl-renew-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(&dir).unwrap();
+        let mut new = image();
+        let starts = [1u32 << 11, 2 << 11, 5 << 11];
+        for (number, start) in starts.into_iter().enumerate() {
+            let at = 446 + 16 * number;
+            new[at + 4] = 0x83;
+            new[at + 8..at + 12].copy_from_slice(&start.to_le_bytes());
+            new[at + 12..at + 16].copy_from_slice(&(1u32 << 11).to_le_bytes());
+        }
+        // The card: the same table, but for a third partition that has grown, and other bytes.
+        let mut old = vec![0xee; 9 << 20];
+        old[..512].copy_from_slice(&new[..512]);
+        old[490..494].copy_from_slice(&(4u32 << 11).to_le_bytes());
+        let [card, image] = ["card", "image"].map(|name| dir.join(name));
+        fs::write(&image, &new).unwrap();
+        fs::write(&card, &old).unwrap();
+        let (code, said) = flash(&[&image, &card, Path::new("--file"), Path::new("--keep-data")]);
+        assert_eq!(code, 0, "{said}");
+        assert!(said.contains("is written: 5 MB"), "{said}");
+        let is = fs::read(&card).unwrap();
+        let (begin, end) = (1 << 20, 5 << 20);
+        assert!(is[begin..end] == new[begin..end]);
+        assert!(is[..begin] == old[..begin] && is[end..] == old[end..]);
         fs::remove_dir_all(&dir).unwrap();
     }
 }

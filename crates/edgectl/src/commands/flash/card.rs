@@ -2,7 +2,7 @@
 
 use crate::fault::Fault;
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::fill;
@@ -62,9 +62,11 @@ impl Card {
         Ok(Card { path: path.to_owned(), file })
     }
 
-    /// Writes what is next.
+    /// Writes at a place.
     pub(super) fn write(&mut self, at: u64, bytes: &[u8]) -> Result<(), Fault> {
-        self.file.write_all(bytes).map_err(|error| self.worn("write", at, error))
+        let there = self.file.seek(SeekFrom::Start(at));
+        let written = there.and_then(|_| self.file.write_all(bytes));
+        written.map_err(|error| self.worn("write", at, error))
     }
 
     /// Waits until all of it is on the card.
@@ -72,7 +74,7 @@ impl Card {
         self.file.sync_all().map_err(|error| self.worn("write", 0, error))
     }
 
-    /// Has the kernel forget it, and reads it from the beginning.
+    /// Has the kernel forget it, to read it from the card.
     pub(super) fn back(self) -> Result<Back, Fault> {
         let file = File::open(&self.path).map_err(|error| self.worn("read", 0, error))?;
         // Whatever stays in memory would be read from there, and prove nothing of the card.
@@ -94,10 +96,12 @@ pub(super) const PROTECTED: &str =
     "it is write-protected: mind the switch at the side of the card or its adapter";
 
 impl Back {
-    /// Whether the card has these bytes next.
+    /// Whether the card has these bytes at a place.
     pub(super) fn compare(&mut self, at: u64, bytes: &[u8]) -> Result<(), Fault> {
         let place = || format!("{} at {}", self.path.display(), super::megabytes(at));
-        let have = fill(&mut self.file, &mut self.buffer[..bytes.len()])
+        let there = self.file.seek(SeekFrom::Start(at));
+        let have = there
+            .and_then(|_| fill(&mut self.file, &mut self.buffer[..bytes.len()]))
             .map_err(|error| Fault::io(format!("read back {}", place()), error))?;
         if self.buffer[..have] == *bytes {
             return Ok(());

@@ -11,10 +11,10 @@ use std::rc::Rc;
 
 use super::fill;
 
-const SECTOR: u64 = 512;
+pub(super) const SECTOR: u64 = 512;
 const BUFFER: usize = 256 << 10;
 /// The beginning of an image: its partition table, and the second one's header.
-const HEAD: usize = 1024;
+pub(super) const HEAD: usize = 1024;
 
 fn bad(path: &Path, what: impl std::fmt::Display) -> Fault {
     Fault::text(format!("{}: {what}", path.display()))
@@ -50,12 +50,12 @@ fn counted(path: &Path, read: Rc<Cell<u64>>) -> Result<Box<dyn Read>, Fault> {
     packed::unpack(path.display(), BufReader::with_capacity(BUFFER, file))
 }
 
-/// Reads the whole image; gives its unpacked size. `show` gets how much of the file is read, of how
-/// much.
+/// Reads the whole image; gives its unpacked size and its beginning. `show` gets how much of the
+/// file is read, of how much.
 ///
 /// # Errors
 /// When it is not whole, or no image of a disk.
-pub(super) fn check(path: &Path, show: &mut dyn FnMut(u64, u64)) -> Result<u64, Fault> {
+pub(super) fn check(path: &Path, show: &mut dyn FnMut(u64, u64)) -> Result<(u64, Vec<u8>), Fault> {
     let packed = std::fs::metadata(path).map_err(|e| Fault::io(path.display().to_string(), e))?;
     if !packed.is_file() {
         return Err(bad(path, "it is no file"));
@@ -77,7 +77,7 @@ pub(super) fn check(path: &Path, show: &mut dyn FnMut(u64, u64)) -> Result<u64, 
         show(read.get(), packed.len());
     }
     table(&head, size).map_err(|what| bad(path, what))?;
-    Ok(size)
+    Ok((size, head))
 }
 
 /// Compares with `<image>.sha256`, if it is there: as `sha256sum` writes it.
