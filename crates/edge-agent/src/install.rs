@@ -107,10 +107,13 @@ pub(crate) fn run(args: &Install) -> Result<(), WireError> {
             println!("wrote /{}", file.path);
         }
     }
-    match (here, Systemd::reach().map_err(WireError::line)?) {
-        (false, _) => Ok(()),
-        (true, Some(manager)) => start(manager, args.no_start, changed),
-        (true, None) => {
+    if !here {
+        println!("{}", elsewhere(root));
+        return Ok(());
+    }
+    match Systemd::reach().map_err(WireError::line)? {
+        Some(manager) => start(manager, args.no_start, changed),
+        None => {
             println!(
                 "systemd does not run this machine: have its init start `/{PROGRAM} {}` as root, \
                  and start it again when it ends",
@@ -119,6 +122,16 @@ pub(crate) fn run(args: &Install) -> Result<(), WireError> {
             Ok(())
         }
     }
+}
+
+/// What is left to do where another system is installed into than the one that runs.
+fn elsewhere(root: &Path) -> String {
+    let units = ENABLED.join(" ");
+    format!(
+        "nothing is enabled: `systemctl --root={} enable {units}` does that (so does the first \
+         boot of an image whose etc/machine-id is empty)",
+        root.display()
+    )
 }
 
 /// What the arguments become. Everything is checked before anything is written.
@@ -144,6 +157,10 @@ fn settings(args: &Install) -> Result<Vec<Put>, WireError> {
         files.push(Put { path: CONFIG, text, mode: 0o644 });
     }
     if let Some(path) = &args.token_file {
+        if args.join.is_empty() && !old(CONFIG).is_some_and(|old| reads_token(&old)) {
+            let what = "a token is for joining: give --join auto (or https://HOST:6443) as well";
+            return Err(failed("token-file", what));
+        }
         let text = fs::read_to_string(path)
             .map_err(|e| failed(&format!("token-file: {}", path.display()), e))?;
         let token = Token::parse(&text).map_err(|e| failed("token-file", e))?;
@@ -157,6 +174,12 @@ fn settings(args: &Install) -> Result<Vec<Put>, WireError> {
         files.push(Put { path: DEFAULTS, text: format!("{text}EDGED_ROLE={role}\n"), mode: 0o644 });
     }
     Ok(files)
+}
+
+/// Whether the settings have a token read from where it is put.
+fn reads_token(config: &str) -> bool {
+    let file = config::File::parse(config).ok().and_then(|file| file.token_file);
+    file.is_some_and(|path| path == Path::new("/").join(TOKEN))
 }
 
 /// Copies this file to its place, whole or not at all; whether it was another one.
@@ -231,6 +254,9 @@ mod tests {
         let told = run(&wish).unwrap_err().to_string();
         assert!(told.contains("not a joining token") && !told.contains("hunter2"), "{told}");
         assert!(!root.join(PROGRAM).exists(), "nothing is written by a mistake");
+        let alone = Install { token_file: Some(token.clone()), ..args(&root) };
+        let told = run(&alone).unwrap_err().to_string();
+        assert!(told.contains("a token is for joining: give --join auto"), "{told}");
         fs::write(&token, Token::create(&"p".repeat(43)).unwrap().to_string()).unwrap();
         run(&wish).unwrap();
         let text = |path: &str| fs::read_to_string(root.join(path)).unwrap();
@@ -246,6 +272,13 @@ mod tests {
         run(&args(&root)).unwrap();
         assert_eq!([PROGRAM, CONFIG, TOKEN, UNITS[0].0].map(written), before);
         assert_eq!(fs::read_link(root.join(CTL)).unwrap(), Path::new("edged"));
+        // A fresh token for what joins already.
+        let again = Token::create(&"q".repeat(43)).unwrap().to_string();
+        fs::write(&token, &again).unwrap();
+        run(&alone).unwrap();
+        assert_eq!(text(TOKEN), format!("{again}\n"));
+        let told = elsewhere(&root);
+        assert!(told.starts_with("nothing is enabled: `systemctl --root="), "{told}");
         // A person's own settings are not written over.
         fs::write(root.join(CONFIG), "log: debug\n").unwrap();
         assert!(run(&wish).unwrap_err().to_string().contains("is there already"));

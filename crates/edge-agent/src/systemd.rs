@@ -23,6 +23,18 @@ pub(crate) enum Word<'a> {
     Texts(&'a [&'a str]),
 }
 
+/// The manager itself, and what it says of units.
+const MANAGER: &str = "/org/freedesktop/systemd1";
+/// What a unit says of itself.
+const UNIT: &str = "org.freedesktop.systemd1.Unit";
+
+/// Whom a call is for, and what is called.
+struct Call<'a> {
+    path: &'a str,
+    interface: &'a str,
+    method: &'a str,
+}
+
 /// The manager, listening.
 pub(crate) struct Systemd {
     stream: UnixStream,
@@ -53,12 +65,43 @@ impl Systemd {
     /// # Errors
     /// What it answers, or that it does not.
     pub(crate) fn call(&mut self, method: &str, words: &[Word<'_>]) -> Result<(), String> {
+        let interface = "org.freedesktop.systemd1.Manager";
+        self.ask(&Call { path: MANAGER, interface, method }, words).map(drop)
+    }
+
+    /// The state of a unit: `active`, `deactivating`, `inactive` and so on. One that there is not
+    /// is inactive.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub(crate) fn state(&mut self, unit: &str) -> Result<String, String> {
+        let path = path_of(unit);
+        let interface = "org.freedesktop.DBus.Properties";
+        let call = Call { path: &path, interface, method: "Get" };
+        let body = self.ask(&call, &[Word::Text(UNIT), Word::Text("ActiveState")])?;
+        // A variant: the signature of a text, and the text where numbers may begin.
+        match body.get(4..) {
+            Some(text) if body.starts_with(b"\x01s\0") => Ok(first_text(text)),
+            _ => Err(format!("ask systemd for the state of {unit}: it is not understood")),
+        }
+    }
+
+    fn ask(&mut self, call: &Call<'_>, words: &[Word<'_>]) -> Result<Vec<u8>, String> {
         self.serial += 1;
-        let message = message(self.serial, method, words);
+        let message = message(self.serial, call, words);
         let told = self.stream.write_all(&message).and_then(|()| answer(&mut self.stream));
+        let method = call.method;
         let said = told.map_err(|e| format!("ask systemd for {method}: {e}"))?;
         said.map_err(|why| format!("systemd refuses {method}: {why}"))
     }
+}
+
+/// Where a unit is on the bus: other signs than letters and digits in hex.
+fn path_of(unit: &str) -> String {
+    unit.bytes().fold(format!("{MANAGER}/unit/"), |path, byte| match byte {
+        b if b.is_ascii_alphanumeric() => path + char::from(b).encode_utf8(&mut [0; 4]),
+        b => format!("{path}_{b:02x}"),
+    })
 }
 
 /// Lets itself in: the socket's own credentials say who we are. All at once, as `systemctl` does:
@@ -112,7 +155,7 @@ impl Bytes {
     }
 }
 
-fn message(serial: u32, method: &str, words: &[Word<'_>]) -> Vec<u8> {
+fn message(serial: u32, call: &Call<'_>, words: &[Word<'_>]) -> Vec<u8> {
     let mut body = Bytes(Vec::new());
     let mut signature = String::new();
     for word in words {
@@ -141,9 +184,9 @@ fn message(serial: u32, method: &str, words: &[Word<'_>]) -> Vec<u8> {
     all.number(0);
     let start = all.0.len();
     let fields = [
-        (1, "o", "/org/freedesktop/systemd1"),
-        (2, "s", "org.freedesktop.systemd1.Manager"),
-        (3, "s", method),
+        (1, "o", call.path),
+        (2, "s", call.interface),
+        (3, "s", call.method),
         (6, "s", "org.freedesktop.systemd1"),
         (8, "g", signature.as_str()),
     ];
@@ -160,7 +203,7 @@ fn message(serial: u32, method: &str, words: &[Word<'_>]) -> Vec<u8> {
 }
 
 /// Reads what comes until it is the answer; an error's own words if it is one.
-fn answer(stream: &mut impl Read) -> std::io::Result<Result<(), String>> {
+fn answer(stream: &mut impl Read) -> std::io::Result<Result<Vec<u8>, String>> {
     loop {
         let mut head = [0; 16];
         stream.read_exact(&mut head)?;
@@ -174,7 +217,7 @@ fn answer(stream: &mut impl Read) -> std::io::Result<Result<(), String>> {
         let mut rest = vec![0; fields + body];
         stream.read_exact(&mut rest)?;
         match head[1] {
-            2 => return Ok(Ok(())),
+            2 => return Ok(Ok(rest.split_off(fields))),
             3 => return Ok(Err(first_text(&rest[fields..]))),
             _ => {}
         }
@@ -197,13 +240,20 @@ mod tests {
     #[test]
     fn a_call_is_laid_out_as_the_specification_says() {
         let words = [Word::Texts(&["a", "bc"]), Word::Switch(true), Word::Text("d")];
-        let message = message(7, "M", &words);
+        let call = Call { path: MANAGER, interface: "I", method: "M" };
+        let message = message(7, &call, &words);
         // The array's 4 bytes, "a", padding, "bc", padding, the switch, "d".
         let body = b"\x0f\0\0\0\x01\0\0\0a\0\0\0\x02\0\0\0bc\0\0\x01\0\0\0\x01\0\0\0d\0";
         assert!(message.ends_with(body), "{message:?}");
         assert_eq!(&message[..12], b"l\x01\0\x01\x1e\0\0\0\x07\0\0\0");
         let fields = u32::from_le_bytes(message[12..16].try_into().unwrap()) as usize;
         assert_eq!(16 + fields.next_multiple_of(8) + body.len(), message.len());
+    }
+
+    #[test]
+    fn units_have_a_place_on_the_bus() {
+        let place = "/org/freedesktop/systemd1/unit/edged_2dpods_2eservice";
+        assert_eq!(path_of("edged-pods.service"), place);
     }
 
     #[test]
@@ -219,7 +269,7 @@ mod tests {
         };
         let signal = message(4, b"x");
         let mut bytes = [signal.clone(), message(2, b"")].concat();
-        assert_eq!(answer(&mut &bytes[..]).unwrap(), Ok(()));
+        assert_eq!(answer(&mut &bytes[..]).unwrap(), Ok(Vec::new()));
         bytes = [signal, message(3, b"\x02\0\0\0no\0")].concat();
         assert_eq!(answer(&mut &bytes[..]).unwrap(), Err("no".to_owned()));
         bytes = message(3, b"\xff\xff\xff\xff");

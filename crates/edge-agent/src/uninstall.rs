@@ -20,6 +20,8 @@ use crate::{cleanup, firstboot, install};
 
 /// How long edged may take to stop; systemd kills it sooner.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the pods may take to stop after it; systemd ends that sooner (`TimeoutStopSec`).
+const PODS_PATIENCE: Duration = Duration::from_secs(75);
 const LOOK: Duration = Duration::from_millis(100);
 /// Directories that are edged's.
 const DIRECTORIES: [&str; 1] = ["etc/edged"];
@@ -72,17 +74,30 @@ pub(crate) fn run(args: &Uninstall, config: &Config) -> Result<(), WireError> {
     }
     // Another init may still run it.
     cleanup::check(config)?;
-    let cleaned = cleanup::run(config, true);
-    let removed = remove(&found);
+    let taken = take_away(&found, cleanup::run(config, true));
     if let Some(manager) = &mut manager {
-        manager.call("Reload", &[]).map_err(WireError::line)?;
+        let reloaded = manager.call("Reload", &[]).map_err(WireError::line);
+        taken.and(reloaded)?;
+    } else {
+        taken?;
     }
-    cleaned.and(removed)?;
     println!("edged is gone");
     Ok(())
 }
 
-/// Has systemd stop it for good.
+/// Takes edged itself away once its pods and its state are gone: without its program, nobody could
+/// try that again.
+fn take_away(found: &Found, cleaned: Result<(), WireError>) -> Result<(), WireError> {
+    let Err(error) = cleaned else { return remove(found) };
+    let what = format!(
+        "{error}; edged and its pods are stopped and stay so, and its units, its settings and \
+         /{PROGRAM} are still there: restart the machine, which ends what holds on, and type `edged \
+         uninstall` once more"
+    );
+    Err(failed("uninstall", what))
+}
+
+/// Has systemd stop it for good, and its pods in order.
 fn stop(manager: &mut Systemd, config: &Config) -> Result<(), WireError> {
     for unit in ENABLED.into_iter().chain([PODS]) {
         // One that is not loaded is stopped.
@@ -94,10 +109,35 @@ fn stop(manager: &mut Systemd, config: &Config) -> Result<(), WireError> {
     if let Err(error) = manager.call("DisableUnitFiles", &units) {
         tracing::debug!("{error}");
     }
+    patiently(PATIENCE, || cleanup::check(config))?;
+    // Their stop begins when edged has ended, and is not to be disturbed: cleaning up is its end.
+    patiently(PODS_PATIENCE, || {
+        let state = manager.state(PODS).map_err(WireError::line)?;
+        match is_over(&state) {
+            true => Ok(()),
+            false => {
+                let what =
+                    format!("its pods are still being stopped: {PODS} is {state}; try again");
+                Err(failed("uninstall", what))
+            }
+        }
+    })
+}
+
+/// Whether nothing of a unit in this state runs.
+fn is_over(state: &str) -> bool {
+    matches!(state, "inactive" | "failed")
+}
+
+/// Tries until it is done, or its time is over.
+fn patiently(
+    time: Duration,
+    mut done: impl FnMut() -> Result<(), WireError>,
+) -> Result<(), WireError> {
     let began = Instant::now();
     loop {
-        match cleanup::check(config) {
-            Err(error) if began.elapsed() > PATIENCE => return Err(error),
+        match done() {
+            Err(error) if began.elapsed() > time => return Err(error),
             Err(_) => std::thread::sleep(LOOK),
             Ok(()) => return Ok(()),
         }
@@ -215,6 +255,10 @@ fn remove(found: &Found) -> Result<(), WireError> {
         }
     }
     for path in &found.gone {
+        if result.is_err() && path.ends_with(PROGRAM) {
+            // For the next try.
+            continue;
+        }
         match fs::remove_file(path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 let what = format!("uninstall: remove {}", path.display());

@@ -243,7 +243,7 @@ fn put_back(plan: &Plan, new: &[&File], board: &Board, root: &Path) {
         };
     }
     for path in plan.gone.iter().filter(|path| !root.join(path).exists()) {
-        let mode = if *path == super::plan::WPA { 0o600 } else { 0o644 };
+        let mode = super::plan::mode_of(path);
         let _ = board.files.get(path).map(|old| put(&root.join(path), old, mode));
     }
 }

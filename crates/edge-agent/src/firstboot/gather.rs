@@ -6,7 +6,7 @@ use edge_server::join::Role;
 use edge_server::pki::{CertFacts, read_if_present};
 
 use super::plan::{Board, FILES};
-use super::{Refusal, failed};
+use super::{Refusal, failed, nm};
 use crate::{identity, join};
 
 /// The data directory, beneath the root.
@@ -23,6 +23,7 @@ pub(super) fn board(root: &Path, zone: Option<&str>) -> Result<Board, Refusal> {
         let text = read_if_present(&full).map_err(|e| failed("read", &full, e))?;
         board.files.extend(text.map(|text| (path, text)));
     }
+    board.network_manager = nm::runs(root);
     let data = root.join(DATA);
     let joined = join::joined(&data);
     board.founder = !joined && data.join("store").exists();

@@ -9,6 +9,8 @@
 mod boot;
 mod commit;
 mod gather;
+mod links;
+mod nm;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -36,7 +38,8 @@ const FAILED: i32 = 1;
 /// Exit status when something could not be read or written, and the board goes on as it was.
 const AS_IT_WAS: i32 = 2;
 
-/// What edged.yaml was when it was last taken, by its hash.
+/// What edged.yaml was when it was last taken, by its hash, and for what where that is
+/// NetworkManager.
 const APPLIED: &str = "etc/edged/edged.yaml.applied";
 
 /// While this is there, edged does not start: a fresh board whose settings are wrong would found a
@@ -58,7 +61,8 @@ pub(crate) fn directories(root: &Path) -> Vec<PathBuf> {
 }
 
 /// The files, beneath the root, that nobody else writes.
-pub(crate) const OWN: [&str; 3] = [plan::WPA, plan::WIRED, plan::WIRELESS];
+pub(crate) const OWN: [&str; 6] =
+    [plan::WPA, plan::WIRED, plan::WIRELESS, nm::WIFI, nm::WIRED, nm::COUNTRY];
 
 /// Whether nothing but what was taken from `edged.yaml` is in a file.
 pub(crate) fn is_ours(text: &str) -> bool {
@@ -138,7 +142,10 @@ pub(crate) fn take_from(boot: &Path, root: &Path) -> i32 {
             (0, lines)
         }
         Err(refusal) => {
-            let line = refusal.to_string();
+            let mut line = refusal.to_string();
+            if matches!(refusal, Refusal::Mistake(_)) && lets_in(&boot, root) {
+                line += "; its ssh-key lets you in all the same";
+            }
             boot.told(Some(&line));
             let failed = matches!(refusal, Refusal::Failed(_));
             let (code, what) = match (failed, fresh) {
@@ -193,12 +200,27 @@ pub(crate) fn tell(line: Option<&str>) {
     }
 }
 
+/// Lets the owner of a file that is wrong elsewhere in, to see what the board makes of it. Whether
+/// its keys do.
+fn lets_in(boot: &Boot, root: &Path) -> bool {
+    let Ok(Some(text)) = boot.read() else { return false };
+    let keys = wish::ssh_keys(&text);
+    let done = gather::board(root, None)
+        .and_then(|board| commit::apply(&plan::let_in(&keys, &board), &board, root));
+    if let Err(error) = &done {
+        eprintln!("edged firstboot: the ssh-key: {error}");
+    }
+    !keys.is_empty() && done.is_ok()
+}
+
 /// Gives what there is to say.
 fn take(boot: &Boot, root: &Path) -> Result<Vec<String>, Refusal> {
     commit::finish(root)?;
     let Some(text) = boot.read()? else { return Ok(Vec::new()) };
     let applied = root.join(APPLIED);
-    if read_if_present(&applied).ok().flatten().is_some_and(|had| had.trim() == sum(&text)) {
+    let manager = if nm::runs(root) { " NetworkManager" } else { "" };
+    let mark = |text: &str| format!("{}{manager}\n", sum(text));
+    if read_if_present(&applied).ok().flatten().is_some_and(|had| had == mark(&text)) {
         return Ok(Vec::new());
     }
     let wish = wish::read(text::read(&text)?)?;
@@ -209,9 +231,12 @@ fn take(boot: &Boot, root: &Path) -> Result<Vec<String>, Refusal> {
         call(name)?;
     }
     let mut lines = plan.notes;
+    if root == Path::new("/") {
+        lines.extend(now(plan.radio_on, &changed));
+    }
     // Only what is safe on the board leaves the boot partition.
     match boot.redact(&text, &plan.secrets) {
-        Ok(left) => put(&applied, &format!("{}\n", sum(&left)), 0o644)?,
+        Ok(left) => put(&applied, &mark(&left), 0o644)?,
         // Not noted as taken: the next boot tries it again, and changes nothing else.
         Err(error) => lines.push(format!(
             "take the secrets out of {}: {error}: anybody who has the card can read them there; \
@@ -224,6 +249,19 @@ fn take(boot: &Boot, root: &Path) -> Result<Vec<String>, Refusal> {
         false => lines.push(format!("edged.yaml is taken: {}", changed.join(", "))),
     }
     Ok(lines)
+}
+
+/// What the running system is told at once, and what waits.
+fn now(radio_on: bool, changed: &[String]) -> Vec<String> {
+    let mut lines = Vec::new();
+    if radio_on && let Err(error) = nm::radio_on() {
+        lines.push(format!("wifi: let the radio send: {error}: `rfkill unblock wifi` does it"));
+    }
+    let profile = |path: &String| path.contains(nm::WIFI) || path.contains(nm::WIRED);
+    if changed.iter().any(profile) && nm::is_up() {
+        lines.push("the network changes at the next boot, or with: nmcli con reload".to_owned());
+    }
+    lines
 }
 
 /// Gives the machine its name at once.

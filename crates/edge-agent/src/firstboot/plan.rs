@@ -8,8 +8,8 @@ use std::ops::Range;
 use edge_server::join::{Role, Token};
 
 use super::text::Mistake;
-use super::wifi;
 use super::wish::{Secret, Wish};
+use super::{links, nm, wifi};
 
 pub(super) const HOSTNAME: &str = "etc/hostname";
 pub(super) const HOSTS: &str = "etc/hosts";
@@ -22,8 +22,26 @@ pub(super) const WIRELESS: &str = "etc/systemd/network/10-edged-wifi.network";
 pub(super) const KEYS: &str = "root/.ssh/authorized_keys";
 
 /// All files that may be written, beneath the root.
-pub(super) const FILES: [&str; 9] =
-    [HOSTNAME, HOSTS, CONFIG, DEFAULTS, TOKEN, WPA, WIRED, WIRELESS, KEYS];
+pub(super) const FILES: [&str; 13] = [
+    HOSTNAME,
+    HOSTS,
+    CONFIG,
+    DEFAULTS,
+    TOKEN,
+    WPA,
+    WIRED,
+    WIRELESS,
+    KEYS,
+    nm::WIFI,
+    nm::WIRED,
+    nm::COUNTRY,
+    nm::STATE,
+];
+
+/// The mode of one of them that goes.
+pub(super) fn mode_of(path: &str) -> u32 {
+    if [WPA, nm::WIFI, nm::WIRED].contains(&path) { 0o600 } else { 0o644 }
+}
 
 /// What a file begins with that is ours alone.
 pub(super) const OURS: &str =
@@ -48,6 +66,8 @@ pub(super) struct Board {
     pub(super) pin: Option<String>,
     /// Whether it knows the time zone that is asked for.
     pub(super) knows_zone: bool,
+    /// Whether NetworkManager runs its network; systemd-networkd else.
+    pub(super) network_manager: bool,
 }
 
 /// A file as it is to be.
@@ -66,6 +86,8 @@ pub(super) struct Plan {
     pub(super) gone: Vec<&'static str>,
     pub(super) zone: Option<String>,
     pub(super) hostname: Option<String>,
+    /// Whether radios that the system keeps off are to send from now on.
+    pub(super) radio_on: bool,
     /// Where secrets stand in `edged.yaml`, in their order.
     pub(super) secrets: Vec<Range<usize>>,
     /// What a person should know.
@@ -85,8 +107,9 @@ pub(super) fn plan(wish: &Wish, board: &Board) -> Result<Plan, Mistake> {
     let role = role(wish, board)?.map(|role| format!("EDGED_ROLE={role}\n"));
     plan.part(board, DEFAULTS, role, 0o644);
     plan.part(board, CONFIG, join_block(wish, token), 0o644);
-    radio(&mut plan, wish, board)?;
-    network(&mut plan, wish, board);
+    let key = radio(&mut plan, wish, board)?;
+    links::network(&mut plan, wish, board);
+    nm::network(&mut plan, wish, board, key.as_deref());
     if let Some((zone, line)) = &wish.timezone {
         if !board.knows_zone {
             let what = format!("timezone: this system knows no {zone:?} (is tzdata installed?)");
@@ -100,13 +123,32 @@ pub(super) fn plan(wish: &Wish, board: &Board) -> Result<Plan, Mistake> {
     Ok(plan)
 }
 
+/// Lets people in with these keys, beside those that may already: what a file asks for otherwise
+/// is not taken. Nothing is to be done when they may all.
+pub(super) fn let_in(keys: &[String], board: &Board) -> Plan {
+    let mut plan = Plan::default();
+    let had = board.files.get(KEYS).map_or("", |text| block(text));
+    let more = keys.iter().filter(|key| !had.lines().any(|line| line == *key));
+    let all = more.fold(had.to_owned(), |text, key| text + key + "\n");
+    if all != had {
+        plan.part(board, KEYS, Some(all), 0o600);
+    }
+    plan
+}
+
 impl Plan {
-    fn put(&mut self, path: &'static str, text: String, mode: u32) {
+    pub(super) fn put(&mut self, path: &'static str, text: String, mode: u32) {
         self.files.push(File { path, text, mode });
     }
 
     /// A file of ours alone: `text`, or none.
-    fn own(&mut self, board: &Board, path: &'static str, text: Option<String>, mode: u32) {
+    pub(super) fn own(
+        &mut self,
+        board: &Board,
+        path: &'static str,
+        text: Option<String>,
+        mode: u32,
+    ) {
         match text {
             Some(text) => self.put(path, format!("{OURS}{text}"), mode),
             None if board.files.get(path).is_some_and(|old| old.starts_with(OURS)) => {
@@ -140,6 +182,12 @@ pub(super) fn without_block(text: &str) -> String {
     let Some((before, after)) = text.split_once(BEGIN) else { return text.to_owned() };
     let after = after.split_once(END).map_or("", |(_, after)| after);
     format!("{before}{after}")
+}
+
+/// Our part of a file.
+fn block(text: &str) -> &str {
+    let after = text.split_once(BEGIN).map_or("", |(_, after)| after);
+    after.split_once(END).map_or("", |(part, _)| part)
 }
 
 fn named(plan: &mut Plan, name: &str, board: &Board) {
@@ -252,10 +300,11 @@ fn join_block(wish: &Wish, token: bool) -> Option<String> {
     Some(text)
 }
 
-fn radio(plan: &mut Plan, wish: &Wish, board: &Board) -> Result<(), Mistake> {
+/// What wpa_supplicant reads, where NetworkManager does not tell it; gives the network's key.
+fn radio(plan: &mut Plan, wish: &Wish, board: &Board) -> Result<Option<String>, Mistake> {
     let Some(asked) = &wish.wifi else {
         plan.own(board, WPA, None, 0o600);
-        return Ok(());
+        return Ok(None);
     };
     if asked.country.is_none() {
         let what = "wifi: the country is missing (country: DE): some channels stay closed, and \
@@ -269,7 +318,8 @@ fn radio(plan: &mut Plan, wish: &Wish, board: &Board) -> Result<(), Mistake> {
             Some(wifi::key(&asked.ssid, &word.text))
         }
         Some(Secret::Stored(line)) => {
-            let old = board.files.get(WPA).and_then(|conf| wifi::stored(conf, &asked.ssid));
+            let mut files = [WPA, nm::WIFI].iter().filter_map(|path| board.files.get(path));
+            let old = files.find_map(|text| wifi::stored(text, &asked.ssid));
             let missing = || {
                 let what = "wifi: password: \"stored\" stands for one that this board has taken, \
                             and it has none for this network: write the password itself";
@@ -278,36 +328,7 @@ fn radio(plan: &mut Plan, wish: &Wish, board: &Board) -> Result<(), Mistake> {
             Some(old.ok_or_else(missing)?)
         }
     };
-    plan.own(board, WPA, Some(wifi::conf(asked, key.as_deref())), 0o600);
-    Ok(())
-}
-
-/// The links: Wi-Fi gives way to a cable where both are there; an address that was asked for is
-/// Wi-Fi's where there is one.
-fn network(plan: &mut Plan, wish: &Wish, board: &Board) {
-    let link = |names: &str, fixed: bool, metric: Option<u32>| {
-        let mut text = format!("[Match]\nName={names}\n\n[Network]\n");
-        let metric = |key: &str| metric.map_or(String::new(), |m| format!("{key}={m}\n"));
-        let Some((ip, bits)) = wish.address.filter(|_| fixed) else {
-            text.push_str("DHCP=yes\n");
-            let metric = metric("RouteMetric");
-            if !metric.is_empty() {
-                let _ = write!(text, "\n[DHCPv4]\n{metric}\n[IPv6AcceptRA]\n{metric}");
-            }
-            return text;
-        };
-        let _ = writeln!(text, "Address={ip}/{bits}");
-        let named = if wish.dns.is_empty() { wish.gateway.as_slice() } else { &wish.dns };
-        for server in named {
-            let _ = writeln!(text, "DNS={server}");
-        }
-        if let Some(gateway) = wish.gateway {
-            let _ = write!(text, "\n[Route]\nGateway={gateway}\n{}", metric("Metric"));
-        }
-        text
-    };
-    let radio = wish.wifi.is_some();
-    plan.own(board, WIRELESS, radio.then(|| link("wlan0", true, Some(600))), 0o644);
-    let wired = !radio && wish.address.is_some();
-    plan.own(board, WIRED, wired.then(|| link("en* eth*", true, None)), 0o644);
+    let conf = (!board.network_manager).then(|| wifi::conf(asked, key.as_deref()));
+    plan.own(board, WPA, conf, 0o600);
+    Ok(key)
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use edge_server::join::Token;
 
-use super::{APPLIED, Firstboot, HOLD, run};
+use super::{APPLIED, Firstboot, HOLD, nm, plan, run, wifi};
 
 struct Card {
     dir: PathBuf,
@@ -172,7 +172,7 @@ fn a_changed_file_is_taken_and_a_bad_one_is_not() {
     assert!(!card.root(wpa).exists() && card.told().is_empty());
     assert!(!card.root("etc/edged/config.yaml").exists());
     let wired = card.has("etc/systemd/network/10-edged-wired.network");
-    let wanted = "[Match]\nName=en* eth*\n\n[Network]\nAddress=10.0.0.9/24\nDNS=10.0.0.1\n\n\
+    let wanted = "[Match]\nName=en* eth*\n\n[Network]\nMulticastDNS=yes\nAddress=10.0.0.9/24\nDNS=10.0.0.1\n\n\
                   [Route]\nGateway=10.0.0.1\n";
     assert!(wired.ends_with(wanted), "{wired}");
 }
@@ -241,6 +241,87 @@ fn what_a_person_wrote_into_the_same_files_stays() {
     fs::write(card.root("etc/edged/config.yaml"), "join: [b.lan:1]\n").unwrap();
     assert_eq!(card.boot("join: a.lan\ntoken: stored\n"), 64);
     assert!(card.told().contains("has a join of its own"), "{}", card.told());
+}
+
+#[test]
+fn a_mistake_keeps_nobody_out_whose_key_is_good() {
+    let keys = "root/.ssh/authorized_keys";
+    let wrong = "role: sever\n\tname: a\nwifi: Home\n";
+    for (text, good) in [
+        ("ssh-key: ssh-ed25519 AAAAC3 me\r\n", &["ssh-ed25519 AAAAC3 me"][..]),
+        (
+            "ssh-key:\n  - ssh-rsa AAAAB3 a\n# mine\n- hello\n  - ssh-ed25519 AAAAC3 b\n",
+            &["ssh-rsa AAAAB3 a", "ssh-ed25519 AAAAC3 b"],
+        ),
+        ("ssh-keys: ssh-ed25519 AAAAC3 me\n", &[]),
+        ("ssh-key: '-----BEGIN OPENSSH PRIVATE KEY-----'\n", &[]),
+    ] {
+        let card = Card::new("key");
+        assert_eq!(card.boot(&format!("\u{feff}{text}{wrong}")), 64);
+        let in_there = card.has(keys);
+        let lines: Vec<&str> = in_there.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(lines, good, "{text}");
+        let told = card.told();
+        assert_eq!(told.contains("its ssh-key lets you in all the same"), !good.is_empty());
+        assert_eq!(told.lines().count(), 2, "{told}");
+        assert!(card.root(HOLD).exists() && card.has("etc/hostname").is_empty());
+        let before = card.state();
+        assert_eq!(card.again(), 64);
+        let but_the_hold = |state: State| -> State {
+            state.into_iter().filter(|(path, _, _)| !path.ends_with(HOLD)).collect()
+        };
+        assert_eq!(but_the_hold(card.state()), but_the_hold(before), "nothing is written twice");
+    }
+    // Who may come in already may go on to, until the whole file is right.
+    let card = Card::new("keys");
+    assert_eq!(card.boot("name: a\nssh-key: ssh-rsa AAAAB3 old\n"), 0);
+    assert_eq!(card.boot("name: _\nssh-key: ssh-rsa AAAAB3 new\n"), 64);
+    assert!(card.has(keys).contains("old\nssh-rsa AAAAB3 new\n"), "{}", card.has(keys));
+    assert_eq!(card.has("etc/hostname"), "a\n");
+    assert_eq!(card.boot("name: b\nssh-key: ssh-rsa AAAAB3 new\n"), 0);
+    assert!(!card.has(keys).contains("old"), "{}", card.has(keys));
+}
+
+#[test]
+fn networkmanager_is_told_where_it_runs_the_network() {
+    let card = Card::new("manager");
+    let text = "wifi: {ssid: Home, password: hush hush, country: DE}\naddress: 10.0.0.9/24\n";
+    assert_eq!(card.boot(text), 0, "{}", card.told());
+    let key = wifi::key("Home", "hush hush");
+    assert!(card.has(plan::WPA).contains(&key) && card.has(nm::WIFI).is_empty());
+    // The same card in a system that it runs: what was taken is taken once more, for it.
+    let wants = card.root("etc/systemd/system/multi-user.target.wants");
+    fs::create_dir_all(&wants).unwrap();
+    let unit = "/usr/lib/systemd/system/NetworkManager.service";
+    std::os::unix::fs::symlink(unit, wants.join("NetworkManager.service")).unwrap();
+    fs::create_dir_all(card.root("var/lib/NetworkManager")).unwrap();
+    fs::write(card.root(nm::STATE), "[main]\nWirelessEnabled=false\nWWANEnabled=true\n").unwrap();
+    assert_eq!(card.again(), 0, "{}", card.told());
+    let profile = card.has(nm::WIFI);
+    assert!(profile.contains(&key) && profile.contains("address1=10.0.0.9/24\n"), "{profile}");
+    let mode = fs::metadata(card.root(nm::WIFI)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600, "it would not be read");
+    assert_eq!(card.has(nm::STATE), "[main]\nWirelessEnabled=true\nWWANEnabled=true\n");
+    assert!(card.has(nm::COUNTRY).ends_with("ieee80211_regdom=DE\n"));
+    for path in [plan::WPA, plan::WIRELESS, plan::WIRED, nm::WIRED] {
+        assert!(!card.root(path).exists(), "{path}");
+    }
+    let before = card.state();
+    assert_eq!(card.again(), 0);
+    assert_eq!(card.state(), before);
+    // One that can't be written leaves all as it was, and what is not asked for goes.
+    let way = card.root("etc/NetworkManager/system-connections/edged-wired.nmconnection.new/x");
+    fs::create_dir_all(&way).unwrap();
+    let before = card.root_state();
+    assert_ne!(card.boot("name: b\naddress: 10.0.0.9/24\n"), 0);
+    assert_eq!(card.root_state(), before);
+    fs::remove_dir_all(way.parent().unwrap()).unwrap();
+    assert_eq!(card.again(), 0, "{}", card.told());
+    assert!(card.root(nm::WIRED).exists());
+    assert!(!card.root(nm::WIFI).exists() && !card.root(nm::COUNTRY).exists());
+    fs::remove_file(wants.join("NetworkManager.service")).unwrap();
+    assert_eq!(card.again(), 0);
+    assert!(card.root(plan::WIRED).exists() && !card.root(nm::WIRED).exists());
 }
 
 #[test]

@@ -89,6 +89,31 @@ pub(super) fn read(text: &str) -> Result<Vec<Entry>, Mistake> {
     Ok(entries)
 }
 
+/// The values of a key of the file's margin, read by themselves: a mistake elsewhere takes nothing
+/// from them.
+pub(super) fn alone(text: &str, key: &str) -> Vec<Scalar> {
+    let mut parts: Vec<String> = Vec::new();
+    let mut within = false;
+    for line in text.split_inclusive('\n') {
+        let line = line.trim_start_matches('\u{feff}');
+        if line.starts_with(|c: char| !c.is_whitespace() && c != '#' && c != '-') {
+            let rest = line.strip_prefix(key).map(str::trim_start);
+            within = rest.is_some_and(|rest| rest.starts_with(':'));
+            parts.extend(within.then(String::new));
+        }
+        if let Some(part) = parts.last_mut().filter(|_| within) {
+            part.push_str(line);
+        }
+    }
+    let entries = parts.iter().filter_map(|part| read(part).ok()).flatten();
+    let values = entries.map(|entry| match entry.value {
+        Value::Scalar(scalar) => vec![scalar],
+        Value::List(items) => items,
+        _ => Vec::new(),
+    });
+    values.flatten().collect()
+}
+
 fn add(entries: &mut Vec<Entry>, entry: Entry) -> Result<(), Mistake> {
     if entries.iter().any(|e| e.key == entry.key) {
         return Err(Mistake::at(entry.line, format!("{}: it is there twice", entry.key)));

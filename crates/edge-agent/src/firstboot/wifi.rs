@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 
 use edge_server::pki::to_hex;
 
+use super::nm;
 use super::wish::Secret;
 
 /// Rounds of the key's derivation; the standard's.
@@ -74,10 +75,11 @@ fn named(ssid: &str) -> String {
     })
 }
 
-/// The key that `conf`, written by [`conf`] earlier, has for this network.
+/// The key that a file which was written earlier has for this network: [`conf`], or a profile.
 pub(super) fn stored(conf: &str, ssid: &str) -> Option<String> {
     let mut lines = conf.lines().map(str::trim);
-    lines.any(|line| line == named(ssid)).then_some(())?;
+    let named = lines.any(|line| line == named(ssid)) || nm::is_of(conf, ssid);
+    named.then_some(())?;
     let key = conf.lines().find_map(|line| line.trim().strip_prefix("psk="))?;
     Some(key.to_owned())
 }

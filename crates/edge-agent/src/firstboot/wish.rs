@@ -67,7 +67,7 @@ pub(super) struct Wish {
 /// The first value that can't be used.
 pub(super) fn read(entries: Vec<Entry>) -> Result<Wish, Mistake> {
     let mut wish = Wish::default();
-    let (mut address_line, mut gateway_line) = (0, 0);
+    let (mut address_line, mut gateway_line, mut dns_line) = (0, 0, 0);
     for Entry { key, line, value } in entries {
         let fail = |what: String| Mistake::at(line, format!("{key}: {what}"));
         if !KEYS.contains(&key.as_str()) {
@@ -84,7 +84,10 @@ pub(super) fn read(entries: Vec<Entry>) -> Result<Wish, Mistake> {
                     config::join_url(text).map_err(|e| e.to_string())
                 })?;
             }
-            "dns" => wish.dns = each(&key, value, line, ip)?,
+            "dns" => {
+                dns_line = line;
+                wish.dns = each(&key, value, line, ip)?;
+            }
             "ssh-key" => wish.ssh_keys = each(&key, value, line, ssh_key)?,
             _ => {
                 let word = one(&key, value, line)?;
@@ -107,7 +110,20 @@ pub(super) fn read(entries: Vec<Entry>) -> Result<Wish, Mistake> {
         }
     }
     way_out(&wish, address_line, gateway_line)?;
+    if wish.address.is_some_and(|(ip, _)| ip.is_ipv6())
+        && let Some(server) = wish.dns.iter().find(|server| server.is_ipv4())
+    {
+        let what = format!("dns: {server} is not reached from the IPv6 address alone");
+        return Err(Mistake::at(dns_line, what));
+    }
     Ok(wish)
+}
+
+/// The keys that may let people in of a file that can't be taken: those which are good by
+/// themselves.
+pub(super) fn ssh_keys(text: &str) -> Vec<String> {
+    let values = super::text::alone(text, "ssh-key").into_iter();
+    values.filter_map(|value| ssh_key(&value.text).ok()).collect()
 }
 
 fn unknown(key: &str, line: usize, known: &[&str], within: &str) -> Mistake {
@@ -354,6 +370,7 @@ mod tests {
             ("address: 10.0.0.9/24\ngateway: 10.0.1.1\n", 2, "not another host"),
             ("gateway: 10.0.1.1\n", 1, "only with an address"),
             ("dns: example.org\n", 1, "no IP address"),
+            ("dns: 9.9.9.9\naddress: 'fd00::9/64'\n", 1, "not reached from the IPv6 address"),
             ("ssh-key: '-----BEGIN OPENSSH PRIVATE KEY-----'\n", 1, ".pub file"),
             ("ssh-key: AAAA\n", 1, "no public key"),
             ("timezone: ../shadow\n", 1, "no time zone"),

@@ -138,6 +138,8 @@ fn the_tree_is_as_it_was_before() {
         }
         if missing.is_empty() {
             fs::create_dir(tree.0.join("root/.ssh")).unwrap();
+            // One whose network NetworkManager runs.
+            tree.write("etc/systemd/system/multi-user.target.wants/NetworkManager.service", "");
         }
         as_before(&tree);
     }
@@ -175,6 +177,35 @@ fn lines_of_others_in_the_same_files_stay_as_they_were() {
     assert_eq!(tree.all(), before);
     let left = look(&tree.0);
     assert!(left.gone.is_empty() && left.parts.is_empty(), "{left:?}");
+}
+
+#[test]
+fn what_could_not_be_cleaned_up_keeps_the_program() {
+    let tree = machine("failed");
+    lives(&tree);
+    let before = tree.all();
+    let found = look(&tree.0);
+    let why = failed("remove /var/lib/edged", "Device or resource busy");
+    let told = take_away(&found, Err(why)).unwrap_err().to_string();
+    assert_eq!(tree.all(), before, "nothing else is taken away");
+    for words in ["busy", "are still there: restart the machine", "`edged uninstall` once more"] {
+        assert!(told.contains(words) && told.lines().count() == 1, "{told}");
+    }
+    // One file that stays keeps it as well.
+    let unit = tree.0.join(UNITS[0].0);
+    fs::remove_file(&unit).unwrap();
+    fs::create_dir(&unit).unwrap();
+    assert!(take_away(&found, Ok(())).unwrap_err().to_string().contains("edged.service"));
+    assert!(tree.0.join(PROGRAM).exists() && !tree.0.join(UNITS[1].0).exists());
+    fs::remove_dir(&unit).unwrap();
+    take_away(&look(&tree.0), Ok(())).unwrap();
+    assert!(!tree.0.join(PROGRAM).exists());
+}
+
+#[test]
+fn pods_that_are_being_stopped_are_waited_for() {
+    let over = ["active", "activating", "deactivating", "reloading", "inactive", "failed"];
+    assert_eq!(over.map(is_over), [false, false, false, false, true, true]);
 }
 
 #[test]
