@@ -91,8 +91,8 @@ fn take_away(found: &Found, cleaned: Result<(), WireError>) -> Result<(), WireEr
     let Err(error) = cleaned else { return remove(found) };
     let what = format!(
         "{error}; edged and its pods are stopped and stay so, and its units, its settings and \
-         /{PROGRAM} are still there: restart the machine, which ends what holds on, and type `edged \
-         uninstall` once more"
+         /{PROGRAM} are still there: restart the machine, which ends what holds on, and type \
+         `edged uninstall` once more"
     );
     Err(failed("uninstall", what))
 }

@@ -172,8 +172,8 @@ fn a_changed_file_is_taken_and_a_bad_one_is_not() {
     assert!(!card.root(wpa).exists() && card.told().is_empty());
     assert!(!card.root("etc/edged/config.yaml").exists());
     let wired = card.has("etc/systemd/network/10-edged-wired.network");
-    let wanted = "[Match]\nName=en* eth*\n\n[Network]\nMulticastDNS=yes\nAddress=10.0.0.9/24\nDNS=10.0.0.1\n\n\
-                  [Route]\nGateway=10.0.0.1\n";
+    let wanted = "[Match]\nName=en* eth*\n\n[Network]\nMulticastDNS=yes\n\
+                  Address=10.0.0.9/24\nDNS=10.0.0.1\n\n[Route]\nGateway=10.0.0.1\n";
     assert!(wired.ends_with(wanted), "{wired}");
 }
 
@@ -295,7 +295,8 @@ fn networkmanager_is_told_where_it_runs_the_network() {
     let unit = "/usr/lib/systemd/system/NetworkManager.service";
     std::os::unix::fs::symlink(unit, wants.join("NetworkManager.service")).unwrap();
     fs::create_dir_all(card.root("var/lib/NetworkManager")).unwrap();
-    fs::write(card.root(nm::STATE), "[main]\nWirelessEnabled=false\nWWANEnabled=true\n").unwrap();
+    let state = "[main]\nWirelessEnabled=false\nWWANEnabled=true\n";
+    fs::write(card.root(nm::STATE), state).unwrap();
     assert_eq!(card.again(), 0, "{}", card.told());
     let profile = card.has(nm::WIFI);
     assert!(profile.contains(&key) && profile.contains("address1=10.0.0.9/24\n"), "{profile}");
