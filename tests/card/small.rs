@@ -109,9 +109,18 @@ fn at_rest(person: &Person, board: &Board) {
     // Whatever the start has left to write; the boot partition is left alone two minutes after it.
     person.ssh_until(board, "! grep -q ' /boot/firmware vfat ' /proc/mounts");
     std::thread::sleep(Duration::from_secs(60));
+    person.ssh(board, "touch /run/rest").ok();
     let (ticks, sectors) = spent(person, board);
     std::thread::sleep(Duration::from_secs(seconds));
     let (later, more) = spent(person, board);
+    if more != sectors {
+        // Who it was: what is younger than the rest, and what was said since.
+        println!(
+            "{}",
+            person.ssh(board, "find /data -xdev -newer /run/rest -exec ls -ld {} +").ok()
+        );
+        println!("{}", person.ssh(board, "journalctl -b --no-pager | tail -n 60").ok());
+    }
     let share = (later - ticks) as f64 / seconds as f64;
     println!("             at rest for {seconds} s: {share:.2} % of a core");
     println!("             bytes written to the card: {}", (more - sectors) * 512);
