@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use edge_node::cleanup::{self, CleanupError};
 use edge_node::doctor::REFUSED;
@@ -19,14 +19,13 @@ const LEDGER: &str = "ledger";
 /// Removes everything of ours that lives in the kernel, and with `data` the data directory.
 ///
 /// # Errors
-/// Names what could not be removed; the rest has been tried all the same.
+/// Names the first thing that could not be removed; the rest has been tried all the same.
 pub(crate) fn run(config: &Config, data: bool) -> Result<(), WireError> {
     let cleaned = wire::runtime()?.block_on(cleanup::board(&board(config)));
-    cleaned.map_err(|e| failed("cleanup", e))?;
-    if data {
-        remove(&config.data_dir)?;
-    }
-    remove(&config.run_dir)
+    let cleaned = cleaned.map_err(|e| failed("cleanup", e));
+    let data = if data { remove(&config.data_dir) } else { Ok(()) };
+    let run = remove(&config.run_dir);
+    cleaned.and(data).and(run)
 }
 
 /// Stops what an agent started here earlier, on a board that is to run no pods from now on, and
@@ -117,31 +116,63 @@ pub(crate) fn idle(operation: &str, dir: &Path, lock: &str) -> Result<(), WireEr
     }
 }
 
-/// Removes a directory; one that is a mount point stays, empty.
+/// Removes a directory. One that is a mount point or a link stays, empty; what is mounted beneath
+/// it stays with all that is in it, and is named.
 fn remove(dir: &Path) -> Result<(), WireError> {
-    match empty(dir).and_then(|()| std::fs::remove_dir(dir)) {
-        Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ResourceBusy) => {
-            Err(failed(&format!("remove {}", dir.display()), error))
+    let about = |error| failed(&format!("remove {}", dir.display()), error);
+    let real = match dir.canonicalize() {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        real => real.map_err(about)?,
+    };
+    let mounts = cleanup::mounts_beneath(&real).map_err(about)?;
+    empty(&real, &mounts)?;
+    match std::fs::remove_dir(dir) {
+        Err(error)
+            if !matches!(
+                error.kind(),
+                ErrorKind::NotFound | ErrorKind::ResourceBusy | ErrorKind::NotADirectory
+            ) =>
+        {
+            Err(about(error))
         }
         _ => Ok(()),
     }
 }
 
-fn empty(dir: &Path) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            std::fs::remove_dir_all(entry.path())?;
+/// Removes what is in a directory, but for `mounts`; gives the first error, after all was tried.
+fn empty(dir: &Path, mounts: &[PathBuf]) -> Result<(), WireError> {
+    let about = |path: &Path, error| Err(failed(&format!("remove {}", path.display()), error));
+    let mut result = Ok(());
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) => return about(dir, error),
+    };
+    for entry in entries {
+        let path = match entry {
+            Ok(entry) => entry.path(),
+            Err(error) => return result.and(about(dir, error)),
+        };
+        result = result.and(if mounts.contains(&path) {
+            let what = "another file system is mounted there, and stays as it is: unmount it";
+            Err(failed(&format!("remove {}", path.display()), what))
+        } else if mounts.iter().any(|mount| mount.starts_with(&path)) {
+            empty(&path, mounts)
         } else {
-            std::fs::remove_file(entry.path())?;
-        }
+            let is_dir = path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
+            let removed = match is_dir {
+                true => std::fs::remove_dir_all(&path),
+                false => std::fs::remove_file(&path),
+            };
+            removed.or_else(|error| about(&path, error))
+        });
     }
-    Ok(())
+    result
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::mount::MsFlags;
 
     #[test]
     fn only_directories_of_ours_that_nobody_uses() {
@@ -160,5 +191,46 @@ mod tests {
         drop(held);
         remove(&dir).unwrap();
         assert!(!dir.exists());
+    }
+
+    #[test]
+    fn what_is_mounted_beneath_stays_and_all_else_goes() {
+        let dir = std::env::temp_dir().join(format!("edged-mounts-{}", std::process::id()));
+        let old_disk = dir.join("images/disk");
+        for sub in ["images/disk/theirs", "images/ours", "store", "pki"] {
+            std::fs::create_dir_all(dir.join(sub)).unwrap();
+        }
+        std::fs::write(dir.join("pki/board.key"), "").unwrap();
+        std::os::unix::fs::symlink("/", dir.join("link")).unwrap();
+        let told = empty(&dir, std::slice::from_ref(&old_disk)).unwrap_err().to_string();
+        assert!(told.contains("images/disk: another file system is mounted"), "{told}");
+        assert!(old_disk.join("theirs").exists());
+        let left: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|e| e.unwrap().path()).collect();
+        assert_eq!(left, [dir.join("images")]);
+        assert!(!dir.join("images/ours").exists());
+        remove(&dir).unwrap();
+    }
+
+    #[test]
+    fn an_error_keeps_nothing_else() {
+        let dir = std::env::temp_dir().join(format!("edged-busy-{}", std::process::id()));
+        std::fs::create_dir_all(dir.join("images")).unwrap();
+        std::fs::create_dir_all(dir.join("pki")).unwrap();
+        std::fs::create_dir_all(dir.join("aaa")).unwrap();
+        let none = None::<&str>;
+        let mounted =
+            nix::mount::mount(none, &dir.join("images"), Some("tmpfs"), MsFlags::empty(), none);
+        if let Err(error) = mounted {
+            return eprintln!("SKIPPED: mounting a tmpfs: {error}");
+        }
+        let blind = empty(&dir, &[]).unwrap_err().to_string();
+        let left = std::fs::read_dir(&dir).unwrap().count();
+        std::fs::create_dir_all(dir.join("pki")).unwrap();
+        let seen = remove(&dir).unwrap_err().to_string();
+        let pki = dir.join("pki").exists();
+        nix::mount::umount(&dir.join("images")).unwrap();
+        remove(&dir).unwrap();
+        assert!(blind.contains("images: ") && left == 1, "{blind}: {left} left");
+        assert!(seen.contains("images: another file system") && !pki, "{seen}");
     }
 }

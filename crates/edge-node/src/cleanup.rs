@@ -103,6 +103,15 @@ async fn network(config: &CleanupConfig) -> Result<(), NetError> {
     net.cleanup().await
 }
 
+/// Mount points beneath a directory, as their paths are from the root without links.
+///
+/// # Errors
+/// When the directory can't be found, or the kernel's table can't be read.
+pub fn mounts_beneath(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
+    Ok(beneath(&table, &[&dir.canonicalize()?]))
+}
+
 /// Unmounts all that is mounted beneath the directories, the innermost first.
 fn mounts(dirs: &[&Path]) -> Result<(), CleanupError> {
     let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
