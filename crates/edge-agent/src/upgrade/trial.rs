@@ -36,6 +36,7 @@ struct Trial {
 #[derive(Default)]
 struct Progress {
     passed: bool,
+    given_up: bool,
     /// What was not well when it was looked at last.
     lacks: String,
 }
@@ -45,17 +46,27 @@ impl Trial {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives the program up, unless it has passed.
+    /// Gives the program up, unless it has passed, and starts what ran before.
     fn end(&self) {
-        let lacks = {
-            let progress = self.progress();
-            if progress.passed {
-                return;
-            }
-            progress.lacks.clone()
-        };
+        let Some(lacks) = self.give_up() else { return };
+        tracing::error!("edged {} is given up: {lacks}", version::own());
+        self.over.send_replace(true);
+        std::thread::sleep(ENDING);
+        let error = identity::start_again();
+        tracing::error!("start what ran before: {error}");
+    }
+
+    /// Keeps that the program is given up, and says what it lacked; `None` when it has passed.
+    fn give_up(&self) -> Option<String> {
+        // Held to the end: it must not pass between what is read here and what is written.
+        let mut progress = self.progress();
+        if progress.passed {
+            return None;
+        }
+        progress.given_up = true;
         let mut state = self.home.read();
-        let lacks = if lacks.is_empty() { "it did not come so far".to_owned() } else { lacks };
+        let lacks = Some(progress.lacks.clone()).filter(|lacks| !lacks.is_empty());
+        let lacks = lacks.unwrap_or_else(|| "it did not come so far".to_owned());
         // All of what it was given, of which its earlier starts and the look at its file took some.
         let within = state.trial.as_ref().map_or(0, |trial| trial.deadline_s);
         state.give_up(&format!("it was not healthy within {within} s: {lacks}"));
@@ -66,15 +77,15 @@ impl Trial {
         if let Err(error) = written {
             tracing::error!("write {}: {error}", self.home.file().display());
         }
-        tracing::error!("edged {} is given up: {lacks}", version::own());
-        self.over.send_replace(true);
-        std::thread::sleep(ENDING);
-        let error = identity::start_again();
-        tracing::error!("start what ran before: {error}");
+        Some(lacks)
     }
 
     /// All is well.
     fn pass(&self) -> std::io::Result<()> {
+        let mut progress = self.progress();
+        if progress.given_up {
+            return Err(std::io::Error::other("its time was over"));
+        }
         let mut state = self.home.read();
         // A state that can't be read must not be written over with one that knows nothing.
         if state.trial.is_none() {
@@ -82,7 +93,8 @@ impl Trial {
         }
         state.confirm();
         self.home.write(&state)?;
-        self.progress().passed = true;
+        progress.passed = true;
+        drop(progress);
         alarm::cancel();
         for slot in [Slot::A, Slot::B] {
             if state.slot(slot).is_none() {
@@ -227,7 +239,43 @@ fn hears(told: &Object, name: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use edge_core::upgrade::{Installed, State};
     use serde_json::json;
+
+    #[test]
+    fn it_passes_or_is_given_up_and_the_disk_says_the_same() {
+        let dir = std::env::temp_dir().join(format!("edged-trial-{}", std::process::id()));
+        let (mut passed, mut given_up) = (0, 0);
+        for round in 0..40 {
+            let mut state = State::default();
+            let digest = "d".repeat(64);
+            let program = Installed { version: version::own(), digest, bytes: 1, proven: false };
+            state.install(Slot::A, program);
+            state.begin(Slot::A, 60).unwrap();
+            let (home, over) = (Home::of(&dir), watch::Sender::new(false));
+            home.write(&state).unwrap();
+            let trial = Trial { home, progress: Mutex::default(), over };
+            let (ended, confirmed) = std::thread::scope(|scope| match round {
+                0 => (trial.give_up().is_some(), trial.pass().is_ok()),
+                1 => {
+                    let confirmed = trial.pass().is_ok();
+                    (trial.give_up().is_some(), confirmed)
+                }
+                _ => {
+                    let ended = scope.spawn(|| trial.give_up().is_some());
+                    let confirmed = trial.pass().is_ok();
+                    (ended.join().unwrap(), confirmed)
+                }
+            });
+            assert!(ended != confirmed, "round {round}: both or none");
+            let kept = trial.home.read();
+            assert_eq!(kept.current == Some(Slot::A), confirmed, "round {round}");
+            assert_eq!(kept.failed.is_some(), ended, "round {round}");
+            (passed, given_up) = (passed + i32::from(confirmed), given_up + i32::from(ended));
+        }
+        assert!(passed > 0 && given_up > 0);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 
     #[test]
     fn a_server_is_well_when_its_leader_hears_it() {
