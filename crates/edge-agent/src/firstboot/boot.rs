@@ -124,7 +124,7 @@ impl Boot {
     /// as the person wrote it.
     ///
     /// # Errors
-    /// When the partition can't be written; it is as it was then.
+    /// When the partition can't be written; the secrets may be there still.
     pub(super) fn redact(&self, text: &str, secrets: &[Range<usize>]) -> io::Result<String> {
         if secrets.is_empty() {
             return Ok(text.to_owned());
@@ -137,15 +137,11 @@ impl Boot {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(text.to_owned()),
             Err(error) => return Err(error),
         }
-        let short = replaced(text, secrets, |_| STORED.to_owned());
-        match self.writing(|| self.rewrite(&path, &short, secrets)) {
-            Err(error) if error.kind() == ErrorKind::StorageFull => {}
-            other => return other.map(|()| short),
-        }
-        // Without room for another file, the words are written over where they are.
+        // Over the secrets first: a file that takes this one's place leaves its bytes on the card,
+        // and whoever loses power in between must not leave them for good.
         let padded = replaced(text, secrets, |span| format!("{STORED:<0$}", span.len()));
         if padded.len() != text.len() {
-            return Err(ErrorKind::StorageFull.into());
+            return Err(io::Error::other("a secret is shorter than what stands in its place"));
         }
         self.writing(|| {
             let mut file = OpenOptions::new().write(true).open(&path)?;
@@ -155,22 +151,21 @@ impl Boot {
             }
             file.sync_all()
         })?;
-        Ok(padded)
+        // The blanks behind the words are for looks alone.
+        let short = replaced(text, secrets, |_| STORED.to_owned());
+        match self.writing(|| self.replace(&path, &short)) {
+            Ok(()) => Ok(short),
+            Err(_) => Ok(padded),
+        }
     }
 
-    fn rewrite(&self, path: &Path, text: &str, secrets: &[Range<usize>]) -> io::Result<()> {
-        let mut old = OpenOptions::new().write(true).open(path)?;
+    fn replace(&self, path: &Path, text: &str) -> io::Result<()> {
         let beside = self.dir.join("edged.yaml.new");
         write(&beside, text)
             .and_then(|()| std::fs::rename(&beside, path))
             .inspect_err(|_| drop(std::fs::remove_file(&beside)))?;
         sync(&self.dir);
-        // The old bytes are in no file any more, and still on the card: they go as well.
-        for span in secrets {
-            old.seek(SeekFrom::Start(span.start as u64))?;
-            old.write_all(&vec![b'*'; span.len()])?;
-        }
-        old.sync_all()
+        Ok(())
     }
 
     /// Does what writes. A partition that is mounted for reading only is opened for that long.

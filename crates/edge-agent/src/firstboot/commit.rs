@@ -118,13 +118,15 @@ fn make_dirs(new: &[&File], root: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(made)
 }
 
-/// Adds directories to those that were made earlier.
+/// Adds directories, beneath the root, to those that were made earlier.
 fn note_dirs(made: Vec<PathBuf>, root: &Path) -> Result<(), Refusal> {
     let own = root.join("etc/edged");
     let path = root.join(MADE);
     let mut text = read_if_present(&path).ok().flatten().unwrap_or_default();
     let others = made.iter().filter(|dir| **dir != own);
-    let lines: Vec<String> = others.map(|dir| format!("{}\n", dir.display())).collect();
+    let lines: Vec<String> = others
+        .map(|dir| format!("{}\n", dir.strip_prefix(root).unwrap_or(dir).display()))
+        .collect();
     if lines.is_empty() {
         return Ok(());
     }

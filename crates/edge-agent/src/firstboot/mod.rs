@@ -57,7 +57,7 @@ pub(crate) const NOTES: [&str; 4] = [APPLIED, HOLD, commit::LIST, commit::MADE];
 /// The directories that were made for settings, inner ones first.
 pub(crate) fn directories(root: &Path) -> Vec<PathBuf> {
     let text = std::fs::read_to_string(root.join(commit::MADE)).unwrap_or_default();
-    text.lines().rev().map(PathBuf::from).collect()
+    text.lines().rev().map(|line| root.join(line)).collect()
 }
 
 /// The files, beneath the root, that nobody else writes.
@@ -223,7 +223,14 @@ fn take(boot: &Boot, root: &Path) -> Result<Vec<String>, Refusal> {
     if read_if_present(&applied).ok().flatten().is_some_and(|had| had == mark(&text)) {
         return Ok(Vec::new());
     }
-    let wish = wish::read(text::read(&text)?)?;
+    let entries = text::read(&text)?;
+    if entries.is_empty() {
+        // A new image's own file, beside data of before: it asks for nothing, and takes nothing.
+        let had = applied.exists();
+        let line = "edged.yaml asks for nothing: what was taken before stays";
+        return Ok(had.then(|| line.to_owned()).into_iter().collect());
+    }
+    let wish = wish::read(entries)?;
     let board = gather::board(root, wish.timezone.as_ref().map(|(zone, _)| zone.as_str()))?;
     let plan = plan::plan(&wish, &board)?;
     let changed = commit::apply(&plan, &board, root)?;

@@ -110,6 +110,20 @@ pub(super) fn plan(wish: &Wish, board: &Board) -> Result<Plan, Mistake> {
     let key = radio(&mut plan, wish, board)?;
     links::network(&mut plan, wish, board);
     nm::network(&mut plan, wish, board, key.as_deref());
+    let local = |url: &&String| url.rsplit_once(':').is_some_and(|(at, _)| at.ends_with(".local"));
+    if let Some(url) = wish.join.iter().find(local) {
+        plan.notes.push(format!(
+            "join: {url}: a board asks DNS for names, and that seldom knows those in .local: write \
+             the server's address, or auto"
+        ));
+    }
+    if wish.address.is_some() && wish.gateway.is_none() {
+        let names = if wish.dns.is_empty() { " and knows no names" } else { "" };
+        plan.notes.push(format!(
+            "address: the gateway is missing (gateway: 192.168.1.1): without it the board reaches \
+             its own network alone{names}"
+        ));
+    }
     if let Some((zone, line)) = &wish.timezone {
         if !board.knows_zone {
             let what = format!("timezone: this system knows no {zone:?} (is tzdata installed?)");
@@ -225,11 +239,27 @@ fn role(wish: &Wish, board: &Board) -> Result<Option<Role>, Mistake> {
                         with `edged cleanup --data` first";
             wrong(line, what.to_owned())
         }
+        (Some((Role::Agent, line)), None) if !will_join(wish, board) => {
+            let what = "role: an agent is told nowhere what cluster it is of: write a token of \
+                        `edged token create` as well (and a join, if it is not on this LAN)";
+            wrong(line, what.to_owned())
+        }
         (Some((role, _)), _) => Ok(Some(role)),
         (None, Some(joined)) => Ok(Some(joined)),
         (None, None) if !wish.join.is_empty() || wish.token.is_some() => Ok(Some(Role::Agent)),
         (None, None) => Ok(None),
     }
+}
+
+/// Whether a board that is of no cluster gets to know one, from the file or from its own settings.
+fn will_join(wish: &Wish, board: &Board) -> bool {
+    let has = |path: &str, own: fn(&str) -> bool| board.files.get(path).is_some_and(|t| own(t));
+    !wish.join.is_empty()
+        || wish.token.is_some()
+        || has(CONFIG, |config| has_own(config, "join"))
+        || has(DEFAULTS, |text| {
+            without_block(text).lines().any(|line| line.starts_with("EDGED_JOIN="))
+        })
 }
 
 /// Checks that what is asked for can be joined with; whether a token is kept on the board.

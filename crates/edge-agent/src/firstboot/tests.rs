@@ -2,6 +2,7 @@
 
 mod bad;
 mod broken;
+mod kept;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -235,7 +236,7 @@ fn what_a_person_wrote_into_the_same_files_stays() {
     let file = crate::config::File::parse(&card.has("etc/edged/config.yaml")).unwrap();
     assert_eq!((file.log.as_deref(), &file.join[0][..]), (Some("debug"), "https://a.lan:6443"));
     assert!(card.has("etc/default/edged").starts_with("EDGED_LOG=info\n# begin"));
-    assert_eq!(card.boot("# founded after all\n"), 0);
+    assert_eq!(card.boot("name:   # founded after all\n"), 0);
     assert_eq!(card.has("etc/edged/config.yaml"), "log: debug\n");
     assert_eq!(card.has("etc/default/edged"), "EDGED_LOG=info\n");
     fs::write(card.root("etc/edged/config.yaml"), "join: [b.lan:1]\n").unwrap();
