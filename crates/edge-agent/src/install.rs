@@ -6,6 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use nix::sys::statvfs::{FsFlags, statvfs};
+
 use edge_server::join::Token;
 use edge_server::pki::{read_if_present, write_atomically};
 
@@ -83,6 +85,26 @@ pub(crate) fn is_packaged(root: &Path) -> bool {
     root.join(PACKAGE).exists()
 }
 
+/// Refuses where nothing can be put or taken away.
+///
+/// # Errors
+/// Says what to do instead.
+pub(crate) fn writable(operation: &str, root: &Path) -> Result<(), WireError> {
+    let dir = root.join(PROGRAM);
+    let dir = dir.parent().unwrap_or(root);
+    match statvfs(dir) {
+        Ok(found) if found.flags().contains(FsFlags::ST_RDONLY) => {
+            let what = format!(
+                "{} is read-only, as on a board that runs from the card image: flash that again, \
+                 or empty the board with `edged cleanup --data`; nothing was changed",
+                dir.display()
+            );
+            Err(failed(operation, what))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Installs, and tells what was done.
 ///
 /// # Errors
@@ -96,6 +118,7 @@ pub(crate) fn run(args: &Install) -> Result<(), WireError> {
     if is_packaged(root) {
         return Err(failed("install", "edged is installed as a package: use apt to upgrade it"));
     }
+    writable("install", root)?;
     let files = settings(args)?;
     let mut changed = program(root)?;
     let units = UNITS.map(|(path, text)| Put { path, text: text.to_owned(), mode: 0o644 });
@@ -228,6 +251,7 @@ fn start(mut manager: Systemd, no_start: bool, changed: bool) -> Result<(), Wire
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::mount::MsFlags;
 
     fn args(root: &Path) -> Install {
         Install {
@@ -286,5 +310,25 @@ mod tests {
         fs::write(root.join(PACKAGE), "").unwrap();
         assert!(run(&wish).unwrap_err().to_string().contains("use apt"));
         fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn a_read_only_system_is_told_before_anything_else() {
+        let root = std::env::temp_dir().join(format!("edged-squashed-{}", std::process::id()));
+        fs::create_dir_all(root.join("usr/bin")).unwrap();
+        assert!(writable("install", &root).is_ok());
+        let none = None::<&str>;
+        let mount = |flags| nix::mount::mount(none, &root, Some("tmpfs"), flags, none);
+        if mount(MsFlags::empty()).is_err() {
+            return eprintln!("SKIPPED: nobody may mount here");
+        }
+        fs::create_dir_all(root.join("usr/bin")).unwrap();
+        mount(MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY).unwrap();
+        let told = writable("uninstall", &root).unwrap_err().to_string();
+        let installs = run(&args(&root)).unwrap_err().to_string();
+        nix::mount::umount(&root).unwrap();
+        fs::remove_dir_all(&root).unwrap();
+        assert!(told.starts_with("uninstall: /") && told.contains("flash that again"), "{told}");
+        assert!(installs.starts_with("install: /") && installs.ends_with("changed"), "{installs}");
     }
 }

@@ -63,6 +63,7 @@ pub(crate) fn run(args: &Uninstall, config: &Config) -> Result<(), WireError> {
             "edged is a package here: `apt purge edged` does all of it",
         ));
     }
+    install::writable("uninstall", root)?;
     let found = look(root);
     tell(&found, config);
     if !args.yes && !asked()? {
