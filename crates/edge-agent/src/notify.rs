@@ -6,8 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::install::UNIT;
+use crate::systemd::{Systemd, Word};
+
 /// How often a start that waits says that it does, when the manager watches no beats.
 const WAITING: Duration = Duration::from_secs(20);
+
+/// How long a board does what it is for before its earlier ends count no more.
+const WELL: Duration = Duration::from_secs(600);
 
 /// How many beats fit into the time after which the manager gives up.
 const BEATS: u32 = 3;
@@ -33,7 +39,16 @@ impl Manager {
 
     /// The board does what it is for; `status` is for people.
     pub(crate) fn ready(&self, status: &str) {
-        self.ready.store(true, Ordering::Relaxed);
+        let first = !self.ready.swap(true, Ordering::Relaxed);
+        if first
+            && std::env::var_os("NOTIFY_SOCKET").is_some()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(async {
+                tokio::time::sleep(WELL).await;
+                tokio::task::spawn_blocking(forget);
+            });
+        }
         tell(&format!("READY=1\nSTATUS={status}"));
     }
 
@@ -46,6 +61,18 @@ impl Manager {
     /// it has not ended after a while.
     pub(crate) fn stopping(&self) {
         tell("STOPPING=1\nSTATUS=stopping; the pods run on");
+    }
+}
+
+/// Has systemd forget how often it has started edged again: it waits longer each time, and by
+/// itself it counts on for as long as the machine is up.
+fn forget() {
+    let told = Systemd::reach().and_then(|manager| match manager {
+        Some(mut manager) => manager.call("ResetFailedUnit", &[Word::Text(UNIT)]),
+        None => Ok(()),
+    });
+    if let Err(error) = told {
+        tracing::debug!("{error}");
     }
 }
 
