@@ -79,18 +79,26 @@ impl Env {
     pub(crate) fn open(path: PathBuf, lock: Arc<Lock>) -> Result<Env, OpenError> {
         std::fs::create_dir_all(&path).map_err(OpenError::io("creating", &path))?;
         let failed = |error| state_error("opening", &path, error);
+        let data = path.join(DATA);
+        // Two pages hold no commit, but only the description of the file.
+        let bare = || length_of(&path) <= 2 * page_size_of(&data);
         let env = match open_map(&path) {
-            // Two pages hold no commit: a first start was cut short while it made them.
-            Err(_) if length_of(&path) <= 2 * page_size_of(&path.join(DATA)) => {
-                let data = path.join(DATA);
+            // A first start was cut short while it made them.
+            Err(_) if bare() => {
                 std::fs::remove_file(&data).map_err(OpenError::io("removing", &data))?;
                 open_map(&path)
             }
             opened => opened,
         };
+        // LMDB does not sync them. A cut could keep what the first commit writes behind them and
+        // lose the description, and nobody could tell that from a state that is damaged.
+        if env.is_ok() && bare() {
+            let synced = File::open(&data).and_then(|data| data.sync_all());
+            synced.map_err(OpenError::io("syncing", &data))?;
+        }
         let env = env.map_err(|error| match error {
             heed::Error::Mdb(MdbError::Invalid | MdbError::VersionMismatch) => OpenError::Foreign {
-                path: path.join(DATA),
+                path: data.clone(),
                 why: "not a state that this kind of board can read (LMDB files do not move \
                       between word sizes); restore a snapshot instead"
                     .to_owned(),
