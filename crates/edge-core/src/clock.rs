@@ -50,13 +50,13 @@ impl Judgement {
 
     /// The time, in milliseconds since 1970. A floor rises as time goes by.
     pub fn now_ms(&self, reading: Reading) -> i64 {
+        if reading.synchronised && reading.wall_ms >= BUILT_MS {
+            return reading.wall_ms;
+        }
         let passed = (reading.steady_ms - self.floor_at).max(0);
         let Some((told, at)) = self.told else {
             return reading.wall_ms.max(self.floor_ms.saturating_add(passed));
         };
-        if reading.synchronised && reading.wall_ms >= BUILT_MS {
-            return reading.wall_ms;
-        }
         let cluster = told.saturating_add((reading.steady_ms - at).max(0));
         let apart = reading.wall_ms.saturating_sub(cluster).saturating_abs();
         if apart <= TOLERANCE_MS { reading.wall_ms } else { cluster }
@@ -179,6 +179,9 @@ mod tests {
         let mut judgement = Judgement::new(NOVEMBER);
         judgement.tell(NOVEMBER + DAY, at(0, 0));
         let set = |synchronised| Reading { synchronised, ..at(NOVEMBER + 90 * DAY, 50) };
+        // A floor may be of a clock that was years ahead.
+        let ahead = Judgement::new(NOVEMBER + 900 * DAY);
+        assert_eq!(ahead.now_ms(set(true)), NOVEMBER + 90 * DAY);
         assert_eq!(judgement.now_ms(set(false)), NOVEMBER + DAY + 50);
         assert_eq!(judgement.now_ms(set(true)), NOVEMBER + 90 * DAY);
         let never_set = Reading { synchronised: true, ..at(7, 60) };

@@ -36,6 +36,7 @@ mod tied;
 mod tls;
 mod tokens;
 mod verify;
+mod yearly;
 
 pub use api::{
     Api, At, DeleteOptions, Deleted, FieldValidation, ListOptions, Page, Patch, Place, Propagation,

@@ -14,22 +14,18 @@ use crate::proxy::Agents;
 use crate::tied::{Tied, tie};
 use crate::tls::BusTls;
 use crate::tokens::Tokens;
-use crate::{boot, clock, discovery, tls};
+use crate::{boot, discovery, tls, yearly};
 use edge_core::consensus::{MemberInfo, Standing};
 use edge_store::{Founding, OpenError};
-use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-/// How often certificates are looked at that live a year.
-const RENEWAL: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long another server is given to take the leadership over.
 const HANDING_OVER: Duration = Duration::from_millis(700);
 /// How long tasks are given to end; the store is closed after that in any case.
@@ -151,14 +147,14 @@ impl Server {
     /// what every cluster has when this returns; one of several answers while they elect.
     pub async fn start_linked(mut config: Config, linked: Linked) -> Result<Server, StartError> {
         let _ = (config.services()?, config.pods()?);
-        let authority = Arc::new(blocking(&config, |config| keys(&config.data_dir)).await?);
-        config.cluster.clock.raise(authority.floor_ms());
+        let judged = config.cluster.clock.now_secs();
+        let authority = Arc::new(blocking(&config, keys).await?);
         let cert = Arc::new(Renewing::new(&authority, pki::serving_names(&config)?)?);
         let (listener, address) = listen(config.listen).await?;
         let tied = tie(&mut config, &authority, linked, address.port()).await?;
         let api = Api::new(tied.store.clone(), &config, &authority)?;
         boot::agrees(&api)?;
-        admin(&authority, &config, address.port())?;
+        yearly::admin(&authority, &config, address.port())?;
         let (stop, stopping) = watch::channel(false);
         let mut beside = JoinSet::new();
         let key = BoardKey::open(&config.data_dir)?;
@@ -189,7 +185,8 @@ impl Server {
         };
         let tls = tls::serving(authority.ca_der(), cert.clone(), config.cluster.clock.clone())?;
         let serving = tokio::spawn(http::run(listener, tls, Arc::new(front), stopping));
-        let renewed = renew(cert, authority.clone(), config.clone(), address.port());
+        let renewed =
+            yearly::renew(cert, authority.clone(), config.clone(), address.port(), judged);
         beside.spawn(until_stopped(renewed, stop.subscribe()));
         beside.spawn(until_stopped(announcing, stop.subscribe()));
         beside.spawn(join::follow(api.clone(), trust, stop.subscribe()));
@@ -311,9 +308,10 @@ impl Server {
 
 /// Opens the server's keys, or makes all of them, before there is a store: one that has begun is
 /// only what it is with the keys that it began with.
-fn keys(data_dir: &Path) -> Result<Authority, StartError> {
+fn keys(config: &Config) -> Result<Authority, StartError> {
+    let data_dir = &config.data_dir;
     pki::expect_whole(data_dir)?;
-    let authority = Authority::open(data_dir)?;
+    let authority = Authority::open(data_dir, config.cluster.clock.clone())?;
     BoardKey::open(data_dir)?;
     ClusterSecrets::open(data_dir)?;
     Ok(authority)
@@ -367,33 +365,10 @@ async fn follow(links: Arc<Links>, leadership: Leadership) {
     }
 }
 
-/// Lets the person at this board in.
-fn admin(authority: &Authority, config: &Config, port: u16) -> Result<(), PkiError> {
-    let group = Some("system:masters");
-    let leaf = authority.kept_leaf("admin", "kubernetes-admin", group, &BTreeSet::new())?;
-    let server = format!("https://{}", SocketAddr::new(config.advertised(), port));
-    pki::write_admin_kubeconfig(&config.data_dir, &server, authority.ca_pem(), &leaf)
-}
-
 /// Does something for as long as the server runs.
 async fn until_stopped(work: impl Future<Output = ()>, mut stop: watch::Receiver<bool>) {
     tokio::select! {
         () = work => {}
         _ = stop.wait_for(|stop| *stop) => {}
-    }
-}
-
-/// Sees once a day by the board's clock, and when that has jumped, to what lives a year: the
-/// certificate that is served with, and the person's at this board.
-async fn renew(cert: Arc<Renewing>, authority: Arc<Authority>, config: Config, port: u16) {
-    let now = || u64::try_from(clock::wall_ms() / 1000).unwrap_or_default();
-    loop {
-        clock::passes(now, now(), RENEWAL).await;
-        if let Err(error) = cert.renew(&authority) {
-            tracing::warn!("renew the serving certificate: {error}");
-        }
-        if let Err(error) = admin(&authority, &config, port) {
-            tracing::warn!("renew admin.kubeconfig: {error}");
-        }
     }
 }

@@ -239,7 +239,8 @@ mod tests {
     #[test]
     fn what_a_board_made_for_its_person_ends_with_it() {
         let dir = std::env::temp_dir().join(format!("edge-trust-{}", std::process::id()));
-        let authority = crate::pki::Authority::open(&dir).unwrap();
+        let clock = crate::join::Cluster::default().clock;
+        let authority = crate::pki::Authority::open(&dir, clock).unwrap();
         let board = crate::pki::BoardKey::open(&dir).unwrap().hash();
         let group = Some("system:masters");
         let leaf = authority.kept_leaf("admin", "a", group, &BTreeSet::new()).unwrap();

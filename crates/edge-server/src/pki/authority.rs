@@ -6,6 +6,7 @@ use super::error::PkiError;
 use super::key::{BoardKey, KeyHash, PublicKey};
 use super::leaf::{self, Subject, Uses};
 use super::look::{CertFacts, names_of};
+use edge_core::clock::ClusterClock;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
@@ -56,15 +57,17 @@ pub(crate) struct Authority {
     ca_der: Vec<u8>,
     /// The key of the board that this is.
     board: KeyHash,
-    /// When the newest certificate here was issued.
-    floor: Duration,
+    /// The cluster's time: what is due is due by that.
+    clock: ClusterClock,
 }
 
 impl Authority {
-    /// Opens the authority in `<data-dir>/pki`, or makes one there if the directory has none.
-    pub(crate) fn open(data_dir: &Path) -> Result<Authority, PkiError> {
+    /// Opens the authority in `<data-dir>/pki`, or makes one there if the directory has none. What
+    /// it issued tells the clock what has passed for certain.
+    pub(crate) fn open(data_dir: &Path, clock: ClusterClock) -> Result<Authority, PkiError> {
         let dir = data_dir.join("pki");
         disk::private_dir(&dir).map_err(|e| PkiError::io("create", &dir, e))?;
+        clock.raise(floor_ms(&dir));
         let (cert_path, key_path) = (dir.join("ca.crt"), dir.join("ca.key"));
         let cert =
             disk::read_if_present(&cert_path).map_err(|e| PkiError::io("read", &cert_path, e))?;
@@ -74,9 +77,10 @@ impl Authority {
         let board = || BoardKey::open(data_dir).map(|key| key.hash());
         match (cert, key) {
             (Some(cert), Some(key)) => {
-                load_authority(dir, (&cert_path, &key_path), cert, &key, &name, board()?)
+                let own = (board()?, clock);
+                load_authority(dir, (&cert_path, &key_path), cert, &key, &name, own)
             }
-            (None, key) => make_authority(dir, &cert_path, &key_path, key, board()?),
+            (None, key) => make_authority(dir, &cert_path, &key_path, key, (board()?, clock)),
             (Some(_), None) => Err(PkiError::Damaged {
                 path: key_path,
                 reason: "the authority's key is missing".to_owned(),
@@ -138,18 +142,8 @@ impl Authority {
         })
     }
 
-    /// What has passed for certain, in milliseconds since 1970: a certificate in the directory was
-    /// issued then. It counts for a board whose clock is not set; the clock of one that is counts.
-    pub(crate) fn floor_ms(&self) -> i64 {
-        match wall() < Duration::from_secs(EARLIEST_NOW) {
-            true => i64::try_from(self.floor.as_millis()).unwrap_or(0),
-            false => 0,
-        }
-    }
-
     fn now(&self) -> Duration {
-        let floor = self.floor.max(Duration::from_secs(EARLIEST_NOW));
-        if wall() < Duration::from_secs(EARLIEST_NOW) { floor } else { wall() }
+        Duration::from_secs(self.clock.now_secs())
     }
 
     /// [`Authority::board`] for the board that this is.
@@ -240,6 +234,13 @@ fn agent_names(node: &str, ips: &[IpAddr]) -> BTreeSet<String> {
     names
 }
 
+/// What has passed for certain, in milliseconds since 1970: a certificate in the directory was
+/// issued then. It counts for a board whose clock is not set; the clock of one that is counts.
+fn floor_ms(dir: &Path) -> i64 {
+    let unset = crate::clock::wall_ms() < edge_core::clock::BUILT_MS;
+    if unset { i64::try_from(issued(dir).as_millis()).unwrap_or(0) } else { 0 }
+}
+
 /// When the newest certificate that this board keeps was issued.
 fn issued(dir: &Path) -> Duration {
     let when = |(file, lifetime): (&str, u64)| {
@@ -258,7 +259,7 @@ fn load_authority(
     ca_pem: String,
     key_pem: &str,
     name: &str,
-    board: KeyHash,
+    (board, clock): (KeyHash, ClusterClock),
 ) -> Result<Authority, PkiError> {
     let damaged = |path: &Path, reason: String| PkiError::Damaged { path: path.to_owned(), reason };
     let ca_der =
@@ -270,14 +271,14 @@ fn load_authority(
         return Err(damaged(key_path, "it does not belong to ca.crt".to_owned()));
     }
     let written = cert.subject().iter_common_name().next().and_then(|n| n.as_str().ok());
-    let params = authority_params(written.unwrap_or(name));
-    let floor = issued(&dir);
-    let left = cert.validity().not_after.timestamp() - wall().as_secs() as i64;
+    let now = clock.now_secs();
+    let params = authority_params(written.unwrap_or(name), now);
+    let left = cert.validity().not_after.timestamp() - now as i64;
     let (ca_pem, ca_der) = match left > (CA_LIFETIME / 3) as i64 {
         true => (ca_pem, ca_der),
         false => again(&params, &key, cert_path)?,
     };
-    Ok(Authority { dir, issuer: Issuer::new(params, key), ca_pem, ca_der, board, floor })
+    Ok(Authority { dir, issuer: Issuer::new(params, key), ca_pem, ca_der, board, clock })
 }
 
 /// The authority's next certificate: its key and its name stay, so that what it issued counts for
@@ -302,7 +303,7 @@ fn make_authority(
     cert_path: &Path,
     key_path: &Path,
     kept: Option<String>,
-    board: KeyHash,
+    (board, clock): (KeyHash, ClusterClock),
 ) -> Result<Authority, PkiError> {
     let fail = |e: rcgen::Error| PkiError::issue("the cluster's authority", e);
     let key = match &kept {
@@ -311,15 +312,14 @@ fn make_authority(
         None => KeyPair::generate().map_err(fail)?,
     };
     let key_pem = kept.unwrap_or_else(|| key.serialize_pem());
-    let params = authority_params(&authority_name(&key_pem));
+    let params = authority_params(&authority_name(&key_pem), clock.now_secs());
     let cert = params.self_signed(&key).map_err(fail)?;
     let (ca_pem, ca_der) = (cert.pem(), cert.der().to_vec());
     disk::write_atomically(key_path, key_pem.as_bytes(), 0o600)
         .map_err(|e| PkiError::io("write", key_path, e))?;
     disk::write_atomically(cert_path, ca_pem.as_bytes(), 0o644)
         .map_err(|e| PkiError::io("write", cert_path, e))?;
-    let floor = issued(&dir);
-    Ok(Authority { dir, issuer: Issuer::new(params, key), ca_pem, ca_der, board, floor })
+    Ok(Authority { dir, issuer: Issuer::new(params, key), ca_pem, ca_der, board, clock })
 }
 
 /// Two clusters' authorities must not share a name, or clients mistake one for the other.
@@ -329,19 +329,15 @@ fn authority_name(key_pem: &str) -> String {
     format!("edged-ca-{short}")
 }
 
-pub(super) fn authority_params(name: &str) -> CertificateParams {
+pub(super) fn authority_params(name: &str, now: u64) -> CertificateParams {
     let mut params = CertificateParams::default();
     let mut dn = DistinguishedName::new();
     dn.push(DnType::CommonName, name);
     params.distinguished_name = dn;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    leaf::live_for(&mut params, CA_LIFETIME, wall().max(Duration::from_secs(EARLIEST_NOW)));
+    leaf::live_for(&mut params, CA_LIFETIME, Duration::from_secs(now));
     params
-}
-
-fn wall() -> Duration {
-    Duration::from_millis(crate::clock::read().wall_ms.unsigned_abs())
 }
 
 fn der_of(pem: &str) -> Option<Vec<u8>> {

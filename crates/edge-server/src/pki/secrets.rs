@@ -128,7 +128,8 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("edge-begun-{}", std::process::id()));
         let first = ClusterSecrets::open(&dir).unwrap();
         crate::pki::BoardKey::open(&dir).unwrap();
-        crate::pki::Authority::open(&dir).unwrap();
+        let clock = crate::join::Cluster::default().clock;
+        crate::pki::Authority::open(&dir, clock).unwrap();
         crate::pki::expect_whole(&dir).unwrap();
         std::fs::write(dir.join(crate::pki::BEGUN), "").unwrap();
         crate::pki::expect_whole(&dir).unwrap();
