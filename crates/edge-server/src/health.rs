@@ -63,7 +63,7 @@ fn run(api: &Api, check: &str) -> Result<(), String> {
             let key = kinds::NAMESPACE.key("", "default");
             api.store().get(&key).map(|_| ()).map_err(|error| error.to_string())
         }
-        LEADER if api.inner.leadership.leader().is_none() => Err("no server leads".to_owned()),
+        LEADER if api.inner.leadership.leader().is_none() => Err(api.inner.leadership.unled()),
         _ => Ok(()),
     }
 }

@@ -20,8 +20,8 @@ pub(crate) fn admin(authority: &Authority, config: &Config, port: u16) -> Result
     pki::write_admin_kubeconfig(&config.data_dir, &server, authority.ca_pem(), &leaf)
 }
 
-/// Sees to it once a day by the cluster's clock, and when that has jumped; `judged` is when that was
-/// last done, in seconds since 1970. A board whose own clock is behind hears the time late.
+/// Sees to it once a day by the cluster's clock, and when that has jumped; `judged` is when it was
+/// done last, in seconds since 1970. A board whose own clock is behind hears the time late.
 pub(crate) async fn renew(
     cert: Arc<Renewing>,
     authority: Arc<Authority>,

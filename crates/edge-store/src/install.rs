@@ -185,6 +185,12 @@ pub enum Fate {
     Gone,
 }
 
+/// Bytes of the disk that a store takes, about, which is made from a snapshot of so many bytes:
+/// values that fill half a page take a whole one.
+pub fn restore_needs(snapshot: u64) -> u64 {
+    snapshot.saturating_mul(2).saturating_add(2 * SEGMENT_BYTES)
+}
+
 /// Makes a store in the empty or absent directory `dir` from a snapshot, and answers its revision.
 /// What is left of an interrupted restore does not open. The store belongs to nobody: the member
 /// that opens it is its only one.

@@ -51,12 +51,13 @@ mod writer;
 
 pub use command::{Applied, Command, Expect, Op};
 pub use entry::{Change, Entry, Event, ListOptions, Listing, Revision, stamp};
+pub use env::free_bytes;
 pub use error::{
     BarrierError, ChangeError, Damage, Gone, OpenError, ProposeError, ReadError, SnapshotError,
     StateError, WatchEnd,
 };
 pub use force::{Report, recover_force};
-pub use install::{Fate, restore, restore_later};
+pub use install::{Fate, restore, restore_later, restore_needs};
 pub use limits::SEGMENT_BYTES;
 pub use limits::{HISTORY_BYTES_MAX, HISTORY_EVENTS_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use log::disk::{Disk, DiskFile, RealDisk};

@@ -61,6 +61,22 @@ impl Version {
         }
     }
 
+    /// Whether this one was released before the other. A build's mark says nothing of that.
+    pub fn is_before(&self, other: &Version) -> bool {
+        self.released(other) == Ordering::Less
+    }
+
+    /// The order without builds' marks: by the numbers; then `-rc` comes before the release.
+    fn released(&self, other: &Version) -> Ordering {
+        let pre = |one: Option<&str>, two: Option<&str>| match (one, two) {
+            (None, Some(_)) => Ordering::Greater,
+            (Some(_), None) => Ordering::Less,
+            (None, None) => Ordering::Equal,
+            (Some(one), Some(two)) => parts(one, two),
+        };
+        self.numbers.cmp(&other.numbers).then_with(|| pre(self.before(), other.before()))
+    }
+
     /// What comes before the release; a build's mark is no part of the order.
     fn before(&self) -> Option<&str> {
         let rest = self.rest.strip_prefix('-')?;
@@ -69,19 +85,10 @@ impl Version {
 }
 
 impl Ord for Version {
-    /// By the numbers; then `-rc` comes before the release; and what is left is told apart, so
-    /// that two that differ are never taken for one.
+    /// As they were released; and what is left is told apart, so that two that differ are never
+    /// taken for one.
     fn cmp(&self, other: &Version) -> Ordering {
-        let pre = |one: Option<&str>, two: Option<&str>| match (one, two) {
-            (None, Some(_)) => Ordering::Greater,
-            (Some(_), None) => Ordering::Less,
-            (None, None) => Ordering::Equal,
-            (Some(one), Some(two)) => parts(one, two),
-        };
-        self.numbers
-            .cmp(&other.numbers)
-            .then_with(|| pre(self.before(), other.before()))
-            .then_with(|| self.rest.cmp(&other.rest))
+        self.released(other).then_with(|| self.rest.cmp(&other.rest))
     }
 }
 
@@ -135,6 +142,8 @@ mod tests {
             assert!(version(pair[0]) < version(pair[1]), "{pair:?}");
         }
         assert_ne!(version("1.0.0").cmp(&version("1.0.0+b")), Ordering::Equal);
+        assert!(!version("1.0.0").is_before(&version("1.0.0+b")));
+        assert!(version("1.0.0-rc.2+b").is_before(&version("1.0.0-rc.10")));
     }
 
     #[test]

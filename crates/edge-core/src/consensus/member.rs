@@ -340,6 +340,7 @@ impl Member {
             last: raft.raft_log.last_index(),
             progress,
             malformed: self.malformed,
+            trouble: None,
         }
     }
 

@@ -282,6 +282,8 @@ pub struct Standing {
     pub progress: BTreeMap<MemberId, Progress>,
     /// Frames that were dropped because they made no sense.
     pub malformed: u64,
+    /// Why this member takes no part, if that is its own disk's doing, and what to do.
+    pub trouble: Option<String>,
 }
 
 /// What a snapshot means for a member's own log; see [`install`].

@@ -50,14 +50,20 @@ impl State {
             return None;
         }
         let failed = &value["failed"];
+        let (a, b) = (installed(&value["a"]), installed(&value["b"]));
+        let kept = value["newest"].as_str().and_then(Version::parse);
+        // What was written before it was kept.
+        let proven = [&a, &b].into_iter().flatten().filter(|program| program.proven);
+        let newest = kept.into_iter().chain(proven.map(|program| program.version.clone())).max();
         Some(State {
-            a: installed(&value["a"]),
-            b: installed(&value["b"]),
+            a,
+            b,
             current: value["current"].as_str().and_then(Slot::named),
             trial: trial(&value["trial"]),
             failed: text(&failed["version"])
                 .zip(text(&failed["why"]))
                 .map(|(version, why)| Failure { version, why }),
+            newest,
         })
     }
 
@@ -81,6 +87,7 @@ impl State {
             "current": self.current.map(Slot::name),
             "trial": self.trial.as_ref().map(trial),
             "failed": self.failed.as_ref().map(failed),
+            "newest": self.newest.as_ref().map(ToString::to_string),
         })
     }
 

@@ -3,16 +3,16 @@
 //! well; one that doesn't in time, or is started too often, is given up, and what ran before runs
 //! again. Decided at each start from a small file, before anything else is opened.
 
+mod admit;
 mod blake2b;
 mod keep;
 mod minisign;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use edge_api::release::Version;
 
-use edge_api::release::{Skew, Version};
-
+pub use admit::{Brought, Refusal};
 pub use blake2b::Blake2b;
 pub use minisign::{PublicKey, Signature, SignatureError};
 
@@ -118,6 +118,8 @@ pub struct State {
     pub trial: Option<Trial>,
     /// What was given up last, until the next one passes.
     pub failed: Option<Failure>,
+    /// The newest that ever passed its trial here.
+    pub newest: Option<Version>,
 }
 
 /// The program that decides.
@@ -151,56 +153,6 @@ pub struct Verdict {
     /// What to keep first; `None` when nothing changes. Where it cannot be kept, nothing is tried.
     pub keep: Option<State>,
 }
-
-/// Why a program is not taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
-    /// Another one is on trial.
-    OnTrial(Version),
-    /// It is too far from what runs.
-    Skew {
-        /// What runs.
-        own: Version,
-        /// What was brought.
-        new: Version,
-        /// Which of the two is the older.
-        skew: Skew,
-    },
-    /// The base is newer, and would win at the next start.
-    Base {
-        /// The base's version.
-        base: Version,
-        /// What was brought.
-        new: Version,
-    },
-    /// There is nothing in the slot.
-    Empty(Slot),
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Refusal::OnTrial(version) => {
-                write!(f, "{version} is on trial here: wait until it has passed or is given up")
-            }
-            Refusal::Skew { own, new, skew: Skew::TooOld } => {
-                write!(f, "{new} is too old for a board that runs {own}: one minor version at most")
-            }
-            Refusal::Skew { own, new, .. } => write!(
-                f,
-                "{new} is too far ahead of {own}: bring the minor versions between them first"
-            ),
-            Refusal::Base { base, new } => write!(
-                f,
-                "the board's package has edged {base}, which is newer than {new} and would win: \
-                 install the older package there"
-            ),
-            Refusal::Empty(slot) => write!(f, "there is no program in slot {}", slot.name()),
-        }
-    }
-}
-
-impl std::error::Error for Refusal {}
 
 impl State {
     /// What is in a slot.
@@ -296,30 +248,6 @@ impl State {
         self.current.map_or(Slot::A, Slot::other)
     }
 
-    /// Whether `new` may be brought to a board that runs `own` and has `base`.
-    ///
-    /// # Errors
-    /// Why not.
-    pub fn admits(
-        &self,
-        own: &Version,
-        base: Option<&Version>,
-        new: &Version,
-    ) -> Result<(), Refusal> {
-        if let Some(trial) = &self.trial {
-            let version = self.slot(trial.slot).map_or(own, |tried| &tried.version);
-            return Err(Refusal::OnTrial(version.clone()));
-        }
-        match own.skew(new) {
-            Skew::Near => {}
-            skew => return Err(Refusal::Skew { own: own.clone(), new: new.clone(), skew }),
-        }
-        match base {
-            Some(base) if base > new => Err(Refusal::Base { base: base.clone(), new: new.clone() }),
-            _ => Ok(()),
-        }
-    }
-
     /// Notes that a program is in a slot.
     pub fn install(&mut self, slot: Slot, program: Installed) {
         *self.slot_mut(slot) = Some(program);
@@ -357,6 +285,8 @@ impl State {
         let Some(trial) = self.trial.take() else { return };
         if let Some(program) = self.slot_mut(trial.slot) {
             program.proven = true;
+            let ran = Some(program.version.clone());
+            self.newest = self.newest.take().max(ran);
         }
         self.current = Some(trial.slot);
         self.failed = None;

@@ -169,23 +169,70 @@ fn what_cannot_be_started_is_left() {
     assert_eq!(state.current, None);
 }
 
+/// What a state says to a version brought to a board that runs another.
+fn admits(state: &State, own: &str, base: Option<&str>, new: &str, back: bool) -> String {
+    let (base, new) = (base.map(version), version(new));
+    let brought = Brought { new: &new, downgrade: back };
+    let admitted = state.admits(&version(own), base.as_ref(), brought);
+    admitted.map_or_else(|refusal| refusal.to_string(), |()| "taken".to_owned())
+}
+
 #[test]
 fn what_a_board_takes() {
-    let state = State::default();
-    let admits = |own: &str, base: Option<&str>, new: &str| {
-        let base = base.map(version);
-        state.admits(&version(own), base.as_ref(), &version(new)).map_err(|e| e.to_string())
+    let said = |own, base, new, back, words: &str| {
+        let line = admits(&State::default(), own, base, new, back);
+        assert!(line.contains(words), "{new} on {own}: {line}");
     };
-    assert_eq!(admits("0.2.0", Some("0.1.0"), "0.3.0"), Ok(()));
-    assert_eq!(admits("0.2.0", Some("0.1.0"), "0.1.5"), Ok(()));
-    let said = |own, base, new, word: &str| {
-        let line = admits(own, base, new).unwrap_err();
-        assert!(line.contains(word), "{line}");
-    };
-    said("0.3.0", None, "0.1.0", "too old");
-    said("0.1.0", None, "0.3.0", "too far ahead");
-    said("0.2.0", Some("0.2.0"), "0.1.0", "package has edged 0.2.0");
-    let line = tried().admits(&version("0.1.0"), None, &version("0.2.0")).unwrap_err();
-    assert!(line.to_string().contains("0.2.0 is on trial"), "{line}");
+    said("0.2.0", Some("0.1.0"), "0.3.0", false, "taken");
+    said("0.3.0", None, "0.1.0", true, "too old");
+    said("0.1.0", None, "0.3.0", true, "too far ahead");
+    said("0.2.0", Some("0.2.0"), "0.1.0", true, "package has edged 0.2.0");
+    let line = admits(&tried(), "0.1.0", None, "0.2.0", false);
+    assert!(line.contains("0.2.0 is on trial"), "{line}");
     assert_eq!(State::default().begin(Slot::B, 1), Err(Refusal::Empty(Slot::B)));
+}
+
+#[test]
+fn going_back_is_meant() {
+    let builds = admits(&State::default(), "0.2.0+b", None, "0.2.0+a", false);
+    assert_eq!(builds, "taken", "which build is the newer one says nobody");
+    for (own, new) in [("0.2.0", "0.1.5"), ("0.2.3", "0.2.2"), ("0.2.0", "0.2.0-rc.1")] {
+        let line = admits(&State::default(), own, Some("0.1.0"), new, false);
+        assert!(line.contains("is older than") && line.contains("--allow-downgrade"), "{line}");
+        assert_eq!(admits(&State::default(), own, Some("0.1.0"), new, true), "taken");
+    }
+}
+
+/// Releases of old were signed in their day, and each is but a step behind the next.
+#[test]
+fn one_minor_version_back_is_as_far_as_steps_lead() {
+    let mut state = tried();
+    state.install(Slot::A, program("0.5.0"));
+    state.confirm();
+    let go = |state: &mut State, own: &str, new: &str| {
+        let line = admits(state, own, None, new, true);
+        if line == "taken" {
+            state.install(state.free(), program(new));
+            state.begin(state.free(), 60).unwrap();
+            state.confirm();
+            *state = State::read(&state.write()).unwrap();
+        }
+        line
+    };
+    assert_eq!(go(&mut state, "0.5.0", "0.4.9"), "taken");
+    assert_eq!(go(&mut state, "0.4.9", "0.4.2"), "taken");
+    let line = go(&mut state, "0.4.2", "0.3.9");
+    assert!(line.contains("on which 0.5.0 has run"), "{line}");
+    assert_eq!(go(&mut state, "0.4.2", "0.4.3"), "taken", "that is forward");
+    assert_eq!(go(&mut state, "0.4.3", "0.5.1"), "taken");
+    assert_eq!(state.newest, Some(version("0.5.1")));
+    // One that was given up has not run; a state of before knows what passed.
+    state.install(state.free(), program("0.6.0"));
+    state.begin(state.free(), 60).unwrap();
+    state.give_up("not ready");
+    assert_eq!(state.newest, Some(version("0.5.1")));
+    let mut kept = state.json();
+    kept.as_object_mut().unwrap().remove("newest");
+    let old = State::read(kept.to_string().as_bytes()).unwrap();
+    assert_eq!(old.newest, Some(version("0.5.1")));
 }

@@ -31,8 +31,8 @@ pub(crate) enum Done {
     Volumes(BTreeMap<String, PathBuf>),
     /// A status was reported, or could not be; with whether trying again makes sense.
     Reported(Result<Box<edge_api::Object>, bool>),
-    /// The pod has been written into the ledger.
-    Recorded,
+    /// The pod has been written into the ledger, or why not.
+    Recorded(Result<(), String>),
     /// Nothing to tell.
     Nothing,
 }

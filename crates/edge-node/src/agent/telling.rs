@@ -53,3 +53,34 @@ pub(crate) fn waiting(board: &Board, pod: &Desired, before: &Value, status: &Val
         }
     }
 }
+
+/// A trouble that lasts: it is news once, until it is over or another one.
+#[derive(Debug, Default)]
+pub(crate) struct Lasting(Option<String>);
+
+impl Lasting {
+    /// How the last attempt ended; answers the trouble if that was not known.
+    pub(crate) fn news(&mut self, trouble: Option<String>) -> Option<&str> {
+        let known = self.0 == trouble;
+        self.0 = trouble;
+        self.0.as_deref().filter(|_| !known)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trouble_that_lasts_is_news_once() {
+        let mut lasting = Lasting::default();
+        let mut after =
+            |trouble: Option<&str>| lasting.news(trouble.map(str::to_owned)).map(str::to_owned);
+        assert_eq!(after(None), None);
+        assert_eq!(after(Some("no space")).as_deref(), Some("no space"));
+        assert_eq!(after(Some("no space")), None);
+        assert_eq!(after(Some("read-only")).as_deref(), Some("read-only"));
+        assert_eq!(after(None), None);
+        assert_eq!(after(Some("read-only")).as_deref(), Some("read-only"), "it came back");
+    }
+}

@@ -19,7 +19,7 @@ use super::board::{Board, PodView};
 use super::clock::now_ms;
 use super::effects::{Done, Job};
 use super::report::Reporter;
-use super::telling;
+use super::telling::{self, Lasting};
 use super::{gather, host_ports};
 use crate::seams::{Exit, PodNetwork};
 
@@ -67,6 +67,7 @@ pub(crate) struct Worker {
     removals: JoinSet<Done>,
     /// The write of the pod into the ledger that is under way, and whether another is due.
     recording: Recording,
+    unrecorded: Lasting,
     reporter: Reporter,
     /// Ends that were told before their starts.
     early: Vec<Exit>,
@@ -102,6 +103,7 @@ impl Worker {
             jobs: JoinSet::new(),
             removals: JoinSet::new(),
             recording: Recording::Idle,
+            unrecorded: Lasting::default(),
             reporter,
             early: Vec::new(),
         };
@@ -271,11 +273,7 @@ impl Worker {
         self.recording = Recording::Busy;
         let (ledger, raw) = (self.board.ledger.clone(), self.raw.clone());
         self.jobs.spawn_blocking(move || {
-            if let Err(error) = ledger.put_pod(&raw) {
-                let name = meta::name(&raw);
-                tracing::warn!("record pod {name} in the ledger: {error}");
-            }
-            Done::Recorded
+            Done::Recorded(ledger.put_pod(&raw).map_err(|error| error.to_string()))
         });
     }
 
@@ -360,7 +358,11 @@ impl Worker {
                 self.observed.apply(Observation::VolumesReady, now);
             }
             Ok(Done::Reported(result)) => self.reporter.reported(result, now),
-            Ok(Done::Recorded) => {
+            Ok(Done::Recorded(outcome)) => {
+                if let Some(error) = self.unrecorded.news(outcome.err()) {
+                    let name = self.pod.label();
+                    tracing::warn!("record pod {name} in the ledger: {error}");
+                }
                 let again = self.recording == Recording::Again;
                 self.recording = Recording::Idle;
                 if again {

@@ -71,6 +71,7 @@ fn offer(query: &Query) -> Result<Offer, Status> {
         sha256: asked(query, "sha256")?.to_owned(),
         signature: query.get("signature").map(str::to_owned),
         unsigned: query.flag("unsigned", "unsigned"),
+        downgrade: query.flag("downgrade", "downgrade"),
     })
 }
 

@@ -40,6 +40,8 @@ pub struct Upgrades {
     busy: Mutex<()>,
     /// How long this board may be away, once a trial begins; in milliseconds.
     away_ms: AtomicI64,
+    /// Bytes that are free on the disk beneath a directory, where that can be told.
+    free: fn(&Path) -> Option<u64>,
 }
 
 /// What is to become of a board's upgrades.
@@ -61,7 +63,8 @@ impl Upgrades {
         let Settings { home, own, base, keys } = settings;
         let (again, told) = watch::channel(false);
         let (busy, away_ms) = (Mutex::default(), AtomicI64::new(0));
-        (Arc::new(Upgrades { home, own, base, keys, again, busy, away_ms }), told)
+        let free = receive::disk_free;
+        (Arc::new(Upgrades { home, own, base, keys, again, busy, away_ms, free }), told)
     }
 
     /// What the board has and does, for those who ask.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use edge_api::release::{Look, Version};
-use edge_core::upgrade::{Blake2b, Installed, Signature, Slot};
+use edge_core::upgrade::{Blake2b, Brought, Installed, Signature, Slot};
 use http_body_util::BodyExt;
 use hyper::body::Body;
 use ring::digest;
@@ -36,6 +36,8 @@ pub(crate) struct Offer {
     pub(crate) signature: Option<String>,
     /// Whether an administrator vouches for it, where the board knows no keys.
     pub(crate) unsigned: bool,
+    /// Whether it is meant to be older than what runs.
+    pub(crate) downgrade: bool,
 }
 
 /// What is known of a program once all of it was read.
@@ -68,6 +70,8 @@ impl Upgrades {
     {
         let Ok(_one) = self.busy.try_lock() else { return Err(UpgradeError::Busy) };
         let signature = self.signature(offer)?;
+        // What a process left here that was killed takes room from what comes.
+        drop(Arriving(&self.home));
         self.room(offer)?;
         let _arriving = Arriving(&self.home);
         let arrived = self.stream(offer, body).await?;
@@ -89,17 +93,21 @@ impl Upgrades {
             let (its, own) = (arch.to_owned(), architecture());
             return Err(UpgradeError::Arch { its, own });
         }
-        self.admit(version)?;
+        self.admit(version, offer)?;
         self.signature(offer)?;
+        if let Ok(_one) = self.busy.try_lock() {
+            drop(Arriving(&self.home));
+        }
         self.room(offer)
     }
 
-    fn admit(&self, version: &Version) -> Result<(), UpgradeError> {
+    fn admit(&self, version: &Version, offer: &Offer) -> Result<(), UpgradeError> {
         if *version == self.own.version {
             return Err(UpgradeError::Same(version.clone()));
         }
         let base = self.base_version();
-        let admitted = self.state().admits(&self.own.version, base.as_ref(), version);
+        let brought = Brought { new: version, downgrade: offer.downgrade };
+        let admitted = self.state().admits(&self.own.version, base.as_ref(), brought);
         admitted.map_err(UpgradeError::Refused)
     }
 
@@ -122,7 +130,7 @@ impl Upgrades {
         let made = self.home.made();
         let dir = made.map_err(|e| UpgradeError::io("make", self.home.file(), e))?;
         let needs = offer.bytes + SPARE_BYTES;
-        match disk_free(dir) {
+        match (self.free)(dir) {
             Some(free) if free < needs => Err(UpgradeError::NoRoom { needs, free }),
             _ => Ok(()),
         }
@@ -135,7 +143,6 @@ impl Upgrades {
     {
         let path = self.home.arriving();
         let failed = |error| UpgradeError::io("write", self.home.arriving(), error);
-        let _ = std::fs::remove_file(&path);
         let options = &mut OpenOptions::new();
         let mut file =
             options.write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
@@ -179,7 +186,7 @@ impl Upgrades {
             let verified = signature.verify(&self.keys, &arrived.blake2b, ed25519);
             verified.map_err(UpgradeError::Signature)?;
         }
-        self.admit(&found.version)?;
+        self.admit(&found.version, offer)?;
         Ok(found.version)
     }
 
@@ -202,7 +209,7 @@ impl Upgrades {
 
 /// Bytes that are free on the disk beneath `dir`.
 #[allow(clippy::useless_conversion, reason = "the fields are narrower on 32-bit boards")]
-fn disk_free(dir: &Path) -> Option<u64> {
+pub(super) fn disk_free(dir: &Path) -> Option<u64> {
     let stat = nix::sys::statvfs::statvfs(dir).ok()?;
     Some(u64::from(stat.blocks_available()) * u64::from(stat.fragment_size()))
 }

@@ -30,7 +30,7 @@ fn program(version: &str) -> Vec<u8> {
 fn offer(file: &[u8]) -> Offer {
     let digest = ring::digest::digest(&ring::digest::SHA256, file);
     let sha256 = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    Offer { bytes: file.len() as u64, sha256, signature: None, unsigned: true }
+    Offer { bytes: file.len() as u64, sha256, signature: None, unsigned: true, downgrade: false }
 }
 
 struct Bench {
@@ -103,6 +103,7 @@ async fn what_is_refused_changes_nothing() {
         (offer(&file[..HEAD_BYTES]), &file[..HEAD_BYTES], "is not edged"),
         (offer(&program("0.1.0")), &program("0.1.0"), "runs here already"),
         (offer(&program("0.3.0")), &program("0.3.0"), "too far ahead"),
+        (offer(&program("0.0.9")), &program("0.0.9"), "say --allow-downgrade"),
     ];
     for (offer, file, word) in cases {
         let line = bench.bring(offer, file).await.unwrap_err();
@@ -150,6 +151,47 @@ async fn a_sender_that_goes_away_leaves_nothing() {
     }
     assert!(!arriving.exists());
     assert_eq!(bench.bring(&offer, &file).await, Ok(Slot::A), "and keeps nobody out");
+}
+
+#[tokio::test]
+async fn what_was_meant_to_be_older_is_taken() {
+    let bench = Bench::new("older", &[]);
+    let file = program("0.0.9");
+    let older = Offer { downgrade: true, ..offer(&file) };
+    let arch = architecture();
+    let version = Version::parse("0.0.9").unwrap();
+    let line = bench.upgrades.check(&offer(&file), &version, arch).unwrap_err().to_string();
+    assert!(line.contains("0.0.9 is older than 0.1.0"), "{line}");
+    bench.upgrades.check(&older, &version, arch).unwrap();
+    assert_eq!(bench.bring(&older, &file).await, Ok(Slot::A));
+}
+
+/// A board with room for one program, on which half of another lies since a power cut.
+#[tokio::test]
+async fn what_was_left_takes_no_room_from_what_comes() {
+    let mut bench = Bench::new("left", &[]);
+    let file = program("0.2.0");
+    let offer = offer(&file);
+    fn free(dir: &std::path::Path) -> Option<u64> {
+        let left = std::fs::metadata(dir.join("arriving")).map_or(0, |file| file.len());
+        let room = program("0.2.0").len() as u64 + (16 << 20);
+        Some(room - left)
+    }
+    Arc::get_mut(&mut bench.upgrades).unwrap().free = free;
+    let arriving = bench.dir.join("upgrade/arriving");
+    let leave = || {
+        std::fs::create_dir_all(arriving.parent().unwrap()).unwrap();
+        std::fs::write(&arriving, &file[..file.len() / 2]).unwrap();
+    };
+    leave();
+    let version = Version::parse("0.2.0").unwrap();
+    bench.upgrades.check(&offer, &version, architecture()).unwrap();
+    leave();
+    let _other = bench.upgrades.busy.lock().await;
+    let line = bench.upgrades.check(&offer, &version, architecture()).unwrap_err().to_string();
+    assert!(line.contains("free") && arriving.exists(), "what arrives right now stays: {line}");
+    drop(_other);
+    assert_eq!(bench.bring(&offer, &file).await, Ok(Slot::A));
 }
 
 #[tokio::test]

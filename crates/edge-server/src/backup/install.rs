@@ -44,6 +44,15 @@ pub enum InstallError {
     Backup(PathBuf, ReadError),
     /// There is a cluster already, which nobody has found to be empty.
     Used(PathBuf),
+    /// The disk has no room for the store.
+    Room {
+        /// The data directory.
+        dir: PathBuf,
+        /// Bytes that it takes, about.
+        needs: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
     /// The store could not be made of it.
     Store(SnapshotError),
     /// The keys could not be written.
@@ -68,6 +77,12 @@ impl fmt::Display for InstallError {
                 dir.display(),
                 dir.join("restore").display()
             ),
+            InstallError::Room { dir, needs, free } => write!(
+                f,
+                "restore: {}; to start without it, remove {}",
+                room_words(dir, *needs, *free),
+                dir.join("restore").display()
+            ),
             InstallError::Store(error) => write!(f, "restore: {error}"),
             InstallError::Pki(error) => write!(f, "restore: {error}"),
             InstallError::Io(doing, path, error) => {
@@ -81,6 +96,18 @@ impl std::error::Error for InstallError {}
 
 fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> InstallError {
     move |error| InstallError::Io(doing, path.to_owned(), error)
+}
+
+/// How a disk is told that has no room.
+pub(super) fn room_words(dir: &Path, needs: u64, free: u64) -> String {
+    let mb = |bytes: u64| bytes.div_ceil(1_000_000);
+    format!(
+        "the disk of {} has no room for the backup, which takes {} MB, and {} MB are free: make \
+         room there, or restore on another board",
+        dir.display(),
+        mb(needs),
+        free / 1_000_000
+    )
 }
 
 /// Whether a backup waits to become the cluster of this data directory. What was left of one that
@@ -116,6 +143,13 @@ fn sync_dir_of(path: &Path) -> io::Result<()> {
 pub fn install(data_dir: &Path, name: &str) -> Result<Installed, InstallError> {
     let staged = data_dir.join(STAGED);
     let broken = |error| InstallError::Backup(staged.clone(), error);
+    // What an attempt of before has left takes no room from this one.
+    remove(&data_dir.join(FRESH))?;
+    let bytes = fs::metadata(&staged).map_err(io("read", &staged))?.len();
+    let needs = edge_store::restore_needs(bytes);
+    if let Some(free) = edge_store::free_bytes(data_dir).filter(|free| *free < needs) {
+        return Err(InstallError::Room { dir: data_dir.to_owned(), needs, free });
+    }
     let (head, end) = look(&staged).map_err(broken)?;
     let wish = wish(data_dir)?;
     let has = |file: &str| data_dir.join(file).exists();
@@ -179,7 +213,6 @@ fn build(
     wish: &Wish,
 ) -> Result<Revision, InstallError> {
     let fresh = data_dir.join(FRESH);
-    remove(&fresh)?;
     let broken = |error| InstallError::Backup(staged.to_owned(), error);
     let mut reader = open(staged).map_err(broken)?;
     let servers = reader.head.servers.iter().map(|server| server.name.clone());

@@ -106,7 +106,9 @@ impl Room {
         let flag = |name: &str| ask.query.get(name).is_some_and(|value| value == "true");
         match ask.path {
             "backup" => self.give().await,
-            "restore/begin" => self.begin().await,
+            "restore/begin" => {
+                self.begin(ask.query.get("bytes").and_then(|bytes| bytes.parse().ok())).await
+            }
             "restore/piece" => {
                 let at = ask.query.get("at").and_then(|at| at.parse().ok());
                 let at = at.ok_or_else(|| Status::bad_request("at: want a number of bytes"))?;

@@ -29,8 +29,8 @@ impl Room {
         self.data_dir.join(ARRIVING)
     }
 
-    /// Before anything is sent: whether it could be taken.
-    pub(super) async fn begin(&self) -> Result<Reply, Status> {
+    /// Before anything is sent: whether it could be taken. `bytes` are to come, if that is told.
+    pub(super) async fn begin(&self, bytes: Option<u64>) -> Result<Reply, Status> {
         let _turn = self.taking.lock().await;
         self.is_open()?;
         if self.data_dir.join(STAGED).exists() {
@@ -38,8 +38,12 @@ impl Room {
                 "a backup is becoming this server's cluster: wait until it answers",
             ));
         }
-        let path = self.arriving();
-        blocking(move || make(&path)).await?;
+        let (path, dir) = (self.arriving(), self.data_dir.clone());
+        blocking(move || {
+            make(&path)?;
+            has_room(&dir, bytes).inspect_err(|_| leave(&path))
+        })
+        .await?;
         Ok(json(200, value!({ "pieceBytes": PIECE_BYTES }).to_string()))
     }
 
@@ -128,6 +132,20 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(Status::internal)?
 }
 
+/// Whether the disk takes what is to come, and beside it the store that is made of it.
+fn has_room(dir: &Path, bytes: Option<u64>) -> Result<(), Status> {
+    let needs = bytes.map_or(0, |bytes| bytes.saturating_add(edge_store::restore_needs(bytes)));
+    match edge_store::free_bytes(dir).filter(|free| *free < needs) {
+        Some(free) => Err(refuse(install::room_words(dir, needs, free))),
+        None => Ok(()),
+    }
+}
+
+/// Nobody can use half of it, and it takes room.
+fn leave(path: &Path) {
+    drop(path.parent().map(fs::remove_dir_all));
+}
+
 /// An empty file, in place of whatever an earlier attempt left.
 fn make(path: &Path) -> Result<(), Status> {
     let made = || -> io::Result<()> {
@@ -154,8 +172,7 @@ fn append(path: &Path, at: u64, bytes: &[u8]) -> Result<(), Status> {
         return Err(refuse(why));
     }
     file.write_all(bytes).map_err(|error| {
-        // Room is needed for what goes on, and nobody can use half of it.
-        drop(fs::remove_file(path));
+        leave(path);
         kept(error)
     })
 }

@@ -127,7 +127,7 @@ impl Front {
         }
         let (api, request) = if request.method().is_safe() {
             if verb == "watch" && !self.api.inner.leadership.led().await {
-                return Err(lead::nobody("watch"));
+                return Err(self.api.inner.leadership.nobody("watch"));
             }
             if parameters::wants_latest(&query, self.api.store().revision()) {
                 self.api.inner.leadership.barrier(&self.api).await?;

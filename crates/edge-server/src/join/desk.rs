@@ -221,9 +221,11 @@ impl Desk {
         let led = servers.iter().any(|server| server.leader);
         let warning = match led {
             true => words::even_warning(voters).unwrap_or_default(),
-            false => "no server leads, as far as this one knows: a majority of them must be up \
-                      and reach each other"
-                .to_owned(),
+            false => self.api.inner.leadership.trouble().unwrap_or_else(|| {
+                "no server leads, as far as this one knows: a majority of them must be up and \
+                 reach each other"
+                    .to_owned()
+            }),
         };
         ServersAnswer { warning, servers }
     }

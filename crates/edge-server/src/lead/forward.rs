@@ -89,7 +89,12 @@ pub(crate) async fn pass(
                     Err(CallError::Unsent(why) | CallError::Unknown(why)) => last = why,
                 }
             }
-            Place::Rising | Place::Nowhere => {}
+            Place::Rising | Place::Nowhere => match leadership.trouble() {
+                None => {}
+                Some(_) if forwarded => return Ok(Turn::Answered(not_leader())),
+                // This server will know of no leader, however long it is waited for.
+                Some(trouble) => return Err(nobody(&trouble)),
+            },
         }
         let wake = deadline.min(Instant::now() + AGAIN);
         let changed = timeout_at(wake, news.changed()).await;

@@ -72,6 +72,6 @@ async fn tell(
                 Err(CallError::Unsent(why) | CallError::Unknown(why)) => Err(why),
             }
         }
-        Place::Rising | Place::Nowhere => Err("no server leads".to_owned()),
+        Place::Rising | Place::Nowhere => Err(leadership.unled()),
     }
 }

@@ -43,13 +43,6 @@ pub(crate) use snapshot::hand_out;
 /// How long an election may take before a server without a leader counts as left behind.
 const ELECTION: Duration = Duration::from_secs(3);
 
-/// What a client is told that asks a server which nobody leads.
-pub(crate) fn nobody(what: &str) -> Status {
-    Status::unavailable(format!(
-        "{what}: no server leads, as far as this one knows: ask another server, or again soon"
-    ))
-}
-
 /// Where writes are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -113,6 +106,26 @@ impl Leadership {
         Some((id, name.unwrap_or_else(|| format!("{id:016x}"))))
     }
 
+    /// Why nobody leads, if that is this server's own doing.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let standing = self.standing.borrow();
+        standing.trouble.as_ref().map(|why| format!("this server can't write: {why}"))
+    }
+
+    /// Why nobody leads, as far as this server knows.
+    pub(crate) fn unled(&self) -> String {
+        self.trouble().unwrap_or_else(|| "no server leads".to_owned())
+    }
+
+    /// What a client is told that asks a server which nobody leads.
+    pub(crate) fn nobody(&self, what: &str) -> Status {
+        let why = self.trouble().unwrap_or_else(|| {
+            let again = "ask another server, or again soon";
+            format!("no server leads, as far as this one knows: {again}")
+        });
+        Status::unavailable(format!("{what}: {why}"))
+    }
+
     /// Whether a leader is known, waiting for an election that is going on.
     pub(crate) async fn led(&self) -> bool {
         let known = |standing: &Arc<Standing>| standing.leader.is_some();
@@ -142,9 +155,13 @@ impl Leadership {
                 Err(Status::unavailable("read the latest state: this server is going down"))
             }
             Err(error) => {
+                let why = match (error, self.trouble()) {
+                    (BarrierError::NoLeader, Some(trouble)) => trouble,
+                    _ => format!("{error}; ask again"),
+                };
                 let message = format!(
-                    "read the latest state: {error}; ask again, or read what this server has \
-                     with resourceVersion=0"
+                    "read the latest state: {why}, or read what this server has with \
+                     resourceVersion=0"
                 );
                 Err(Status::new(Reason::ServiceUnavailable, message))
             }
@@ -164,5 +181,26 @@ fn place(standing: &Standing) -> Place {
             None => Place::Nowhere,
         },
         None => Place::Nowhere,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_whose_disk_failed_says_so_and_not_that_nobody_leads() {
+        let detail = "syncing the log: Read-only file system (os error 30); check the disk";
+        let standing = |trouble: Option<&str>| {
+            let trouble = trouble.map(str::to_owned);
+            let (_, standing) =
+                watch::channel(Arc::new(Standing { trouble, ..Standing::default() }));
+            Leadership { standing }
+        };
+        let told = standing(Some(detail)).nobody("watch");
+        assert_eq!(told.reason, Reason::ServiceUnavailable);
+        assert_eq!(told.message, format!("watch: this server can't write: {detail}"));
+        assert_eq!(standing(Some(detail)).unled(), format!("this server can't write: {detail}"));
+        assert!(standing(None).nobody("watch").message.contains("no server leads"));
     }
 }

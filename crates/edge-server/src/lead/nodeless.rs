@@ -33,7 +33,7 @@ async fn settle(
     (leadership, channel): (&Leadership, &Channel),
 ) -> Result<(), String> {
     if !leadership.led().await {
-        return Err("no server leads".to_owned());
+        return Err(leadership.unled());
     }
     leadership.barrier(api).await.map_err(|status| status.message)?;
     // Before the log has come here, there is nothing to go by.
@@ -55,6 +55,6 @@ async fn settle(
                 Err(CallError::Unsent(why) | CallError::Unknown(why)) => Err(why),
             }
         }
-        Place::Rising | Place::Nowhere => Err("no server leads".to_owned()),
+        Place::Rising | Place::Nowhere => Err(leadership.unled()),
     }
 }

@@ -367,8 +367,9 @@ fn state_error(operation: &'static str, path: &Path, error: heed::Error) -> Stat
     StateError { operation, path: path.to_owned(), full, detail: error.to_string() }
 }
 
+/// Bytes that are free on the disk beneath a directory; `None` where that can't be told.
 #[allow(clippy::useless_conversion)] // these numbers are 32 bits wide on 32-bit boards
-fn free_bytes(path: &Path) -> Option<u64> {
+pub fn free_bytes(path: &Path) -> Option<u64> {
     let stat = nix::sys::statvfs::statvfs(path).ok()?;
     Some(u64::from(stat.blocks_available()).saturating_mul(u64::from(stat.fragment_size())))
 }

@@ -153,6 +153,20 @@ impl Mind {
         }
     }
 
+    /// What ails this member's own disk, and what to do: without it, and with nobody else, nobody
+    /// would lead for no reason that people are told.
+    pub(super) fn trouble(&self) -> Option<String> {
+        match (&self.broken, &self.absence) {
+            (Some((detail, _)), _) => {
+                Some(format!("{detail}; check the disk (dmesg), then start edged again"))
+            }
+            (None, Some(Absence::Starved { detail, .. })) => {
+                Some(format!("{detail}; free some space, it then goes on by itself"))
+            }
+            (None, Some(Absence::Installing) | None) => None,
+        }
+    }
+
     pub(super) fn close_if_done(&mut self) {
         let Some((_, until)) = &self.closing else { return };
         if self.shutting {

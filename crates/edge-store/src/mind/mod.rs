@@ -144,7 +144,9 @@ impl Mind {
         let lone = self.is_lone();
         let ticking = self.member.as_ref().is_some_and(Member::needs_ticks);
         let waiting = self.absence.is_some() || self.broken.is_some() || self.closing.is_some();
-        !self.closed && (ticking || (waiting && !lone))
+        // Nobody proposes anything to a member that is not there, so nobody else asks for room.
+        let starved = matches!(self.absence, Some(Absence::Starved { .. }));
+        !self.closed && (ticking || starved || (waiting && !lone))
     }
 
     /// Whether the writer has let go of everything.
@@ -304,7 +306,7 @@ impl Mind {
 
     /// Sees where the member stands now.
     fn look(&mut self) {
-        let standing = match &self.member {
+        let mut standing = match &self.member {
             Some(member) => member.standing(),
             None => Standing {
                 leader: None,
@@ -315,6 +317,7 @@ impl Mind {
                 ..Standing::clone(&self.standing)
             },
         };
+        standing.trouble = self.trouble();
         if standing == *self.standing {
             return;
         }

@@ -110,7 +110,7 @@ impl Mind {
         if self.reads.waiting.is_empty() || self.reads.round.is_some() {
             return false;
         }
-        if self.member.is_none() && !self.needs_ticks() {
+        if self.member.is_none() && (self.is_lone() || !self.needs_ticks()) {
             self.reads.fail(BarrierError::NoLeader);
             return false;
         }

@@ -11,7 +11,7 @@ use crate::fault::Fault;
 use crate::output::tabs::Rows;
 use crate::resource::Resource;
 use crate::session::Session;
-use bring::Way;
+use bring::{Allowed, Way};
 use edge_api::kinds;
 use edge_api::release::Version;
 use edge_client::{Call, Client};
@@ -48,6 +48,9 @@ pub(crate) struct Upgrade {
     /// Take programs without a signature, on boards that know no upgrade-keys
     #[arg(long)]
     allow_unsigned: bool,
+    /// Take a program that is older than what a board runs
+    #[arg(long)]
+    allow_downgrade: bool,
     /// Seconds that a board has to be Ready with the new program before it goes back
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(5..=600))]
     deadline: u32,
@@ -69,7 +72,7 @@ pub(crate) async fn run(args: Upgrade, session: &mut Session) -> Result<(), Faul
         Some(version) => version.clone(),
         None => programs[0].version.clone(),
     };
-    let due = plan::due(&boards, &new, &args.node).map_err(Fault::Text)?;
+    let due = plan::due(&boards, &new, &args.node, args.allow_downgrade).map_err(Fault::Text)?;
     if due.is_empty() {
         return session.io.line(format!("every board{every} runs edged {new} already"));
     }
@@ -79,7 +82,8 @@ pub(crate) async fn run(args: Upgrade, session: &mut Session) -> Result<(), Faul
         arches.dedup();
         programs = release::load(&place(args.from.clone())?, &new, &arches, session).await?;
     }
-    let steps = plan::steps(&boards, &programs, &args.node).map_err(Fault::Text)?;
+    let steps = plan::steps(&boards, &programs, &args.node, args.allow_downgrade);
+    let steps = steps.map_err(Fault::Text)?;
     if args.dry_run {
         for step in &steps {
             let Step { node, from, server, .. } = step;
@@ -191,11 +195,12 @@ async fn one(
     };
     let told = bring::describe(&way).await?;
     if !told.is_trying(program) {
-        bring::check(&way, program, args.allow_unsigned).await?;
+        let allowed = Allowed { unsigned: args.allow_unsigned, downgrade: args.allow_downgrade };
+        bring::check(&way, program, allowed).await?;
         if step.server {
             hand_over(&client, step, place, session).await?;
         }
-        let slot = bring::send(session, &way, step, program, args.allow_unsigned).await?;
+        let slot = bring::send(session, &way, step, program, allowed).await?;
         let took = began.elapsed().as_secs_f64();
         say(session, format!("{place}: brought after {took:.1} s, now on trial"))?;
         bring::begin(&way, &slot, args.deadline).await?;

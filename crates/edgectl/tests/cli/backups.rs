@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// A cluster with a little in it.
-async fn world() -> World {
+pub(crate) async fn world() -> World {
     let world = World::new().await;
     world.run_with("apply -f -", &deployment("web", 2, "c:1")).await.ok();
     world.run("create secret generic kept --from-literal=a=confidential").await.ok();
@@ -20,19 +20,19 @@ async fn world() -> World {
     world
 }
 
-fn shown(path: &Path) -> String {
+pub(crate) fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
 /// One line with these words in it, but for the one that says what the backup is.
 #[track_caller]
-fn refused(outcome: Outcome, words: &str) {
+pub(crate) fn refused(outcome: Outcome, words: &str) {
     let why = outcome.fails();
     let said: Vec<&str> = why.lines().filter(|line| !line.contains(" as of revision ")).collect();
     assert!(said.len() == 1 && said[0].contains(words), "{why:?} and {words:?}");
 }
 
-async fn get(world: &World, kubeconfig: &Path, line: &str) -> String {
+pub(crate) async fn get(world: &World, kubeconfig: &Path, line: &str) -> String {
     let words: Vec<&str> = line.split_whitespace().collect();
     let server = format!("https://{}", world.server.address());
     run_words(kubeconfig, &[&["--server", &server, "get"], &words[..]].concat(), "").await.ok()

@@ -5,8 +5,10 @@
 
 mod backups;
 mod board;
+mod keyboard;
 mod nodes;
 mod reading;
+mod restores;
 mod streams;
 mod words;
 mod world;

@@ -71,7 +71,7 @@ impl Way<'_> {
         session: &mut Session,
     ) -> Result<(), Fault> {
         let client = session.client()?;
-        ask(&client, "begin", Bytes::new()).await?;
+        ask(&client, &format!("begin?bytes={}", self.found.plain), Bytes::new()).await?;
         let (mut plain, _) = file::open(self.file, self.secret)?;
         let mut progress = Progress::new("sent", self.found.plain);
         let mut at = 0;

@@ -92,7 +92,16 @@ pub(super) async fn describe(way: &Way) -> Result<Told, Fault> {
     Ok(Told { version, arch, place, state: told["state"].clone() })
 }
 
-fn offer(way: &Way, what: &str, program: &Program, unsigned: bool) -> String {
+/// What boards may take although they would not by themselves.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Allowed {
+    /// A program without a signature, where no keys are known.
+    pub(super) unsigned: bool,
+    /// One that is older than what runs.
+    pub(super) downgrade: bool,
+}
+
+fn offer(way: &Way, what: &str, program: &Program, allowed: Allowed) -> String {
     let Program { version, arch, bytes, sha256, .. } = program;
     let version = escape(&version.to_string());
     let mut path =
@@ -100,16 +109,18 @@ fn offer(way: &Way, what: &str, program: &Program, unsigned: bool) -> String {
     if let Some(signature) = &program.signature {
         path.push_str(&format!("&signature={}", escape(signature)));
     }
-    if unsigned {
-        path.push_str("&unsigned=true");
+    for (flag, given) in [("unsigned", allowed.unsigned), ("downgrade", allowed.downgrade)] {
+        if given {
+            path.push_str(&format!("&{flag}=true"));
+        }
     }
     path
 }
 
 /// Asks a board whether it would take a program, as a refusal would cut off what is on its way
 /// unheard.
-pub(super) async fn check(way: &Way, program: &Program, unsigned: bool) -> Result<(), Fault> {
-    let call = Call::new(Method::POST, offer(way, "/check", program, unsigned));
+pub(super) async fn check(way: &Way, program: &Program, allowed: Allowed) -> Result<(), Fault> {
+    let call = Call::new(Method::POST, offer(way, "/check", program, allowed));
     match way.client.call(&call).await {
         Ok(_) => Ok(()),
         Err(error) => Err(Fault::when(error, format!("upgrade {}", way.shown))),
@@ -122,7 +133,7 @@ pub(super) async fn send(
     way: &Way,
     step: &Step,
     program: &Program,
-    unsigned: bool,
+    allowed: Allowed,
 ) -> Result<String, Fault> {
     let (shown, to, client) = (&program.shown, &way.shown, &way.client);
     let source = program.content.open(shown)?;
@@ -132,7 +143,7 @@ pub(super) async fn send(
     let stream = futures_util::stream::unfold(pieces, |mut pieces| async move {
         pieces.recv().await.map(|piece| (piece, pieces))
     });
-    let path = offer(way, "/file", program, unsigned);
+    let path = offer(way, "/file", program, allowed);
     let mut request = Request::new(body::stream(stream));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = path.parse().map_err(|_| Fault::text(format!("bad name: {to}")))?;

@@ -140,11 +140,13 @@ impl Boards {
     }
 }
 
-/// The boards that get this version; refused as a whole where one cannot take part.
+/// The boards that get this version, which may be older than theirs if `back` says so; refused as
+/// a whole where one cannot take part.
 pub(super) fn due<'a>(
     boards: &'a Boards,
     new: &Version,
     only: &[String],
+    back: bool,
 ) -> Result<Vec<&'a Board>, String> {
     let all = || boards.nodes.iter().chain(&boards.nodeless);
     for name in only {
@@ -177,6 +179,12 @@ pub(super) fn due<'a>(
                 return Err(format!("edged {new} is too new for node/{name} ({own}): {first}"));
             }
         }
+        if new.is_before(own) && !back {
+            return Err(format!(
+                "edged {new} is older than {own}, which node/{name} runs: say --allow-downgrade \
+                 if that is meant"
+            ));
+        }
         due.push(board);
     }
     together(boards, &due, new)?;
@@ -199,7 +207,7 @@ fn together(boards: &Boards, due: &[&Board], new: &Version) -> Result<(), String
         ));
     }
     let is_server = |board: &Board| boards.server(&board.name).is_some();
-    let ahead = |a: &Version, b: &Version| release(a) > release(b);
+    let ahead = |a: &Version, b: &Version| b.is_before(a);
     for board in due {
         let own = board.version.as_ref();
         let mut others = stays().filter(|(other, _)| is_server(other) != is_server(board));
@@ -227,22 +235,16 @@ fn together(boards: &Boards, due: &[&Board], new: &Version) -> Result<(), String
     Ok(())
 }
 
-/// Without a build's mark, which says nothing of which is the newer.
-fn release(version: &Version) -> Version {
-    let text = version.to_string();
-    let plain = text.split_once('+').and_then(|(plain, _)| Version::parse(plain));
-    plain.unwrap_or_else(|| version.clone())
-}
-
 /// What is to be done; refused as a whole where one board cannot take part.
 pub(super) fn steps(
     boards: &Boards,
     programs: &[Program],
     only: &[String],
+    back: bool,
 ) -> Result<Vec<Step>, String> {
     let new = &programs.first().ok_or("no program")?.version;
     let mut steps = Vec::new();
-    for board in due(boards, new, only)? {
+    for board in due(boards, new, only, back)? {
         let Board { name, version: Some(own), arch, .. } = board else { continue };
         let program = programs.iter().position(|program| program.arch == *arch);
         let Some(program) = program else {

@@ -34,7 +34,7 @@ fn three() -> Object {
 }
 
 fn names(boards: &Boards, programs: &[Program], only: &[String]) -> Vec<String> {
-    let steps = steps(boards, programs, only).unwrap();
+    let steps = steps(boards, programs, only, true).unwrap();
     steps.into_iter().map(|step| step.node).collect()
 }
 
@@ -62,22 +62,25 @@ fn what_is_done_already_is_left_out() {
     let cluster = boards(&all, &three());
     let both = [program("arm64", "0.2.0"), program("arm", "0.2.0")];
     assert_eq!(names(&cluster, &both, &[]), ["s3", "s1"]);
-    let steps = steps(&cluster, &both, &[]).unwrap();
+    let steps = steps(&cluster, &both, &[], false).unwrap();
     assert_eq!((steps[0].program, steps[1].program), (1, 0));
 }
 
 #[test]
 fn a_board_that_cannot_take_part_stops_it_before_it_begins() {
     let refused = |node: Object, program: Program, word: &str| {
-        let line = steps(&boards(&[node], &three()), &[program], &[]).unwrap_err();
+        let line = steps(&boards(&[node], &three()), &[program], &[], false).unwrap_err();
         assert!(line.contains(word), "{line}");
     };
     refused(node("s1", "0.1.0", "arm", "True"), program("arm64", "0.2.0"), "s1 is arm: give");
     refused(node("s1", "0.1.0", "arm", "False"), program("arm", "0.2.0"), "not Ready");
     refused(node("s1", "0.1.0", "arm", "True"), program("arm", "0.3.0"), "too new");
     refused(node("s1", "0.3.0", "arm", "True"), program("arm", "0.1.0"), "too old");
+    let older = node("s1", "0.2.1", "arm", "True");
+    refused(older, program("arm", "0.2.0"), "older than 0.2.1, which node/s1 runs");
     refused(node("s1", "x", "arm", "True"), program("arm", "0.1.0"), "does not say");
-    let nowhere = steps(&boards(&[], &three()), &[program("arm", "0.1.0")], &["x".into()]);
+    let only = ["x".to_owned()];
+    let nowhere = steps(&boards(&[], &three()), &[program("arm", "0.1.0")], &only, false);
     assert!(nowhere.unwrap_err().contains("no node \"x\""));
 }
 
@@ -90,7 +93,7 @@ fn boards_that_stay_are_borne_in_mind() {
     };
     let of = |cluster: &Boards, new: &str, only: &[&str]| {
         let only: Vec<String> = only.iter().map(|name| (*name).to_owned()).collect();
-        let steps = steps(cluster, &[program("arm", new)], &only);
+        let steps = steps(cluster, &[program("arm", new)], &only, true);
         steps.map(|steps| steps.into_iter().map(|step| step.node).collect::<Vec<_>>())
     };
     let refused = |cluster: &Boards, new: &str, only: &[&str], words: &str| {
@@ -141,10 +144,10 @@ fn servers_without_agents_are_asked_themselves() {
     let program = [program("arm", "0.2.0")];
     assert_eq!(names(&cluster, &program, &[]), ["s1"], "nobody has said what the others run");
     let only = ["s3".to_owned()];
-    assert!(steps(&cluster, &program, &only).unwrap_err().contains("s3"));
+    assert!(steps(&cluster, &program, &only, false).unwrap_err().contains("s3"));
     let version = Version::parse("0.1.0");
     cluster.nodeless = vec![Board { name: "s3".into(), version, arch: "arm".into(), ready: true }];
-    let all = steps(&cluster, &program, &[]).unwrap();
+    let all = steps(&cluster, &program, &[], false).unwrap();
     let told: Vec<_> = all.iter().map(|s| (s.node.as_str(), s.api.as_deref())).collect();
     assert_eq!(told, [("s3", Some("https://3")), ("s1", None)]);
     assert_eq!(names(&cluster, &program, &only), ["s3"]);
