@@ -5,11 +5,13 @@
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use edge_core::clock::{BUILT_MS, Reading, TOLERANCE_MS};
+use edge_core::clock::{BUILT_MS, Reading, TOLERANCE_MS, never_set};
 use edge_node::clock;
 
-/// Lies in the run directory, which a boot empties, of a board whose clock was never set.
+/// Lies in the run directory, which a boot empties, of a board whose clock nobody had set when
+/// `edged` first started; says [`SET`] once a source of time has.
 const MARK: &str = "clock-was-not-set";
+const SET: &str = "since then it was";
 /// What tells when a board wrote last, in its data directory; of directories, their files do.
 const WITNESSES: [&str; 7] =
     ["cluster.json", "name", "pki", "ledger/pods", "ledger/objects", "store", "images"];
@@ -23,35 +25,40 @@ pub(crate) fn read() -> Reading {
     Reading { synchronised: clock::is_synchronised(), ..edge_server::clock::read() }
 }
 
-/// Sees to it that the board does not live in 1970, if its clock was never set: time goes on from
-/// when it last wrote. What cannot be set is left; all works in 1970 as well.
+/// Sees to it, once in a boot, that a board whose clock was never set does not live in 1970, or at
+/// the day that its systemd was made: time goes on from when it last wrote. What cannot be set is
+/// left; all works in 1970 as well.
 pub(crate) fn settle(data_dir: &Path, run_dir: &Path) {
-    if clock::wall_ms() >= BUILT_MS {
+    let mark = run_dir.join(MARK);
+    let reading = read();
+    let judged = reading.wall_ms >= BUILT_MS && mark.exists();
+    if judged || !never_set(reading, &clock::kept()) {
         return;
     }
     let floor = newest(data_dir);
-    match clock::set_ms(floor) {
-        Ok(()) => {
-            let at = edge_api::time::format(floor);
-            tracing::warn!("this board's clock was never set: it goes on from {at}");
-            let marked = std::fs::create_dir_all(run_dir)
-                .and_then(|()| std::fs::write(run_dir.join(MARK), ""));
-            if let Err(error) = marked {
-                tracing::debug!("remember that the clock was not set: {error}");
-            }
+    if floor > reading.wall_ms {
+        if let Err(error) = clock::set_ms(floor) {
+            tracing::warn!("this board's clock was never set, nor can it be: {error}");
+            return;
         }
-        Err(error) => tracing::warn!("this board's clock was never set, nor can it be: {error}"),
+        let at = edge_api::time::format(floor);
+        tracing::warn!("this board's clock was never set: it goes on from {at}");
+    }
+    let marked = std::fs::create_dir_all(run_dir).and_then(|()| std::fs::write(mark, ""));
+    if let Err(error) = marked {
+        tracing::debug!("remember that the clock was not set: {error}");
     }
 }
 
 /// The cluster tells its time: a board whose clock nobody has set takes it.
 pub(crate) fn hear(run_dir: &Path, cluster_ms: i64) {
     let mark = run_dir.join(MARK);
-    if cluster_ms - clock::wall_ms() <= TOLERANCE_MS || !mark.exists() {
+    let unset = || std::fs::read_to_string(&mark).is_ok_and(|said| said != SET);
+    if cluster_ms - clock::wall_ms() <= TOLERANCE_MS || !unset() {
         return;
     }
     if clock::is_synchronised() {
-        let _ = std::fs::remove_file(&mark);
+        let _ = std::fs::write(&mark, SET);
         return;
     }
     match clock::set_ms(cluster_ms) {
@@ -117,10 +124,14 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_is_left_alone() {
+    fn a_clock_that_was_set_since_the_boot_is_left_alone() {
         let dir = std::env::temp_dir().join(format!("edged-settled-{}", std::process::id()));
-        settle(&dir, &dir);
-        assert!(!dir.exists(), "nothing was marked");
         hear(&dir, i64::MAX / 2);
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join(MARK), SET).unwrap();
+        settle(&dir, &dir);
+        hear(&dir, i64::MAX / 2);
+        assert_eq!(std::fs::read_to_string(dir.join(MARK)).unwrap(), SET);
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

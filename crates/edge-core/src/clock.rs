@@ -25,6 +25,29 @@ pub struct Reading {
     pub synchronised: bool,
 }
 
+/// A clock that the board keeps beside the system's, with a battery or without one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// What it says, in milliseconds since 1970.
+    pub ms: i64,
+    /// Whether the kernel set the system's clock by it as it booted.
+    pub set_ours: bool,
+}
+
+/// Whether nobody has set the system's clock since the boot. Before 2026 that is certain. Later it
+/// may stand at the day that systemd was made, or at what a file kept of it (fake-hwclock): then no
+/// source of time is followed, and no clock of the board's has it from before the boot.
+#[must_use]
+pub fn never_set(reading: Reading, clocks: &[Kept]) -> bool {
+    let wall = reading.wall_ms;
+    // Without a battery it began in 1970 as well, and systemd went on from its own day.
+    let keeps = |clock: &Kept| {
+        let near = clock.ms.saturating_sub(wall).saturating_abs() <= TOLERANCE_MS;
+        clock.ms >= BUILT_MS && (clock.set_ours || near)
+    };
+    wall < BUILT_MS || !reading.synchronised && !clocks.iter().any(keeps)
+}
+
 /// What is known of the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Judgement {
@@ -150,6 +173,24 @@ mod tests {
 
     fn at(wall_ms: i64, steady_ms: i64) -> Reading {
         Reading { wall_ms, steady_ms, synchronised: false }
+    }
+
+    #[test]
+    fn a_clock_that_nobody_has_set() {
+        // The day that the card's systemd was made: 2026-04-13.
+        let epoch = at(BUILT_MS + 102 * DAY, 9);
+        let kept = |ms, set_ours| [Kept { ms, set_ours }];
+        assert!(never_set(at(5, 5), &kept(NOVEMBER, true)), "1970, whatever else is said");
+        assert!(never_set(epoch, &[]), "no clock of its own");
+        assert!(never_set(epoch, &kept(9, true)), "one without a battery was in 1970 too");
+        assert!(never_set(epoch, &kept(NOVEMBER, false)), "one that was not asked");
+        assert!(!never_set(Reading { synchronised: true, ..epoch }, &[]));
+        let set = at(NOVEMBER, 9);
+        assert!(
+            !never_set(set, &kept(NOVEMBER - 9 * DAY, true)),
+            "it was set by it, and then moved"
+        );
+        assert!(!never_set(set, &kept(NOVEMBER - 1000, false)), "a program set it by that");
     }
 
     #[test]

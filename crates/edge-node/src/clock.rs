@@ -2,10 +2,13 @@
 //! that what one of them stamps means the same to the others; and set forward where it was never
 //! set.
 
+use std::fs;
 use std::io;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use edge_core::clock::Kept;
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_settime};
 
@@ -48,6 +51,25 @@ pub fn is_synchronised() -> bool {
     skew().is_none() && crate::runtime::clock_is_synchronised() == Some(true)
 }
 
+/// Where the kernel shows the clocks that a board keeps beside the system's.
+const CLOCKS: &str = "/sys/class/rtc";
+
+/// Those clocks. One that can't be read keeps nothing.
+pub fn kept() -> Vec<Kept> {
+    if skew().is_some() { Vec::new() } else { kept_below(Path::new(CLOCKS)) }
+}
+
+fn kept_below(dir: &Path) -> Vec<Kept> {
+    let read = |clock: &Path| {
+        let text = |name: &str| fs::read_to_string(clock.join(name)).ok();
+        let seconds: i64 = text("since_epoch")?.trim().parse().ok()?;
+        let set_ours = text("hctosys").is_some_and(|said| said.trim() == "1");
+        Some(Kept { ms: seconds.saturating_mul(1000), set_ours })
+    };
+    let clocks = fs::read_dir(dir).into_iter().flatten().flatten();
+    clocks.filter_map(|clock| read(&clock.path())).collect()
+}
+
 /// Sets the board's clock to this many milliseconds since 1970.
 ///
 /// # Errors
@@ -68,6 +90,19 @@ pub fn set_ms(to_ms: i64) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clocks_of_a_board_are_read() {
+        let dir = std::env::temp_dir().join(format!("edge-kept-{}", std::process::id()));
+        for (name, since, hctosys) in [("rtc0", "1767225601\n", "1\n"), ("rtc1", "x", "0\n")] {
+            fs::create_dir_all(dir.join(name)).unwrap();
+            fs::write(dir.join(name).join("since_epoch"), since).unwrap();
+            fs::write(dir.join(name).join("hctosys"), hctosys).unwrap();
+        }
+        assert_eq!(kept_below(&dir), [Kept { ms: 1_767_225_601_000, set_ours: true }]);
+        fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(kept_below(&dir), []);
+    }
 
     #[test]
     fn a_test_moves_the_clock_by_a_number_or_by_a_file() {
