@@ -77,6 +77,8 @@ mod restored;
 mod served;
 #[allow(dead_code, reason = "the bench measures with it")]
 pub(crate) mod speed;
+#[cfg(test)]
+mod switched_off;
 pub(crate) mod tap;
 #[cfg(test)]
 mod traffic;

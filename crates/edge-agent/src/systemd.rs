@@ -1,18 +1,24 @@
 //! Asks the service manager what `systemctl` would ask it: over its own socket, in D-Bus's words
 //! (the D-Bus specification, "Message Protocol"), since edged calls no programs. Only what
-//! installing and uninstalling need: calls with texts, switches and lists of texts.
+//! installing, uninstalling and ending need: calls with texts, switches and lists of texts.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// There when systemd runs the machine (`sd_booted(3)`).
 const BOOTED: &str = "/run/systemd/system";
 /// Where it listens for root.
 const SOCKET: &str = "/run/systemd/private";
+/// What stands in its place for tests: a variable that only debug builds know.
+const TEST_SOCKET: &str = "EDGED_TEST_SYSTEMD";
 /// Longest that an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest that it may take to say whether the machine goes off, which edged asks as it ends.
+const AT_THE_END: Duration = Duration::from_millis(500);
+/// The state of a machine that is being switched off or restarted (`systemctl is-system-running`).
+const STOPPING: &str = "stopping";
 /// The longest answer that is read.
 const LONGEST: usize = 1 << 20;
 
@@ -25,6 +31,8 @@ pub(crate) enum Word<'a> {
 
 /// The manager itself, and what it says of units.
 const MANAGER: &str = "/org/freedesktop/systemd1";
+/// What the manager says of itself.
+const OWN: &str = "org.freedesktop.systemd1.Manager";
 /// What a unit says of itself.
 const UNIT: &str = "org.freedesktop.systemd1.Unit";
 
@@ -47,16 +55,23 @@ impl Systemd {
     /// # Errors
     /// When it is there and does not answer.
     pub(crate) fn reach() -> Result<Option<Systemd>, String> {
-        if !Path::new(BOOTED).is_dir() {
+        Systemd::reach_within(PATIENCE)
+    }
+
+    fn reach_within(patience: Duration) -> Result<Option<Systemd>, String> {
+        let test = std::env::var_os(TEST_SOCKET).filter(|_| cfg!(debug_assertions));
+        if test.is_none() && !Path::new(BOOTED).is_dir() {
             return Ok(None);
         }
+        let socket = test.map_or_else(|| PathBuf::from(SOCKET), PathBuf::from);
         let open = || {
-            let stream = UnixStream::connect(SOCKET)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            stream.set_write_timeout(Some(PATIENCE))?;
+            let stream = UnixStream::connect(&socket)?;
+            stream.set_read_timeout(Some(patience))?;
+            stream.set_write_timeout(Some(patience))?;
             greet(stream)
         };
-        let stream = open().map_err(|e: std::io::Error| format!("ask systemd at {SOCKET}: {e}"))?;
+        let socket = socket.display();
+        let stream = open().map_err(|e: std::io::Error| format!("ask systemd at {socket}: {e}"))?;
         Ok(Some(Systemd { stream, serial: 0 }))
     }
 
@@ -65,8 +80,7 @@ impl Systemd {
     /// # Errors
     /// What it answers, or that it does not.
     pub(crate) fn call(&mut self, method: &str, words: &[Word<'_>]) -> Result<(), String> {
-        let interface = "org.freedesktop.systemd1.Manager";
-        self.ask(&Call { path: MANAGER, interface, method }, words).map(drop)
+        self.ask(&Call { path: MANAGER, interface: OWN, method }, words).map(drop)
     }
 
     /// The state of a unit: `active`, `deactivating`, `inactive` and so on. One that there is not
@@ -75,14 +89,18 @@ impl Systemd {
     /// # Errors
     /// When it does not say.
     pub(crate) fn state(&mut self, unit: &str) -> Result<String, String> {
-        let path = path_of(unit);
+        self.text_of(&path_of(unit), UNIT, "ActiveState")
+    }
+
+    /// What a part of it says of itself.
+    fn text_of(&mut self, path: &str, part: &str, name: &str) -> Result<String, String> {
         let interface = "org.freedesktop.DBus.Properties";
-        let call = Call { path: &path, interface, method: "Get" };
-        let body = self.ask(&call, &[Word::Text(UNIT), Word::Text("ActiveState")])?;
+        let call = Call { path, interface, method: "Get" };
+        let body = self.ask(&call, &[Word::Text(part), Word::Text(name)])?;
         // A variant: the signature of a text, and the text where numbers may begin.
         match body.get(4..) {
             Some(text) if body.starts_with(b"\x01s\0") => Ok(first_text(text)),
-            _ => Err(format!("ask systemd for the state of {unit}: it is not understood")),
+            _ => Err(format!("ask systemd for {name} of {path}: it is not understood")),
         }
     }
 
@@ -94,6 +112,18 @@ impl Systemd {
         let said = told.map_err(|e| format!("ask systemd for {method}: {e}"))?;
         said.map_err(|why| format!("systemd refuses {method}: {why}"))
     }
+}
+
+/// Whether the whole machine is being switched off or restarted, and not edged alone. Where nobody
+/// says so in time, it is edged alone.
+pub(crate) fn goes_off() -> bool {
+    let state = match Systemd::reach_within(AT_THE_END) {
+        Ok(Some(mut systemd)) => systemd.text_of(MANAGER, OWN, "SystemState"),
+        Ok(None) => return false,
+        Err(error) => Err(error),
+    };
+    let state = state.inspect_err(|error| tracing::debug!("whether the board goes off: {error}"));
+    state.is_ok_and(|state| state == STOPPING)
 }
 
 /// Where a unit is on the bus: other signs than letters and digits in hex.
@@ -248,6 +278,23 @@ mod tests {
         assert_eq!(&message[..12], b"l\x01\0\x01\x1e\0\0\0\x07\0\0\0");
         let fields = u32::from_le_bytes(message[12..16].try_into().unwrap()) as usize;
         assert_eq!(16 + fields.next_multiple_of(8) + body.len(), message.len());
+    }
+
+    #[test]
+    fn the_machines_state_is_asked_for() {
+        let (stream, mut manager) = UnixStream::pair().unwrap();
+        let mut told = vec![b'l', 2, 0, 1];
+        for number in [17u32, 9, 0] {
+            told.extend(number.to_le_bytes());
+        }
+        told.extend(b"\x01s\0\0\x08\0\0\0stopping\0");
+        manager.write_all(&told).unwrap();
+        let said = Systemd { stream, serial: 0 }.text_of(MANAGER, OWN, "SystemState");
+        assert_eq!(said.as_deref(), Ok(STOPPING));
+        let mut asked = Vec::new();
+        manager.read_to_end(&mut asked).unwrap();
+        let text = String::from_utf8_lossy(&asked);
+        assert!(text.contains("Properties") && text.contains("SystemState"), "{text:?}");
     }
 
     #[test]

@@ -164,7 +164,7 @@ pub(crate) fn beats(bus: Arc<Bus>, news: &News) -> BeatLine {
             }
         }
     });
-    BeatLine { outlet, asked }
+    BeatLine { outlet, asked, off: crate::systemd::goes_off }
 }
 
 /// The brokers of all servers, as the membership has them.

@@ -77,6 +77,9 @@ pub struct Beat {
     pub stopping: bool,
     /// How long an upgrade may keep it away, in milliseconds; counts when it is stopping.
     pub away_ms: i64,
+    /// The whole board is switched off or restarted, and its pods end with it; counts when it is
+    /// stopping.
+    pub off: bool,
 }
 
 /// Why a beat does not count.
@@ -213,6 +216,7 @@ impl Beat {
             images: images.take(MOST_IMAGES).map(str::to_owned).collect(),
             stopping: object["stopping"] == true,
             away_ms: object["away"].as_i64().unwrap_or(0).clamp(0, LONGEST_AWAY_MS),
+            off: object["off"] == true,
         })
     }
 
@@ -228,6 +232,9 @@ impl Beat {
             object["stopping"] = json!(true);
             if self.away_ms > 0 {
                 object["away"] = json!(self.away_ms);
+            }
+            if self.off {
+                object["off"] = json!(true);
             }
         }
         object.to_string().into_bytes()

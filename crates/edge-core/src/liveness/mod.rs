@@ -78,7 +78,7 @@ pub enum Standing {
     Alive,
     /// It ended on request and means to be back; its pods run on.
     Stopping,
-    /// It has been quiet for too long: nothing is sent to its pods.
+    /// It has been quiet for too long, or said that it goes off: nothing is sent to its pods.
     Silent,
     /// It is taken for dead or cut off.
     Lost,
@@ -301,7 +301,9 @@ impl Table {
         match (record.heard, record.gone_ms, stopping) {
             (Some(heard), _, Some(last)) => {
                 let lost = heard.mono_ms + set.stopping_grace_ms.max(last.away_ms);
-                step(now_ms, Standing::Stopping, &[(lost, Standing::Lost)])
+                // Its pods run on, unless they end with the board.
+                let first = if last.off { Standing::Silent } else { Standing::Stopping };
+                step(now_ms, first, &[(lost, Standing::Lost)])
             }
             (_, Some(gone), _) => {
                 let gone = self.told_ms(gone);

@@ -182,6 +182,22 @@ fn an_upgrade_moves_nothing() {
 }
 
 #[test]
+fn a_board_that_is_switched_off_loses_its_traffic_at_once_and_its_pods_later() {
+    let mut table = heard(&[0]);
+    let last = Beat { stopping: true, off: true, ..beat("s", 2) };
+    assert_eq!(hear(&mut table, &last, 100), Ok(true), "controllers look at once");
+    assert_eq!(table.standing("n1", 100), Standing::Silent);
+    assert_eq!(table.due_ms(100), Some(30_100), "a restart of the board has its time");
+    assert_eq!(table.standing("n1", 30_100), Standing::Lost);
+    assert_eq!(hear(&mut table, &beat("t", 1), 40_000), Ok(true));
+    assert_eq!(table.standing("n1", 40_000), Standing::Alive);
+    // Whoever says it without stopping means something that this program does not know.
+    let lives = Beat { off: true, ..beat("t", 2) };
+    hear(&mut table, &lives, 40_400).expect("a good beat");
+    assert_eq!(table.standing("n1", 40_400), Standing::Alive);
+}
+
+#[test]
 fn a_new_leader_gives_everybody_a_moment() {
     let mut table = heard(&[0, 400, 800]);
     table.lead(60_000);
@@ -323,6 +339,7 @@ fn whatever_is_sent_is_read_or_refused() {
         images: (0..500).map(|n| format!("{n:016x}")).collect(),
         nonce: "x".repeat(64),
         stopping: true,
+        off: true,
         ..beat("s", 7)
     };
     let bytes = full.write();

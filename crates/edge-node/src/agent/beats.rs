@@ -28,6 +28,8 @@ pub struct BeatLine {
     pub outlet: mpsc::Sender<Vec<u8>>,
     /// What the leader asks for; `None` while there is nobody to beat for.
     pub asked: watch::Receiver<Option<Asked>>,
+    /// Says, as the agent ends, whether the whole board goes off; may block for a moment.
+    pub off: fn() -> bool,
 }
 
 /// What the leader asks of beats.
@@ -99,10 +101,16 @@ impl Beater {
         }
     }
 
-    /// The last beat: the agent ends, and its pods run on until it is back.
+    /// The last beat: the agent ends, and its pods run on until it is back, or the whole board goes
+    /// off, and they end with it.
     pub(crate) async fn farewell(&self) {
         let asked = self.line.asked.borrow().clone();
         let Some(asked) = asked else { return };
+        let off = tokio::task::spawn_blocking(self.line.off).await.unwrap_or(false);
+        if off {
+            tracing::info!("the board goes off: nothing is sent to its pods any more");
+        }
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).beat.off = off;
         let last = self.make(&asked, true);
         // Who doesn't take it finds out by itself.
         let _ = self.line.outlet.send_timeout(last, FAREWELL).await;
