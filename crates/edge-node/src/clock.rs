@@ -28,7 +28,7 @@ pub(crate) fn skew() -> Option<&'static str> {
 /// How far a test has moved the clock, in milliseconds.
 fn skewed_ms(told: &str) -> i64 {
     let number = |text: &str| text.trim().parse().ok();
-    let file = || number(&std::fs::read_to_string(told).ok()?);
+    let file = || number(&fs::read_to_string(told).ok()?);
     number(told).or_else(file).unwrap_or_default()
 }
 
@@ -81,7 +81,10 @@ pub fn set_ms(to_ms: i64) -> io::Result<()> {
         }
         let real = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let real = i64::try_from(real.as_millis()).unwrap_or(i64::MAX);
-        return std::fs::write(told, (to_ms - real).to_string());
+        // Others read it meanwhile: never half of it.
+        let fresh = format!("{told}.set");
+        fs::write(&fresh, (to_ms - real).to_string())?;
+        return fs::rename(fresh, told);
     }
     let to = Duration::from_millis(u64::try_from(to_ms).unwrap_or_default());
     clock_settime(ClockId::CLOCK_REALTIME, TimeSpec::from_duration(to)).map_err(io::Error::from)
