@@ -30,7 +30,7 @@ const TRY: Patience = Patience {
 
 /// Whoever wants a certificate says so before it hangs up, and its hanging up may overtake that: so
 /// often a connection that ended without an answer is made again at once.
-const OVERTAKEN: usize = 4;
+const OVERTAKEN: usize = 8;
 
 /// How one try went wrong.
 enum Trouble {
