@@ -185,9 +185,8 @@ impl Server {
         };
         let tls = tls::serving(authority.ca_der(), cert.clone(), config.cluster.clock.clone())?;
         let serving = tokio::spawn(http::run(listener, tls, Arc::new(front), stopping));
-        let renewed =
-            yearly::renew(cert, authority.clone(), config.clone(), address.port(), judged);
-        beside.spawn(until_stopped(renewed, stop.subscribe()));
+        let years = yearly::renew(cert, authority.clone(), config.clone(), address.port(), judged);
+        beside.spawn(until_stopped(years, stop.subscribe()));
         beside.spawn(until_stopped(announcing, stop.subscribe()));
         beside.spawn(join::follow(api.clone(), trust, stop.subscribe()));
         beside.spawn(own.clone().keep());
