@@ -4,7 +4,8 @@
 use super::command::{run, until};
 use super::machine::{Board, built};
 
-fn pod(name: &str, more: &str, trap: &str) -> String {
+/// `hook` is its preStop.
+fn pod(name: &str, more: &str, trap: &str, hook: &str) -> String {
     format!(
         "
 apiVersion: v1
@@ -16,18 +17,19 @@ spec:
   - name: c
     image: example.org/busybox:1
     imagePullPolicy: Never
+    lifecycle: {{preStop: {hook}}}
     command: [/bin/sh, -c, \"trap '{trap}' TERM; echo up; while :; do busybox sleep 0.1; done\"]
 ---"
     )
 }
 
-/// When a pod said good-bye, as its log has it.
-fn bye(board: &Board, name: &str) -> Option<String> {
+/// When a pod said a word, as its log has it.
+fn said(board: &Board, name: &str, word: &str) -> Option<String> {
     let pods = std::fs::read_dir(board.dir.join("data/log/pods")).expect("logs").flatten();
     let found = pods.map(|entry| entry.path());
     let dir = found.into_iter().find(|p| p.to_string_lossy().contains(&format!("_{name}_")))?;
     let text = std::fs::read_to_string(dir.join("c/0.log")).ok()?;
-    text.lines().find(|line| line.ends_with("bye")).map(|line| line[..30].to_owned())
+    text.lines().find(|line| line.ends_with(word)).map(|line| line[..30].to_owned())
 }
 
 #[track_caller]
@@ -52,10 +54,14 @@ fn pods_are_stopped_in_order_and_come_back() {
     let mut board = Board::start("poweroff");
     board.load_busybox();
     let critical = "priorityClassName: system-cluster-critical";
+    // A word into its own log; the wrong door; one that takes all there is.
+    let word = "{exec: {command: [/bin/sh, -c, 'echo hook > /proc/1/fd/1']}}";
+    let door = "{httpGet: {port: 9}}";
+    let long = "{sleep: {seconds: 300}}";
     let all = [
-        pod("polite", "restartPolicy: OnFailure", "echo bye; exit 0"),
-        pod("stubborn", "terminationGracePeriodSeconds: 600", "echo no"),
-        pod("critical, namespace: kube-system", critical, "echo bye; exit 0"),
+        pod("polite", "restartPolicy: OnFailure", "echo bye; exit 0", word),
+        pod("stubborn", "terminationGracePeriodSeconds: 600", "echo no", long),
+        pod("critical, namespace: kube-system", critical, "echo bye; exit 0", door),
     ];
     let file = board.file("pods.yaml", all.concat());
     board.ctl(&["apply", "-f", &file]).ok();
@@ -68,13 +74,16 @@ fn pods_are_stopped_in_order_and_come_back() {
     let why = stop(&board).fails();
     assert!(why.contains("an edged runs on") && why.contains("stop it first"), "{why}");
     board.stop();
-    let said = stop(&board).ok();
-    let words: Vec<&str> = said.split_whitespace().collect();
-    let ms: u64 = words[4].parse().expect("a number");
-    assert!(said.starts_with("3 pods stopped in ") && said.contains("1 of them killed"), "{said}");
-    assert!((2000..20_000).contains(&ms), "{said}");
-    let (polite, critical) = (bye(&board, "polite"), bye(&board, "critical"));
-    assert!(polite.is_some() && polite < critical, "{polite:?} {critical:?}");
+    let words = stop(&board).ok();
+    let ms = words.split_whitespace().nth(4).and_then(|ms| ms.parse().ok()).unwrap_or(0_u64);
+    assert!(words.starts_with("3 pods stopped in "), "{words}");
+    assert!(words.contains("1 of them killed"), "{words}");
+    // The long hook takes the whole time, and its container a moment after it.
+    assert!((4000..20_000).contains(&ms), "{words}");
+    let [hook, polite] = ["hook", "bye"].map(|word| said(&board, "polite", word));
+    let (no, critical) = (said(&board, "stubborn", "no"), said(&board, "critical", "bye"));
+    assert!(hook.is_some() && hook < polite, "the hook is before the signal: {hook:?} {polite:?}");
+    assert!(polite < no && no < critical, "{polite:?} {no:?} {critical:?}");
     assert!(stop(&board).ok().starts_with("0 pods stopped"), "nothing is left to stop");
     board.spawn();
     board.wait_ready();

@@ -42,7 +42,7 @@ pub(crate) fn run(args: &StopPods, config: &Config) -> Result<(), WireError> {
         exe: None,
     };
     let began = Instant::now();
-    let done = wire::runtime()?.block_on(stop(runtime, bounds));
+    let done = wire::runtime()?.block_on(stop(runtime, config.node_ip, bounds));
     let done = done.map_err(|e| failed("stop-pods", e))?;
     let took = began.elapsed().as_millis();
     println!("{} pods stopped in {took} ms, {} of them killed", done.pods, done.killed);

@@ -21,7 +21,7 @@ use crate::{cleanup, firstboot, install};
 /// How long edged may take to stop; systemd kills it sooner.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the pods may take to stop after it; systemd ends that sooner (`TimeoutStopSec`).
-const PODS_PATIENCE: Duration = Duration::from_secs(75);
+const PODS_PATIENCE: Duration = Duration::from_secs(90);
 const LOOK: Duration = Duration::from_millis(100);
 /// Directories that are edged's.
 const DIRECTORIES: [&str; 1] = ["etc/edged"];

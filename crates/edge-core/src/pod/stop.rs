@@ -100,6 +100,14 @@ pub(super) fn stop_all(
     }
 }
 
+/// How long a container may take to end after its preStop hook, in milliseconds: what the hook has
+/// left of its grace, and a moment in any case; as the kubelet has it
+/// (`minimumGracePeriodInSeconds`).
+#[must_use]
+pub fn after_hook_ms(grace_ms: i64, hook_ms: i64) -> i64 {
+    (grace_ms - hook_ms).max(MINIMUM_GRACE_MS.min(grace_ms))
+}
+
 /// The next step of every stop under way.
 pub(super) fn plan_stops(desired: &Desired, observed: &ObservedPod, now_ms: i64, plan: &mut Plan) {
     for (name, seen) in &observed.containers {
@@ -135,7 +143,7 @@ fn step(name: &str, run: &Run, stop: &Stopping, cap_s: Option<i64>, now_ms: i64,
         }
         return;
     };
-    let kill_at = deadline.max(signalled + MINIMUM_GRACE_MS.min(grace_ms));
+    let kill_at = signalled + after_hook_ms(grace_ms, signalled - stop.since_ms);
     if now_ms >= kill_at {
         plan.act(Action::Kill { container, id });
     } else {

@@ -39,9 +39,16 @@ use edge_core::proxy::{Patch, Tables};
 use splice::Splice;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::Mutex;
+
+/// The address of a pod that runs, as its record in the run directory has it: its own, or that of
+/// the board, whose network it is on. For who has no network open.
+pub(crate) fn address(run_dir: &Path, uid: &str, board: IpAddr) -> Option<IpAddr> {
+    let record = record::Records::of(run_dir, uid)?;
+    if record.host_network { Some(board) } else { record.ip.map(IpAddr::V4) }
+}
 
 /// Pods whose changes may be under way at once; changes to one pod always wait for each other.
 const TURNS: usize = 16;

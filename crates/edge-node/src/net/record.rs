@@ -92,6 +92,13 @@ impl Records {
         Ok(found)
     }
 
+    /// A pod's record, if it stands; nothing is made.
+    pub(super) fn of(run_dir: &Path, uid: &str) -> Option<Record> {
+        check_uid(uid).ok()?;
+        let text = std::fs::read(run_dir.join("pods").join(uid).join(FILE)).ok()?;
+        serde_json::from_slice(&text).ok().filter(|record: &Record| record.ready)
+    }
+
     /// Removes a pod's record, and its directory unless others keep files in it.
     pub(super) fn remove(&self, uid: &str) -> Result<(), NetError> {
         let directory = self.directory(uid);
@@ -146,6 +153,8 @@ fn replace(path: &Path, content: &[u8]) -> Result<(), NetError> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     #[test]
@@ -154,6 +163,22 @@ mod tests {
             assert!(check_uid(bad).is_err(), "{bad:?}");
         }
         assert!(check_uid("0b7ac6a4-52f0-4b8a-9a3c-1f0a5f1f4b11").is_ok());
+    }
+
+    #[test]
+    fn a_pod_that_stands_has_its_address_without_an_agent() {
+        let dir = std::env::temp_dir().join(format!("edged-records-{}", std::process::id()));
+        let records = Records::open(&dir).unwrap();
+        let ip = Some(Ipv4Addr::new(10, 42, 0, 7));
+        for (uid, ready, host_network, ip) in
+            [("a", true, false, ip), ("b", false, false, ip), ("c", true, true, None)]
+        {
+            records.write(uid, &Record { ready, host_network, ip }).unwrap();
+        }
+        let board = "192.0.2.1".parse().unwrap();
+        let found = ["a", "b", "c", "..", "d"].map(|uid| super::super::address(&dir, uid, board));
+        assert_eq!(found, [ip.map(IpAddr::V4), None, Some(board), None, None]);
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]
