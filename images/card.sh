@@ -7,7 +7,8 @@
 # DIR holds the static aarch64 `edged` and `edgectl`; without it they are where
 # `images/cross-build.sh aarch64` leaves them. No root, no loop device, no mount, no emulator:
 # packages are unpacked, none of their scripts is run, and each partition is made as a file.
-# The same packages and binaries are to give the same bytes; `OUT.packages` lists them, and
+# The same packages and binaries are to give the same bytes; `OUT.sha256` is their sum, which
+# `edgectl flash` looks at, `OUT.packages` lists the packages, and
 # EDGED_CARD_SNAPSHOT=20261101T000000Z takes those of a day from snapshot.debian.org, and
 # EDGED_CARD_KERNEL=arm64-16k the kernel with pages of 16 KiB, for boards from a Cortex-A76 on.
 # What is on the card and why: docs/card.md.
@@ -277,4 +278,6 @@ case $out in
 *.xz) xz -T0 -6 -f "$image" ;;
 *.zst) zstd -q -19 -T0 -f --rm "$image" -o "$out" ;;
 esac
+# What `edgectl flash` and `sha256sum -c` compare it with.
+(cd "$(dirname "$out")" && sha256sum "${out##*/}" > "${out##*/}.sha256")
 step "$out: $(awk "BEGIN { printf \"%.1f\", $(stat -c %s "$out") / 1e6 }") MB"

@@ -61,6 +61,7 @@ if [ "$extra" = yes ]; then
   need qemu-aarch64-static qemu-user-static
   need strace strace
   need mke2fs e2fsprogs
+  need xz xz-utils
   [ -x /bin/busybox ] && ! ldd /bin/busybox >/dev/null 2>&1 || missing+=(busybox-static)
 fi
 if [ "${1:-build}" = bench ]; then
