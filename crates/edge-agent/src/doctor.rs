@@ -8,13 +8,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use edge_core::doctor::{Finding, Severity, judge};
+use edge_core::doctor::{Finding, Fix, Severity, judge};
 use edge_core::podnet::Range;
 use edge_node::doctor::{Place, Wanted, gather, repair};
 use serde_json::{Value, json};
 
 use crate::config::{Config, Settings};
 use crate::identity;
+use crate::install::UNITS;
+use crate::systemd::Systemd;
 
 /// Exit status when there are errors left.
 const ERRORS: i32 = 1;
@@ -72,6 +74,10 @@ pub(crate) fn run(doctor: &Doctor) -> i32 {
         for finding in findings.iter().filter(|finding| finding.is_bad()) {
             let Some(fix) = &finding.fix else { continue };
             let outcome = repair(&place.root, fix).map_err(|error| error.to_string());
+            let outcome = match fix {
+                Fix::Units(_) => outcome.and_then(|words| reread(&place.root).map(|()| words)),
+                _ => outcome,
+            };
             repairs.push(Repair { id: finding.id, outcome });
         }
         if !repairs.is_empty() {
@@ -87,6 +93,14 @@ pub(crate) fn run(doctor: &Doctor) -> i32 {
     let failed = repairs.iter().any(|repair| repair.outcome.is_err());
     let wrong = findings.iter().any(|finding| finding.severity == Severity::Error);
     if wrong || failed { ERRORS } else { 0 }
+}
+
+/// Has systemd read its units anew.
+fn reread(root: &Path) -> Result<(), String> {
+    if root != Path::new("/") {
+        return Ok(());
+    }
+    Systemd::reach()?.map_or(Ok(()), |mut manager| manager.call("Reload", &[]))
 }
 
 /// What to look at. A hostname that can't be a Node's is for the doctor to find.
@@ -113,7 +127,8 @@ pub(crate) fn of(config: &Config, root: &Path) -> Place {
     let ranges: Vec<_> = ranges.into_iter().flatten().collect();
     let now_ms = edge_server::clock::read().wall_ms;
     let (root, run_dir) = (root.to_owned(), config.run_dir.clone());
-    Place { root, data_dir, run_dir, named, ports: ports(config, &ranges), ranges, now_ms }
+    let (ports, units) = (ports(config, &ranges), &UNITS);
+    Place { root, data_dir, run_dir, named, ports, ranges, units, now_ms }
 }
 
 fn ports(config: &Config, ranges: &[(&'static str, Range)]) -> Vec<Wanted> {
@@ -226,7 +241,7 @@ fn as_text(findings: &[Finding], repairs: &[Repair], colour: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use edge_core::doctor::{Facts, Fix, Swap};
+    use edge_core::doctor::{Facts, Swap};
 
     fn findings() -> Vec<Finding> {
         let swap = Swap { path: "/var/swap".into(), flash: true, bytes: 100 << 20 };

@@ -6,10 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use nix::sys::statvfs::{FsFlags, statvfs};
-
+use edge_core::doctor::UnitFile;
 use edge_server::join::Token;
 use edge_server::pki::{read_if_present, write_atomically};
+use nix::sys::statvfs::{FsFlags, statvfs};
 
 use crate::config;
 use crate::systemd::{Systemd, Word};
@@ -34,20 +34,23 @@ pub(crate) const PODS: &str = "edged-pods.service";
 pub(crate) const ENABLED: [&str; 2] = [UNIT, "edged-firstboot.service"];
 
 /// What systemd reads.
-pub(crate) const UNITS: [(&str, &str); 4] = [
-    ("usr/lib/systemd/system/edged.service", include_str!("../../../systemd/edged.service")),
-    (
-        "usr/lib/systemd/system/edged-firstboot.service",
-        include_str!("../../../systemd/edged-firstboot.service"),
-    ),
-    (
-        "usr/lib/systemd/system/edged-pods.service",
-        include_str!("../../../systemd/edged-pods.service"),
-    ),
-    (
-        "usr/lib/systemd/system-preset/50-edged.preset",
-        include_str!("../../../systemd/50-edged.preset"),
-    ),
+pub(crate) const UNITS: [UnitFile; 4] = [
+    UnitFile {
+        path: "usr/lib/systemd/system/edged.service",
+        text: include_str!("../../../systemd/edged.service"),
+    },
+    UnitFile {
+        path: "usr/lib/systemd/system/edged-firstboot.service",
+        text: include_str!("../../../systemd/edged-firstboot.service"),
+    },
+    UnitFile {
+        path: "usr/lib/systemd/system/edged-pods.service",
+        text: include_str!("../../../systemd/edged-pods.service"),
+    },
+    UnitFile {
+        path: "usr/lib/systemd/system-preset/50-edged.preset",
+        text: include_str!("../../../systemd/50-edged.preset"),
+    },
 ];
 
 /// There when the package owns the files.
@@ -121,7 +124,7 @@ pub(crate) fn run(args: &Install) -> Result<(), WireError> {
     writable("install", root)?;
     let files = settings(args)?;
     let mut changed = program(root)?;
-    let units = UNITS.map(|(path, text)| Put { path, text: text.to_owned(), mode: 0o644 });
+    let units = UNITS.map(|unit| Put { path: unit.path, text: unit.text.to_owned(), mode: 0o644 });
     for file in units.iter().chain(&files) {
         let full = root.join(file.path);
         if read_if_present(&full).ok().flatten().as_ref() != Some(&file.text) {
@@ -291,10 +294,10 @@ mod tests {
             (vec!["auto".into()], Some("/etc/edged/token".into()))
         );
         let written = |path: &str| fs::metadata(root.join(path)).unwrap().modified().unwrap();
-        let before = [PROGRAM, CONFIG, TOKEN, UNITS[0].0].map(written);
+        let before = [PROGRAM, CONFIG, TOKEN, UNITS[0].path].map(written);
         run(&wish).unwrap();
         run(&args(&root)).unwrap();
-        assert_eq!([PROGRAM, CONFIG, TOKEN, UNITS[0].0].map(written), before);
+        assert_eq!([PROGRAM, CONFIG, TOKEN, UNITS[0].path].map(written), before);
         assert_eq!(fs::read_link(root.join(CTL)).unwrap(), Path::new("edged"));
         // A fresh token for what joins already.
         let again = Token::create(&"q".repeat(43)).unwrap().to_string();

@@ -173,8 +173,8 @@ fn look(root: &Path) -> Found {
             None => sort(path, false),
         }
     }
-    for (path, _) in UNITS {
-        sort(path, true);
+    for unit in UNITS {
+        sort(unit.path, true);
     }
     let link = fs::read_link(root.join(CTL)).is_ok_and(|to| to == Path::new("edged"));
     sort(CTL, link);

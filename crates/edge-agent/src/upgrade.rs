@@ -33,7 +33,7 @@ const ROUNDS: usize = 4;
 const HANGS_S: u32 = 15;
 
 /// Words after `edged` that run with the state of this board, and are the same program's.
-const TOOLS: [&str; 4] = ["recover", "cleanup", "token", "stop-pods"];
+const TOOLS: [&str; 5] = ["recover", "cleanup", "token", "stop-pods", "doctor"];
 /// Words that make no more than a question of `server` and `agent`.
 const QUESTIONS: [&str; 5] = ["leave", "-h", "--help", "-V", "--version"];
 

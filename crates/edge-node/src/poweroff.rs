@@ -1,7 +1,8 @@
 //! Stops a board's pods in order before the board goes off: ordinary pods first, critical ones
 //! after them, each with its preStop hooks and its grace, cut to what a board has before it is
-//! switched off. What the kubelet's graceful node shutdown does; no edged runs meanwhile. Afterwards it is as if the power
-//! had been cut: no end is noted, and the next boot starts all of them again.
+//! switched off. What the kubelet's graceful node shutdown does; no edged runs meanwhile.
+//! Afterwards it is as if the power had been cut: no end is noted, and the next boot starts all of
+//! them again.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

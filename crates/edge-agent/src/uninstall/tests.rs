@@ -192,11 +192,11 @@ fn what_could_not_be_cleaned_up_keeps_the_program() {
         assert!(told.contains(words) && told.lines().count() == 1, "{told}");
     }
     // One file that stays keeps it as well.
-    let unit = tree.0.join(UNITS[0].0);
+    let unit = tree.0.join(UNITS[0].path);
     fs::remove_file(&unit).unwrap();
     fs::create_dir(&unit).unwrap();
     assert!(take_away(&found, Ok(())).unwrap_err().to_string().contains("edged.service"));
-    assert!(tree.0.join(PROGRAM).exists() && !tree.0.join(UNITS[1].0).exists());
+    assert!(tree.0.join(PROGRAM).exists() && !tree.0.join(UNITS[1].path).exists());
     fs::remove_dir(&unit).unwrap();
     take_away(&look(&tree.0), Ok(())).unwrap();
     assert!(!tree.0.join(PROGRAM).exists());

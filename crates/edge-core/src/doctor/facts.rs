@@ -76,6 +76,9 @@ pub struct Facts {
     pub lost: Vec<String>,
     /// Certificates of the board.
     pub certificates: Vec<Certificate>,
+    /// Whose edged's systemd units are on this board, and which of them differ from those that the
+    /// running program carries; `None` where there are none.
+    pub units: Option<(UnitsOf, Vec<UnitFile>)>,
     /// What could not be looked at, and why: each a check's id and words.
     pub unseen: Vec<(&'static str, String)>,
 }
@@ -259,4 +262,24 @@ pub struct Certificate {
     pub path: String,
     /// When it ends, in milliseconds since 1970.
     pub ends_ms: i64,
+}
+
+/// Who put edged's systemd units onto the board.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnitsOf {
+    /// `edged install`.
+    Install,
+    /// A package.
+    Package,
+    /// Whoever made the image: nobody can write there.
+    Image,
+}
+
+/// A systemd unit as a program carries it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnitFile {
+    /// Where it belongs, from the root, without a slash.
+    pub path: &'static str,
+    /// All of it.
+    pub text: &'static str,
 }

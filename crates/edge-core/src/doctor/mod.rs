@@ -11,11 +11,12 @@ pub mod power;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod units;
 
 pub use cmdline::with_memory;
 pub use facts::{
     Ability, Certificate, Cgroups, Chain, CmdlineFile, Facts, Filesystem, Flash, Forwarding, Hook,
-    Layout, Legacy, Module, Network, Secret, Swap, Taken, Wifi,
+    Layout, Legacy, Module, Network, Secret, Swap, Taken, UnitFile, UnitsOf, Wifi,
 };
 pub use legacy::{INFO_BYTES, entries_bytes, forward};
 
@@ -70,6 +71,8 @@ pub enum Fix {
     },
     /// Let the owner alone read the file.
     Private(String),
+    /// Write systemd units as the running program carries them.
+    Units(Vec<UnitFile>),
 }
 
 impl Fix {
@@ -87,6 +90,7 @@ impl Fix {
                 format!("set {} to {value}, now and at each boot", name.replace('/', "."))
             }
             Fix::Private(path) => format!("let root alone read {path}"),
+            Fix::Units(_) => "write them as this edged has them".to_owned(),
         }
     }
 }
@@ -164,6 +168,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
     storage::judge(facts, &mut found);
     network::judge(facts, &mut found);
     identity::judge(facts, &mut found);
+    units::judge(facts, &mut found);
     for (id, why) in &facts.unseen {
         let todo = String::new();
         let (severity, what) = (Severity::Unknown, why.clone());

@@ -95,6 +95,14 @@ pub fn repair(root: &Path, fix: &Fix) -> Result<String, FixError> {
             fs::set_permissions(path, private).map_err(failed("close", path))?;
             Ok(format!("{path} is for its owner alone now"))
         }
+        Fix::Units(units) => {
+            for unit in units {
+                let file = files.at(unit.path);
+                replace(&file, unit.text.as_bytes()).map_err(failed("write", file.display()))?;
+            }
+            let paths: Vec<String> = units.iter().map(|unit| format!("/{}", unit.path)).collect();
+            Ok(format!("wrote {}, for edged's next start", paths.join(", ")))
+        }
     }
 }
 

@@ -10,11 +10,12 @@ mod made;
 mod network;
 mod ports;
 mod storage;
+mod units;
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use edge_core::doctor::Facts;
+use edge_core::doctor::{Facts, UnitFile};
 use edge_core::podnet::Range;
 
 use crate::runtime::calls;
@@ -56,6 +57,8 @@ pub struct Place {
     pub ports: Vec<Wanted>,
     /// Ranges of the cluster, by the names of their settings.
     pub ranges: Vec<(&'static str, Range)>,
+    /// The systemd units that this program carries.
+    pub units: &'static [UnitFile],
     /// The board's time in milliseconds since 1970.
     pub now_ms: i64,
 }
@@ -85,6 +88,7 @@ pub fn gather(place: &Place) -> Facts {
     facts.rivals = ports::rivals(&files);
     kernel::gather(&files, &mut facts);
     keys::gather(&place.data_dir, &mut facts);
+    facts.units = units::gather(&place.root, place.units);
     let said = |name: &str| std::fs::read_to_string(place.run_dir.join(name)).ok();
     (facts.refused, facts.ingress_closed) = (said(REFUSED), said(INGRESS_CLOSED));
     facts

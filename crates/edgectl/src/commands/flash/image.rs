@@ -154,6 +154,25 @@ mod tests {
     }
 
     #[test]
+    fn a_sum_beside_the_image_is_looked_at() {
+        let image = std::env::temp_dir().join(format!("edged-summed-{}", std::process::id()));
+        let sum = image.with_extension("sha256");
+        std::fs::write(&image, "abc").unwrap();
+        // FIPS 180-2, B.1, as `images/card.sh` has it written.
+        let right = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  card.img\n";
+        let told = |text: &str| {
+            std::fs::write(&sum, text).unwrap();
+            check(&image, &mut |_, _| ()).unwrap_err().to_string()
+        };
+        assert!(told(right).contains("no partition table"), "the sum is right");
+        let wrong = told(&right.replace("ba", "ab"));
+        assert!(wrong.contains("get both again") && wrong.lines().count() == 1, "{wrong}");
+        assert!(told("hello\n").contains("64 hex digits"));
+        std::fs::remove_file(&image).unwrap();
+        std::fs::remove_file(&sum).unwrap();
+    }
+
+    #[test]
     fn an_image_has_all_its_partitions() {
         assert_eq!(table(&head(0x0c, 8, 8), 16 * SECTOR), Ok(()));
         assert!(table(&head(0x0c, 8, 9), 16 * SECTOR).unwrap_err().contains("cut off"));
