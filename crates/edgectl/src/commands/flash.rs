@@ -19,8 +19,8 @@ const CHUNK: usize = 4 << 20;
 
 /// Write an image onto a card, and read it back
 ///
-/// Everything on the card is lost, unless --keep-data is given. The image may be packed with zstd or
-/// gzip; it is checked as a whole, against a .sha256 file beside it too if there is one, before
+/// Everything on the card is lost, unless --keep-data is given. The image may be packed with zstd
+/// or gzip; it is checked as a whole, against a .sha256 file beside it too if there is one, before
 /// anything is written.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Flash {
