@@ -69,7 +69,8 @@ fn a_board_that_is_switched_off_gets_no_traffic_at_once() {
     let text = "apiVersion: v1\nkind: Pod\nmetadata: {name: web, labels: {app: web}}\nspec:\n  \
                 nodeName: a1\n  terminationGracePeriodSeconds: 1\n  containers: [{name: c, image: \
                 \"edged/webserver:1\", imagePullPolicy: IfNotPresent}]\n---\napiVersion: v1\nkind: \
-                Service\nmetadata: {name: web}\nspec: {selector: {app: web}, ports: [{port: 80}]}\n";
+                Service\nmetadata: {name: web}\n\
+                spec: {selector: {app: web}, ports: [{port: 80}]}\n";
     let file = cluster.file("web.yaml", text);
     cluster.ctl(server, &["apply", "-f", &file]).ok();
     until_served(&cluster, true);
