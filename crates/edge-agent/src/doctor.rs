@@ -6,11 +6,12 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use edge_core::doctor::{Finding, Fix, Severity, judge};
 use edge_core::podnet::Range;
-use edge_node::doctor::{Place, Wanted, gather, repair};
+use edge_node::doctor::{Place, Wanted, gather, keep_awake, repair};
 use serde_json::{Value, json};
 
 use crate::config::{Config, Settings};
@@ -27,6 +28,24 @@ const DNS: u32 = 10;
 const DNS_PORT: u16 = 53;
 /// What an Ingress is answered on.
 const WEB: [u16; 2] = [80, 443];
+/// How long after its start edged looks at its board: the pods come first, and the clock may hear
+/// the time until then.
+const START: Duration = Duration::from_secs(30);
+/// What other parts tell already while an agent runs: the runtime, the pods' network, the kubelet,
+/// Ingresses.
+const TOLD: [&str; 5] =
+    ["memory-cgroup", "firewall-forward", "disk-space", "default-route", "ingress-ports"];
+/// What matters to pods alone, beside modules: a server without an agent has none.
+const OF_PODS: [&str; 8] = [
+    "memory-cgroup",
+    "cgroup-controllers",
+    "firewall-forward",
+    "firewall-legacy",
+    "networks",
+    "ip-forward",
+    "inotify",
+    "ingress-ports",
+];
 /// Columns for a check's name.
 const NAMES: usize = 19;
 
@@ -103,6 +122,32 @@ fn reread(root: &Path) -> Result<(), String> {
     Systemd::reach()?.map_or(Ok(()), |mut manager| manager.call("Reload", &[]))
 }
 
+/// Looks at all of the board once, soon after edged has started there, and says in the log what is
+/// wrong: each in one line. What the agent sees later is on its Node.
+pub(crate) async fn once(place: Place, with_agent: bool) {
+    tokio::time::sleep(START).await;
+    let look = move || {
+        let now_ms = edge_server::clock::read().wall_ms;
+        let facts = gather(&Place { now_ms, runs: true, ..place });
+        if !with_agent {
+            keep_awake(Path::new("/"), &facts);
+        }
+        judge(&facts)
+    };
+    let Ok(findings) = tokio::task::spawn_blocking(look).await else { return };
+    for finding in findings.iter().filter(|it| it.is_bad() && is_news(it.id, with_agent)) {
+        tracing::warn!("{}: {}; {}", finding.what, finding.why, finding.todo);
+    }
+}
+
+/// Whether it is for [`once`] to say.
+fn is_news(id: &str, with_agent: bool) -> bool {
+    match with_agent {
+        true => !TOLD.contains(&id),
+        false => !OF_PODS.contains(&id) && !id.starts_with("module-"),
+    }
+}
+
 /// What to look at. A hostname that can't be a Node's is for the doctor to find.
 fn place(settings: &Settings, root: &Path) -> Result<Place, String> {
     let config = Config::settle(settings).or_else(|error| {
@@ -128,7 +173,7 @@ pub(crate) fn of(config: &Config, root: &Path) -> Place {
     let now_ms = edge_server::clock::read().wall_ms;
     let (root, run_dir) = (root.to_owned(), config.run_dir.clone());
     let (ports, units) = (ports(config, &ranges), &UNITS);
-    Place { root, data_dir, run_dir, named, ports, ranges, units, now_ms }
+    Place { root, data_dir, run_dir, named, ports, ranges, units, now_ms, runs: false }
 }
 
 fn ports(config: &Config, ranges: &[(&'static str, Range)]) -> Vec<Wanted> {
@@ -246,6 +291,13 @@ mod tests {
     fn findings() -> Vec<Finding> {
         let swap = Swap { path: "/var/swap".into(), flash: true, bytes: 100 << 20 };
         judge(&Facts { swaps: vec![swap], ..Facts::default() })
+    }
+
+    #[test]
+    fn what_others_say_and_what_is_of_no_use_is_not_said_again() {
+        assert!(is_news("clock", true) && is_news("clock", false));
+        assert!(is_news("module-overlay", true) && !is_news("module-overlay", false));
+        assert!(!is_news("disk-space", true) && is_news("disk-space", false), "no kubelet says it");
     }
 
     #[test]

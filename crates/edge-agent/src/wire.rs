@@ -9,6 +9,7 @@ mod server;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 
 use edge_client::tls::ClientAuth;
@@ -20,7 +21,7 @@ use tokio::sync::watch;
 
 use crate::config::{Config, Registry};
 use crate::join::{SERVER_NAME, Saved};
-use crate::{cleanup, clock, depart, identity, notify, upgrade, version};
+use crate::{cleanup, clock, depart, doctor, identity, notify, upgrade, version};
 pub(crate) use agent::{servers, tie};
 pub(crate) use bus::beats;
 use server::Lead;
@@ -89,7 +90,9 @@ pub(crate) fn serve(mut config: Config, with_agent: bool) -> Result<(), WireErro
         manager.status("starting");
         let mut seat = upgrade::Seat::of(&data_dir, config.upgrade_keys.clone());
         config.upgrades = Some(seat.upgrades.clone());
+        let place = doctor::of(&config, Path::new("/"));
         let board = start(config, with_agent, stopped).await?;
+        tokio::spawn(doctor::once(place, with_agent));
         manager.ready(&format!("server: the API is at https://{}", board.address()));
         let mut again = false;
         let mut outcome = Ok(());

@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod fields;
 pub mod images;
 pub mod net;
+pub mod opened;
 pub mod poweroff;
 pub mod probes;
 pub mod runtime;

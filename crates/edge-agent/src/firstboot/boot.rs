@@ -5,8 +5,7 @@ use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use nix::mount::{MsFlags, mount};
-use nix::sys::statvfs::{FsFlags, statvfs};
+use edge_node::opened::opened;
 
 use super::wish::STORED;
 use super::{Refusal, failed};
@@ -170,20 +169,7 @@ impl Boot {
 
     /// Does what writes. A partition that is mounted for reading only is opened for that long.
     fn writing<T>(&self, act: impl Fn() -> io::Result<T>) -> io::Result<T> {
-        match act() {
-            Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => {}
-            other => return other,
-        }
-        let flags = flags(&self.dir)?;
-        let remount = |flags: MsFlags| {
-            let none = None::<&str>;
-            mount(none, &self.dir, none, MsFlags::MS_REMOUNT | flags, none)
-        };
-        remount(flags - MsFlags::MS_RDONLY)?;
-        let done = act();
-        sync(&self.dir);
-        remount(flags)?;
-        done
+        opened(&self.dir, act)
     }
 }
 
@@ -198,21 +184,6 @@ fn replaced(
         left.replace_range(span.clone(), &word(span));
     }
     left
-}
-
-/// How the directory is mounted.
-fn flags(dir: &Path) -> io::Result<MsFlags> {
-    let has = statvfs(dir)?.flags();
-    let table = [
-        (FsFlags::ST_RDONLY, MsFlags::MS_RDONLY),
-        (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
-        (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
-        (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
-        (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
-        (FsFlags::ST_SYNCHRONOUS, MsFlags::MS_SYNCHRONOUS),
-    ];
-    let set = table.into_iter().filter(|(is, _)| has.contains(*is)).map(|(_, flag)| flag);
-    Ok(set.collect())
 }
 
 /// Writes a file. FAT knows no permissions, so none are set.

@@ -1,5 +1,7 @@
 //! `edged agent`: a board that joins, or has joined, somebody else's cluster, and runs its pods.
 
+use std::path::Path;
+
 use edge_node::agent::{self, AgentConfig};
 use edge_server::join::Role;
 use tokio::signal::unix::{SignalKind, signal};
@@ -8,7 +10,7 @@ use tokio::sync::watch;
 use super::{JoinError, Live, Saved, enter};
 use crate::config::{AUTO, Config};
 use crate::wire::{self, WireError, failed};
-use crate::{cleanup, clock, identity, notify, upgrade, version};
+use crate::{cleanup, clock, doctor, identity, notify, upgrade, version};
 
 /// Runs the agent of a board that joins, or has joined, somebody else's cluster, until SIGTERM or
 /// SIGINT. Pods go on running after that, unless this board turned out to be a copy of another:
@@ -63,6 +65,7 @@ fn serve(config: &Config) -> Result<Ending, WireError> {
         upgrade::prove(&settings.api, &settings.name);
         let mut agent = tokio::spawn(agent::run(settings, stopped));
         let saved = &member.saved;
+        look(config, saved);
         manager.ready(&format!("agent: {} of the cluster {}", saved.name, saved.cluster));
         let (mut again, mut copy) = (false, None);
         let ended = tokio::select! {
@@ -108,6 +111,12 @@ fn serve(config: &Config) -> Result<Ending, WireError> {
             false => Ok(Ending::Stopped),
         }
     })
+}
+
+/// Has the board looked at, once, with the ranges of its cluster.
+fn look(config: &Config, saved: &Saved) {
+    let joined = Config { ranges: saved.as_ranges(), ..config.clone() };
+    tokio::spawn(doctor::once(doctor::of(&joined, Path::new("/")), true));
 }
 
 /// Whom a board asks to let it in, for people.

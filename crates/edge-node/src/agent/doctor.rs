@@ -1,24 +1,22 @@
-//! What `edged doctor` would say, looked at while the agent runs: in the log soon after the start,
-//! and on the Node what stays until somebody does something about it. Only what is cheap is looked
-//! at, and nothing is written unless it changed.
+//! What `edged doctor` would say, looked at while the agent runs: the Node has what stays until
+//! somebody does something about it. Only what is cheap is looked at, and nothing is written unless
+//! it changed. All of it is looked at once, after the start, by `edged` itself.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edge_core::doctor::{Condition, Facts, conditions, judge};
+use edge_core::doctor::{Condition, conditions};
 
 use super::board::Board;
 use super::events::Grade::{Normal, Warning};
 use super::events::Subject;
-use crate::doctor::glance;
+use crate::doctor::{glance, keep_awake};
 
 /// The board's pods come first.
 const FIRST: Duration = Duration::from_secs(10);
 /// How often it is looked at again.
 const EVERY: Duration = Duration::from_secs(600);
-/// What others tell already while the agent runs: the runtime, the pods' network, the kubelet.
-const TOLD: [&str; 4] = ["memory-cgroup", "firewall-forward", "disk-space", "default-route"];
 
 /// Looks for as long as the agent runs.
 pub(crate) async fn run(board: Arc<Board>) {
@@ -26,22 +24,15 @@ pub(crate) async fn run(board: Arc<Board>) {
     loop {
         tokio::time::sleep(pause).await;
         let dir = board.data_dir.clone();
-        let look = move || glance(Path::new("/"), &dir);
+        let look = move || {
+            let facts = glance(Path::new("/"), &dir);
+            keep_awake(Path::new("/"), &facts);
+            facts
+        };
         if let Ok(facts) = tokio::task::spawn_blocking(look).await {
-            if pause == FIRST {
-                say(&facts);
-            }
             tell(&board, conditions(&facts));
         }
         pause = EVERY;
-    }
-}
-
-fn say(facts: &Facts) {
-    for finding in judge(facts) {
-        if finding.is_bad() && !TOLD.contains(&finding.id) {
-            tracing::warn!("{}: {}; {}", finding.what, finding.why, finding.todo);
-        }
     }
 }
 

@@ -7,13 +7,14 @@ use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use edge_core::doctor::Fix;
+use edge_core::doctor::{Facts, Fix};
 use nix::errno::Errno;
 use nix::kmod::{ModuleInitFlags, finit_module};
 
 use super::files::Files;
 use super::kernel::module_of;
 use crate::net::survey;
+use crate::opened::opened;
 use crate::runtime::calls;
 
 /// The file beside one that was changed, as it was before the first change.
@@ -70,8 +71,11 @@ pub fn repair(root: &Path, fix: &Fix) -> Result<String, FixError> {
     match fix {
         Fix::Cmdline { path, text } => {
             let file = files.at(path);
-            let kept = back_up(&file).map_err(failed("keep a copy of", file.display()))?;
-            replace(&file, text.as_bytes()).map_err(failed("write", file.display()))?;
+            let write = || {
+                let kept = back_up(&file)?;
+                replace(&file, text.as_bytes()).map(|()| kept)
+            };
+            let kept = opened(&file, write).map_err(failed("write", file.display()))?;
             let kept = kept.display();
             Ok(format!("wrote {path} (as it was: {kept}); reboot for it to take effect"))
         }
@@ -211,12 +215,30 @@ fn load(files: &Files<'_>, name: &str) -> io::Result<()> {
     Ok(())
 }
 
-fn awake(files: &Files<'_>, link: &str) -> Result<String, FixError> {
+/// Keeps links of Wi-Fi awake that sleep between packets, as a board that serves must: the kernel's
+/// drivers begin with that after each boot. Where NetworkManager is, it is its matter, until a
+/// person asks for `--fix`.
+pub fn keep_awake(root: &Path, facts: &Facts) {
+    let files = Files(root);
+    let asleep = facts.wifi.iter().filter(|wifi| wifi.power_save == Some(true));
+    for wifi in asleep.filter(|_| !files.at(MANAGER).is_dir()) {
+        match stay_awake(&files, &wifi.link) {
+            Ok(()) => tracing::info!("{} stays awake between packets from now on", wifi.link),
+            Err(error) => tracing::warn!("{error}: answers may take a second and more"),
+        }
+    }
+}
+
+fn stay_awake(files: &Files<'_>, link: &str) -> Result<(), FixError> {
     let number = files.number(&format!("sys/class/net/{link}/ifindex")).unwrap_or(0);
     let kept = survey::Wifi::open().and_then(|mut wifi| wifi.stay_awake(number, link));
-    kept.map_err(failed("keep awake", link))?;
+    kept.map_err(failed("keep awake", link))
+}
+
+fn awake(files: &Files<'_>, link: &str) -> Result<String, FixError> {
+    stay_awake(files, link)?;
     if !files.at(MANAGER).is_dir() {
-        return Ok(format!("{link} stays awake until the next boot"));
+        return Ok(format!("{link} stays awake; after each boot edged sees to it"));
     }
     let file = files.at(MANAGER).join(WIFI_FILE);
     if fs::read_to_string(&file).is_ok_and(|text| text == AWAKE) {

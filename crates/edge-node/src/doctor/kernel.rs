@@ -13,9 +13,11 @@ const PAGE_SIZE: usize = 6;
 const OVERLAY: &str = "overlay";
 const RULES: &str = "nf_tables";
 /// What edged needs of the kernel, as `modprobe` takes it.
-pub(super) const NEEDED: [&str; 5] = [OVERLAY, "bridge", "veth", RULES, "wireguard"];
+pub(super) const NEEDED: [&str; 5] = [OVERLAY, "bridge", "veth", RULES, TUNNELS];
+/// What only some boards need; who does hears of it from the tunnels.
+const TUNNELS: &str = "wireguard";
 /// Links that edged makes.
-const LINKS: [&str; 3] = ["bridge", "veth", "wireguard"];
+const LINKS: [&str; 3] = ["bridge", "veth", TUNNELS];
 
 /// What lies on the boot partition. Never at a glance: on a card it is mounted for whoever looks at
 /// it, and that writes to it.
@@ -94,9 +96,10 @@ pub(super) fn modules(place: &Place, facts: &mut Facts) {
     let loads = files
         .line("proc/sys/kernel/modprobe")
         .is_some_and(|path| !path.is_empty() && files.at(&path).exists());
-    let asked = if place.is_real() { ask() } else { Vec::new() };
+    let left_out = if place.runs { TUNNELS } else { "" };
+    let asked = if place.is_real() { ask(left_out) } else { Vec::new() };
     let filesystems = files.text("proc/filesystems").unwrap_or_default();
-    for name in NEEDED {
+    for name in NEEDED.into_iter().filter(|name| *name != left_out) {
         let told = asked.iter().find(|(kind, _)| *kind == name).map(|(_, there)| *there);
         let seen = told == Some(true)
             || files.at(&format!("sys/module/{name}")).exists()
@@ -119,9 +122,10 @@ pub(super) fn modules(place: &Place, facts: &mut Facts) {
     }
 }
 
-/// What the kernel answers when it is asked for links and rules.
-fn ask() -> Vec<(&'static str, bool)> {
-    let mut told = survey::link_kinds(&LINKS).unwrap_or_default();
+/// What the kernel answers when it is asked for rules and links, but for one kind.
+fn ask(left_out: &str) -> Vec<(&'static str, bool)> {
+    let links: Vec<_> = LINKS.into_iter().filter(|link| *link != left_out).collect();
+    let mut told = survey::link_kinds(&links).unwrap_or_default();
     match survey::chains() {
         Ok(_) => told.push((RULES, true)),
         Err(crate::net::NetError::NoNfTables { .. }) => told.push((RULES, false)),

@@ -21,7 +21,7 @@ use edge_core::podnet::Range;
 use crate::runtime::calls;
 use files::Files;
 
-pub use fix::repair;
+pub use fix::{keep_awake, repair};
 pub use made::{Made, cmdline, made};
 
 /// The file in the run directory that says why the cluster does not let this board in.
@@ -61,6 +61,10 @@ pub struct Place {
     pub units: &'static [UnitFile],
     /// The board's time in milliseconds since 1970.
     pub now_ms: i64,
+    /// Whether edged runs here and asks. Then nothing is looked at that it would disturb: the boot
+    /// partition of a card, which is mounted for whoever looks at it, and a module that the kernel
+    /// would load only to answer.
+    pub runs: bool,
 }
 
 impl Place {
@@ -86,7 +90,9 @@ pub fn gather(place: &Place) -> Facts {
     kernel::limits(&files, &mut facts);
     facts.taken = ports::taken(&files, &place.ports);
     facts.rivals = ports::rivals(&files);
-    kernel::gather(&files, &mut facts);
+    if !place.runs {
+        kernel::gather(&files, &mut facts);
+    }
     keys::gather(&place.data_dir, &mut facts);
     facts.units = units::gather(&place.root, place.units);
     let said = |name: &str| std::fs::read_to_string(place.run_dir.join(name)).ok();
