@@ -162,6 +162,9 @@ async fn a_failed_write_or_sync_is_the_last_one() {
             let error = write(&store, "later").await.unwrap_err();
             assert!(matches!(error, ProposeError::Broken { .. }), "no success after a failure");
         }
+        let standing = store.standing().borrow().clone();
+        let told = standing.trouble.clone().unwrap();
+        assert!(standing.leader.is_none() && told.contains(words), "{standing:?}");
         assert_eq!(keys(&store), ["before"]);
         assert_eq!(watch.next().await.unwrap().key.as_ref(), "before");
         assert_eq!(watch.try_next(), Ok(None));
