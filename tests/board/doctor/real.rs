@@ -149,7 +149,10 @@ struct Disk(PathBuf);
 
 impl Disk {
     fn new(tree: &Tree, options: &str) -> Disk {
-        let at = tree.data();
+        Disk::at(tree.data(), options)
+    }
+
+    fn at(at: PathBuf, options: &str) -> Disk {
         let path = at.to_str().expect("a plain path");
         must("mount", &["-t", "tmpfs", "-o", options, "edt-doctor", path]);
         Disk(at)
@@ -182,6 +185,22 @@ fn a_data_directory_in_memory_and_a_full_one() {
     let root = Disk::new(&tree, "size=4096k,nr_inodes=4");
     let report = look(Command::new(built("edged")), &root.0, &tree.dir, &[]);
     report.has("root-inodes", "warning", &["of 4 files"]);
+}
+
+#[test]
+fn a_boot_partition_that_is_mounted_for_reading_only() {
+    if !can_run() {
+        return;
+    }
+    let tree = Tree::new();
+    let disk = Disk::at(tree.at("boot/firmware"), "size=64k");
+    tree.write("boot/firmware/cmdline.txt", "console=tty1\n");
+    tree.write("sys/fs/cgroup/cgroup.controllers", "cpuset cpu io pids\n");
+    must("mount", &["-o", "remount,ro", disk.0.to_str().expect("a plain path")]);
+    assert!(tree.doctor(&["--fix"]).repaired("memory-cgroup").contains("before-edged"));
+    assert!(tree.read("boot/firmware/cmdline.txt").contains("console=tty1 cgroup_enable=memory"));
+    let again = std::fs::write(tree.at("boot/firmware/more"), "");
+    assert!(again.is_err(), "it is for reading only again");
 }
 
 #[test]
