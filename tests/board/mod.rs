@@ -3,6 +3,8 @@
 //! whatever the machine runs.
 
 mod bad_input;
+#[cfg(test)]
+mod beats;
 pub(crate) mod command;
 mod demo;
 #[cfg(test)]

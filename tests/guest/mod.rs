@@ -11,6 +11,8 @@
 mod archive;
 #[cfg(test)]
 mod cuts;
+#[cfg(test)]
+mod doctor;
 mod files;
 mod kernel;
 mod lan;

@@ -49,9 +49,13 @@ async fn write(client: &Client, acknowledged: &Mutex<Vec<String>>, done: &Atomic
     }
 }
 
-/// Takes a backup while somebody writes; what had been acknowledged before, and after it.
+/// Takes a backup, from a server that does not lead, while somebody writes; what had been
+/// acknowledged before, and after it.
 fn backup_under_load(cluster: &Cluster, kubeconfig: &str, file: &str) -> [Vec<String>; 2] {
     let acknowledged = Mutex::new(Vec::new());
+    let leader = &cluster.wait_leader().name;
+    let follower = cluster.boards[..2].iter().find(|board| board.name != *leader);
+    let url = format!("https://{}:6443", follower.expect("two servers").ip);
     let known = || acknowledged.lock().expect("no panic").clone();
     let client = clients(cluster).remove(0);
     let done = AtomicBool::new(false);
@@ -64,7 +68,7 @@ fn backup_under_load(cluster: &Cluster, kubeconfig: &str, file: &str) -> [Vec<St
             (known().len() >= BEFORE).then_some(()).ok_or_else(|| known().len().to_string())
         });
         let before = known();
-        ctl(cluster, kubeconfig, &["backup", file, "--encrypt"]).ok();
+        ctl(cluster, kubeconfig, &["--server", &url, "backup", file, "--encrypt"]).ok();
         let at_end = known().len();
         until("writes go on", || {
             (known().len() > at_end).then_some(()).ok_or_else(|| at_end.to_string())

@@ -5,7 +5,7 @@
 //! writer, when a batch is durable, goes on at once with what follows from it.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,8 @@ pub(crate) struct Engine {
     /// Until the end, for snapshots that are built beside the state.
     home: Mutex<Option<Home>>,
     tick: Duration,
+    /// The brain's thread wakes with every tick.
+    ticking: AtomicBool,
     messages: AtomicUsize,
     message_bytes: AtomicUsize,
     requests: AtomicUsize,
@@ -56,6 +58,7 @@ impl Engine {
             peers,
             home: Mutex::new(Some(home)),
             tick,
+            ticking: AtomicBool::new(false),
             messages: AtomicUsize::new(0),
             message_bytes: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
@@ -150,7 +153,11 @@ impl Engine {
 
     /// What the writer did, and how its files stand now.
     pub(crate) fn done(self: &Arc<Engine>, done: Done, status: Status) {
-        self.pump([Event::Done(done, status)]);
+        let (ticking, _) = self.pump([Event::Done(done, status)]);
+        // A lone voter whose log found no room waits for time from now on: its brain sleeps.
+        if ticking && !self.ticking.swap(true, Ordering::SeqCst) {
+            self.tell(Event::Tick);
+        }
     }
 
     /// Works until the store is closed.
@@ -158,6 +165,7 @@ impl Engine {
         let mut next = Instant::now() + self.tick;
         let (mut ticking, mut over) = self.pump([]);
         while !over {
+            self.ticking.store(ticking, Ordering::SeqCst);
             self.inbox.wait(ticking.then_some(next));
             let now = Instant::now();
             // However long this thread was held up, one tick has passed: a member that was

@@ -377,6 +377,9 @@ impl Drop for Inner {
     }
 }
 
+#[cfg(test)]
+mod tests;
+
 /// A number that tells this store's files from any other's.
 pub(crate) fn fresh_id() -> Result<u64, OpenError> {
     let path = "/dev/urandom";

@@ -72,7 +72,9 @@ impl Agents {
         stop: watch::Receiver<bool>,
     ) -> Result<Agents, PkiError> {
         let clock = config.cluster.clock.clone();
-        let shown = Mutex::new((shown(authority, &clock, gate)?, clock.now_secs()));
+        // The time is told at any moment: what was judged before that is looked at again.
+        let judged = clock.now_secs();
+        let shown = Mutex::new((shown(authority, &clock, gate)?, judged));
         Ok(Agents {
             authority: authority.clone(),
             clock,
