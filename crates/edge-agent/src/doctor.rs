@@ -30,7 +30,7 @@ const DNS_PORT: u16 = 53;
 const WEB: [u16; 2] = [80, 443];
 /// How long after its start edged looks at its board: the pods come first, and the clock may hear
 /// the time until then.
-const START: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(12);
 /// What other parts tell already while an agent runs: the runtime, the pods' network, the kubelet,
 /// Ingresses.
 const TOLD: [&str; 5] =
