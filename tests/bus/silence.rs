@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::boards::Cluster;
+use super::client::until;
 
 /// Runs a test in a network namespace with a loopback and nothing else.
 fn alone<T: Future<Output = ()>>(test: impl FnOnce() -> T + Send + 'static) {
@@ -41,7 +42,8 @@ fn an_agent_leaves_a_broker_that_is_silent() {
         let agent = cluster.agent("n").await;
         agent.sessions(1).await;
         let has_agent = |s: &super::boards::Board| s.bus.counters().broker.clients == 4;
-        let at = servers.iter().position(has_agent).expect("the agent is somewhere");
+        until("the agent is somewhere", || servers.iter().any(has_agent)).await;
+        let at = servers.iter().position(has_agent).expect("it was just there");
         agent.bus.beat("before".into());
         let other = (at + 1) % 3;
         servers[other].beat().await;

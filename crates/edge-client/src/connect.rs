@@ -12,7 +12,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio_rustls::TlsConnector;
 
 /// Idle connections kept per server: a watch or two start while another request runs.
@@ -28,6 +28,8 @@ const KEEPALIVE_RETRIES: u32 = 2;
 const READ_BUFFER: usize = 64 * 1024;
 
 pub(crate) type Sender = http1::SendRequest<Body>;
+/// Why a connection broke; closed without a word when it just ended.
+pub(crate) type Broken = oneshot::Receiver<hyper::Error>;
 
 /// One server of the list.
 pub(crate) struct Server {
@@ -109,7 +111,7 @@ impl Server {
         &self,
         config: &Arc<rustls::ClientConfig>,
         limit: Duration,
-    ) -> Result<Sender, Error> {
+    ) -> Result<(Sender, Broken), Error> {
         let slow = || self.connect_error(io::Error::new(io::ErrorKind::TimedOut, "timed out"));
         tokio::time::timeout(limit, self.open(config)).await.unwrap_or_else(|_| Err(slow()))
     }
@@ -118,7 +120,7 @@ impl Server {
         Error::Connect { server: self.url.clone(), source }
     }
 
-    async fn open(&self, config: &Arc<rustls::ClientConfig>) -> Result<Sender, Error> {
+    async fn open(&self, config: &Arc<rustls::ClientConfig>) -> Result<(Sender, Broken), Error> {
         let stream = TcpStream::connect(self.authority.as_str())
             .await
             .map_err(|source| self.connect_error(source))?;
@@ -131,7 +133,7 @@ impl Server {
         self.handshake(TokioIo::new(secured)).await
     }
 
-    async fn handshake<T>(&self, io: T) -> Result<Sender, Error>
+    async fn handshake<T>(&self, io: T) -> Result<(Sender, Broken), Error>
     where
         T: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     {
@@ -143,6 +145,7 @@ impl Server {
                 },
             )?;
         let mut retired = self.retired.subscribe();
+        let (told, broken) = oneshot::channel();
         tokio::spawn(async move {
             let over = async {
                 if retired.wait_for(|retired| *retired).await.is_err() {
@@ -153,11 +156,12 @@ impl Server {
             tokio::select! {
                 ended = connection.with_upgrades() => if let Err(error) = ended {
                     tracing::debug!(%error, "connection to the API ended");
+                    let _ = told.send(error);
                 },
                 () = over => tracing::debug!("connection to a server that is not asked any more"),
             }
         });
-        Ok(sender)
+        Ok((sender, broken))
     }
 }
 

@@ -27,6 +27,9 @@ const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(10);
 /// How long a finished connection is waited for, to be used again.
 const SETTLE: Duration = Duration::from_millis(20);
 
+/// How long the end of a connection that is over may take to be known.
+const ENDING: Duration = Duration::from_secs(1);
+
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("edged/", env!("CARGO_PKG_VERSION")));
 
 /// How long to wait and how often to try.
@@ -324,14 +327,23 @@ impl Client {
                 },
             }
         }
-        let mut sender = match server.dial(&self.inner.tls.now(), self.inner.patience.connect).await
-        {
-            Ok(sender) => sender,
+        let dialled = server.dial(&self.inner.tls.now(), self.inner.patience.connect).await;
+        let (mut sender, broken) = match dialled {
+            Ok(connection) => connection,
             Err(error) => return Err(Attempt::Unsent(Box::new(strip(server, request)), error)),
         };
         match sender.try_send_request(request).await {
             Ok(response) => Ok(Open { response, server: server.clone(), sender }),
-            Err(error) => Err(Attempt::lost(server, &error.into_error())),
+            Err(error) => {
+                let error = error.into_error();
+                // The request only knows that it can't be sent; what the peer said before it hung
+                // up, such as that it wants a certificate, the connection knows.
+                let cause = match error.is_canceled() {
+                    true => tokio::time::timeout(ENDING, broken).await.ok().and_then(Result::ok),
+                    false => None,
+                };
+                Err(Attempt::lost(server, &cause.unwrap_or(error)))
+            }
         }
     }
 }

@@ -102,8 +102,10 @@ pub fn listen(packet: &[u8], id: u16, query: &Query, name: &Name) -> Option<Hear
         return Some(heard);
     }
     let (of, at) = Name::read(packet, HEADER)?;
+    // A question that is written by reference has another length than ours, where records begin.
     let same = u16_at(packet, 4)? == 1
         && of.lower() == name.lower()
+        && at == HEADER + name.wire().len()
         && u16_at(packet, at)? == query.kind
         && u16_at(packet, at + 2)? == query.class;
     let places = places(packet, at + 4).filter(|_| same)?;
@@ -118,6 +120,10 @@ pub fn listen(packet: &[u8], id: u16, query: &Query, name: &Name) -> Option<Hear
     }
     let additional = kept.iter().filter(|place| place.section == 2).count();
     set(&mut heard.message, 10, u16::try_from(additional).ok()?);
+    // A name may refer to anything before it, also to the count that was just changed.
+    if own.is_some() {
+        self::places(&heard.message, at + 4)?;
+    }
     heard.ttl = ttl(packet, kept, heard.code).filter(|_| !heard.truncated);
     Some(heard)
 }

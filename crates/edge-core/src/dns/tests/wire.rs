@@ -135,6 +135,11 @@ fn what_was_heard_is_checked_aged_and_cut() {
     assert_eq!(listen(&packet, 0x1234, &query(None), &name("example.org")), None);
     let heard = listen(&packet, 0x1234, &query(None), &asked).unwrap();
     assert_eq!((heard.code, heard.truncated, heard.ttl), (0, false, Some(60)));
+    // The same question, whose end is the first byte of a count in the header.
+    let mut referring = packet.clone();
+    let end = 12 + asked.wire().len() - 1;
+    referring.splice(end..=end, [0xc0, 4]);
+    assert_eq!(listen(&referring, 0x1234, &query(None), &asked), None, "none of our length");
     let mut mine = query(None);
     mine.id = 7;
     mine.name = name("wWw.ExAmPlE.oRg");
