@@ -4,7 +4,7 @@
 #   images/arm-tests.sh aarch64|armv7… [--long]
 #
 # A few minutes for what every change is tested with: what decides and what speaks Kubernetes; --long
-# for all crates, with the store once more on the 16 KiB pages of a Raspberry Pi 5 (aarch64).
+# for all crates. Pages of 16 KiB take a kernel that has them: tests/run.sh card card::pages.
 # What of it has been run: docs/boards.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -63,14 +63,4 @@ for at in "${!boards[@]}"; do
 done
 [ -z "$failed" ] || { echo "== failed on$failed" >&2; exit 1; }
 
-# A state made with pages of one size is used with the other's, and once more.
-pages=$said/pages
-mkdir "$pages"
-for board in "${boards[@]}"; do
-  [ "$board $long" = "aarch64 yes" ] || continue
-  for size in 16384 4096 16384; do
-    echo "== $board, the store with pages of $size bytes ($SECONDS s)"
-    EDGED_STATE_OF_ANOTHER=$pages QEMU_PAGESIZE=$size arm_test "$board" 600 -p edge-store --lib
-  done
-done
 echo "== done ($SECONDS s)"
