@@ -103,7 +103,9 @@ impl Person {
         let line = format!("grep -qF //{}: {file} && cat {file}", board.ip);
         let kubeconfig = self.ssh_until(board, &line);
         std::fs::write(self.dir.join("kubeconfig"), kubeconfig).expect("a file");
-        self.ctl_until(&["get", "nodes"], |text| text.contains(" Ready"));
+        // Its Node has the address as well by then, and its agent listens there.
+        let ready = |text: &str| text.contains(" Ready") && text.contains(&board.ip);
+        self.ctl_until(&["get", "nodes", "-o", "wide"], ready);
         steps.done(&format!("board {name} is a cluster, and Ready"));
     }
 
