@@ -1,5 +1,6 @@
 //! The client: picks a server, sends, retries what may be repeated, reads answers.
 
+use self::attempt::{Attempt, address, strip};
 use crate::body::Body;
 use crate::call::{Answer, Call, failure, read_failure, warnings};
 use crate::config::{Config, ConfigError};
@@ -10,13 +11,15 @@ use crate::refusal::Refusals;
 use crate::trust::Tls;
 use bytes::{Bytes, BytesMut};
 use edge_api::Object;
-use http::header::{AUTHORIZATION, HOST, USER_AGENT};
+use http::header::{AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
+
+mod attempt;
 
 /// The largest answer that is collected in memory.
 const ANSWER_LIMIT: usize = 256 * 1024 * 1024;
@@ -26,9 +29,6 @@ const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long a finished connection is waited for, to be used again.
 const SETTLE: Duration = Duration::from_millis(20);
-
-/// How long the end of a connection that is over may take to be known.
-const ENDING: Duration = Duration::from_secs(1);
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("edged/", env!("CARGO_PKG_VERSION")));
 
@@ -334,16 +334,7 @@ impl Client {
         };
         match sender.try_send_request(request).await {
             Ok(response) => Ok(Open { response, server: server.clone(), sender }),
-            Err(error) => {
-                let error = error.into_error();
-                // The request only knows that it can't be sent; what the peer said before it hung
-                // up, such as that it wants a certificate, the connection knows.
-                let cause = match error.is_canceled() {
-                    true => tokio::time::timeout(ENDING, broken).await.ok().and_then(Result::ok),
-                    false => None,
-                };
-                Err(Attempt::lost(server, &cause.unwrap_or(error)))
-            }
+            Err(error) => Err(Attempt::broken(server, error.into_error(), broken).await),
         }
     }
 }
@@ -362,47 +353,6 @@ fn parse(urls: &[String], name: Option<&str>) -> Result<Servers, ConfigError> {
         return Err(ConfigError::Server { server: String::new(), message });
     }
     Ok(Arc::new(servers))
-}
-
-/// How one server did not answer.
-enum Attempt {
-    /// The request never left; another server may have it.
-    Unsent(Box<Request<Body>>, Error),
-    /// Whether the request was acted on is not known.
-    Lost(Error),
-}
-
-impl Attempt {
-    fn lost(server: &Server, error: &hyper::Error) -> Attempt {
-        Attempt::Lost(Error::Protocol {
-            operation: format!("talk to {}", server.url),
-            message: flatten(error),
-        })
-    }
-}
-
-/// Puts a server's name and path prefix on a request.
-fn address(server: &Server, mut request: Request<Body>) -> Result<Request<Body>, Attempt> {
-    let fault = |message: String| {
-        let operation = format!("address a request to {}", server.url);
-        Attempt::Lost(Error::Protocol { operation, message })
-    };
-    if !server.prefix.is_empty() {
-        let full = format!("{}{}", server.prefix, request.uri());
-        *request.uri_mut() = full.parse().map_err(|error| fault(format!("{error}")))?;
-    }
-    let host = HeaderValue::from_str(&server.authority).map_err(|e| fault(e.to_string()))?;
-    request.headers_mut().insert(HOST, host);
-    Ok(request)
-}
-
-/// Takes the prefix off again, for the next server.
-fn strip(server: &Server, mut request: Request<Body>) -> Request<Body> {
-    let bare = request.uri().to_string();
-    if let Some(Ok(uri)) = bare.strip_prefix(&server.prefix).map(str::parse) {
-        *request.uri_mut() = uri;
-    }
-    request
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::fault::Fault;
 use crate::session::Session;
 use back::Way;
 use edge_api::backup::{End, Frames, Head, ReadError};
-use edge_client::{Call, Client};
+use edge_client::{Call, Client, Error};
 use file::{Draft, Found};
 use http_body_util::BodyExt;
 use passphrase::Secret;
@@ -110,7 +110,11 @@ async fn make(
     secret: Option<&Secret>,
     session: &mut Session,
 ) -> Result<(), Fault> {
-    let response = client.stream(&Call::get("/edged/v1/backup")).await?;
+    let response = client.stream(&Call::get("/edged/v1/backup")).await.map_err(|e| match e {
+        // Before its first byte is no other end than behind it.
+        Error::Protocol { .. } => Fault::text(format!("the backup broke off: {e}")),
+        other => other.into(),
+    })?;
     let mut draft = Draft::begin(part, secret)?;
     let (mut body, mut frames) = (response.into_body(), Frames::default());
     let mut progress = Progress::new("received", 0);
