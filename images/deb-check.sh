@@ -42,7 +42,8 @@ look() { # look ARCH MACHINE: the ELF header's number of the processor
   dpkg-deb -R "$file" "$root"
   for script in postinst prerm postrm; do
     [ -x "$root/DEBIAN/$script" ] || fail "$1: $script can't be run"
-    cmp "$root/DEBIAN/$script" "systemd/deb/$script" && sh -n "$root/DEBIAN/$script"
+    cmp "$root/DEBIAN/$script" "systemd/deb/$script"
+    sh -n "$root/DEBIAN/$script"
   done
   for unit in systemd/*.service; do cmp "$unit" "$root/usr/lib/systemd/system/${unit#*/}"; done
   for file in edged edgectl; do

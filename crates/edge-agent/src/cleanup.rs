@@ -15,6 +15,8 @@ use crate::wire::{self, WireError, failed};
 
 /// What the board was last told to run, in its data directory.
 const LEDGER: &str = "ledger";
+/// In a directory of edged's of which something could not be removed.
+const UNFINISHED: &str = "removal-unfinished";
 
 /// Removes everything of ours that lives in the kernel, and with `data` the data directory.
 ///
@@ -82,8 +84,8 @@ pub(crate) fn check(config: &Config) -> Result<(), WireError> {
         return Err(failed("cleanup", "needs root: use sudo"));
     }
     let (data, run) = (&config.data_dir, &config.run_dir);
-    ours(data, &["store/log", LEDGER, "pki/board.key"])?;
-    ours(run, &["net.lock", "rootfs", REFUSED])?;
+    ours(data, &["store/log", LEDGER, "pki/board.key", UNFINISHED])?;
+    ours(run, &["net.lock", "rootfs", REFUSED, UNFINISHED])?;
     idle("cleanup", data, "store/lock")?;
     idle("cleanup", run, "net.lock")
 }
@@ -125,7 +127,10 @@ fn remove(dir: &Path) -> Result<(), WireError> {
         real => real.map_err(about)?,
     };
     let mounts = cleanup::mounts_beneath(&real).map_err(about)?;
-    empty(&real, &mounts)?;
+    empty(&real, &mounts).inspect_err(|_| {
+        // By which the next try knows the directory for edged's, whatever is gone already.
+        let _ = File::create(real.join(UNFINISHED));
+    })?;
     match std::fs::remove_dir(dir) {
         Err(error)
             if !matches!(
@@ -228,9 +233,11 @@ mod tests {
         std::fs::create_dir_all(dir.join("pki")).unwrap();
         let seen = remove(&dir).unwrap_err().to_string();
         let pki = dir.join("pki").exists();
+        let again = ours(&dir, &["pki/board.key", UNFINISHED]);
         nix::mount::umount(&dir.join("images")).unwrap();
         remove(&dir).unwrap();
         assert!(blind.contains("images: ") && left == 1, "{blind}: {left} left");
         assert!(seen.contains("images: another file system") && !pki, "{seen}");
+        assert!(again.is_ok() && !dir.exists(), "what is left is known for edged's");
     }
 }

@@ -130,7 +130,7 @@ pub(crate) async fn once(place: Place, with_agent: bool) {
         let now_ms = edge_server::clock::read().wall_ms;
         let facts = gather(&Place { now_ms, runs: true, ..place });
         if !with_agent {
-            keep_awake(Path::new("/"), &facts);
+            keep_awake(Path::new("/"), &facts).iter().for_each(|line| tracing::info!("{line}"));
         }
         judge(&facts)
     };

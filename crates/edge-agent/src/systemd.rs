@@ -16,7 +16,7 @@ const TEST_SOCKET: &str = "EDGED_TEST_SYSTEMD";
 /// Longest that an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Longest that it may take to say whether the machine goes off, which edged asks as it ends.
-const AT_THE_END: Duration = Duration::from_millis(500);
+const AT_THE_END: Duration = Duration::from_secs(2);
 /// The state of a machine that is being switched off or restarted (`systemctl is-system-running`).
 const STOPPING: &str = "stopping";
 /// The longest answer that is read.

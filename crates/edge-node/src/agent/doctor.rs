@@ -20,16 +20,19 @@ const EVERY: Duration = Duration::from_secs(600);
 
 /// Looks for as long as the agent runs.
 pub(crate) async fn run(board: Arc<Board>) {
-    let mut pause = FIRST;
+    let (mut pause, mut said) = (FIRST, Vec::new());
     loop {
         tokio::time::sleep(pause).await;
         let dir = board.data_dir.clone();
         let look = move || {
             let facts = glance(Path::new("/"), &dir);
-            keep_awake(Path::new("/"), &facts);
-            facts
+            let awake = keep_awake(Path::new("/"), &facts);
+            (facts, awake)
         };
-        if let Ok(facts) = tokio::task::spawn_blocking(look).await {
+        if let Ok((facts, awake)) = tokio::task::spawn_blocking(look).await {
+            awake.iter().filter(|line| !said.contains(*line)).for_each(|l| tracing::info!("{l}"));
+            // One that sleeps no more is news when it sleeps again.
+            said = awake;
             tell(&board, conditions(&facts));
         }
         pause = EVERY;

@@ -217,16 +217,18 @@ fn load(files: &Files<'_>, name: &str) -> io::Result<()> {
 
 /// Keeps links of Wi-Fi awake that sleep between packets, as a board that serves must: the kernel's
 /// drivers begin with that after each boot. Where NetworkManager is, it is its matter, until a
-/// person asks for `--fix`.
-pub fn keep_awake(root: &Path, facts: &Facts) {
+/// person asks for `--fix`. Gives what is to be said of each; a driver may refuse, or agree and
+/// sleep all the same, and whoever asks again says only what is new.
+pub fn keep_awake(root: &Path, facts: &Facts) -> Vec<String> {
     let files = Files(root);
     let asleep = facts.wifi.iter().filter(|wifi| wifi.power_save == Some(true));
-    for wifi in asleep.filter(|_| !files.at(MANAGER).is_dir()) {
+    let kept = asleep.filter(|_| !files.at(MANAGER).is_dir()).map(|wifi| {
         match stay_awake(&files, &wifi.link) {
-            Ok(()) => tracing::info!("{} stays awake between packets from now on", wifi.link),
-            Err(error) => tracing::warn!("{error}: answers may take a second and more"),
+            Ok(()) => format!("{} is told to stay awake between packets", wifi.link),
+            Err(error) => format!("{error}: answers may take a second and more"),
         }
-    }
+    });
+    kept.collect()
 }
 
 fn stay_awake(files: &Files<'_>, link: &str) -> Result<(), FixError> {
