@@ -11,8 +11,8 @@ use super::board::Board;
 use super::cluster::Cluster;
 use crate::board::command::until;
 
-/// Between SIGTERM and the last word of its pods' being ready. Seen: 0.1 s; a board of which nothing
-/// is known but that it ends takes 30 s.
+/// Between SIGTERM and the last word of its pods' being ready. Seen: 0.1 s; a board of which
+/// nothing is known but that it ends takes 30 s.
 const MOST: Duration = Duration::from_secs(10);
 /// How the machine is, in D-Bus's words: an answer, one field that nobody reads, a text.
 const STOPPING: &[u8] = b"l\x02\0\x01\x11\0\0\0\x01\0\0\0\x05\0\0\0\0\0\0\0\0\0\0\0\
