@@ -11,7 +11,7 @@ use super::board::Board;
 use super::cluster::Cluster;
 use crate::board::command::until;
 
-/// Between SIGTERM and the last word of its pods' being ready. Seen: 0.1 s; a board of which
+/// Between SIGTERM and the last word of its pods' being ready. Seen: 0.3 s; a board of which
 /// nothing is known but that it ends takes 30 s.
 const MOST: Duration = Duration::from_secs(10);
 /// How the machine is, in D-Bus's words: an answer, one field that nobody reads, a text.
