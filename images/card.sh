@@ -14,16 +14,20 @@
 # What is on the card and why: docs/card.md.
 set -euo pipefail
 export LC_ALL=C TZ=UTC
+from=$PWD
 cd "$(dirname "$0")/.."
 here=$PWD/images/card
+# absolute PATH: what is meant by it where we were called.
+absolute() { case $1 in /*) echo "$1" ;; *) echo "$from/$1" ;; esac; }
 
-edged=target/aarch64-unknown-linux-musl/release
-if [ "${1:-}" = --edged ]; then edged=$2; shift 2; fi
-out=${1:?usage: images/card.sh [--edged DIR] OUT.img[.xz|.zst]}
+edged=$PWD/target/aarch64-unknown-linux-musl/release
+if [ "${1:-}" = --edged ]; then edged=$(absolute "${2:?--edged wants a directory}"); shift 2; fi
+out=$(absolute "${1:?usage: images/card.sh [--edged DIR] OUT.img[.xz|.zst]}")
 case $out in
 *.img | *.img.xz | *.img.zst) ;;
 *) echo "card.sh: $out is no .img" >&2; exit 64 ;;
 esac
+[ -d "${out%/*}" ] || { echo "card.sh: there is no directory ${out%/*}" >&2; exit 66; }
 for file in "$edged/edged" "$edged/edgectl"; do
   [ "$(od -An -tx1 -j18 -N1 "$file" | tr -d ' ')" = b7 ] ||
     { echo "card.sh: $file is not for aarch64; see images/cross-build.sh" >&2; exit 64; }
@@ -35,6 +39,18 @@ done
 PATH=$PATH:/usr/sbin:/sbin
 
 release=trixie
+# key KIND: the file of that one of Debian's keys.
+key() {
+  local file
+  for file in /usr/share/keyrings/debian-archive-$release-$1.{gpg,pgp}; do
+    if [ -e "$file" ]; then echo "$file"; return; fi
+  done
+  echo "card.sh: no debian-archive-$release-$1.gpg in /usr/share/keyrings: a recent package" \
+    "debian-archive-keyring has it; tests/setup.sh card installs that" >&2
+  exit 69
+}
+automatic=$(key automatic)
+stable=$(key stable)
 mirror=http://deb.debian.org/debian
 [ -z "${EDGED_CARD_SNAPSHOT:-}" ] ||
   mirror=http://snapshot.debian.org/archive/debian/$EDGED_CARD_SNAPSHOT
@@ -46,7 +62,7 @@ cmdline="panic=10 cgroup_enable=memory systemd.gpt_auto=0 systemd.getty_auto=0 n
 
 began=$SECONDS
 step() { printf '%4d s  %s\n' $((SECONDS - began)) "$*"; }
-cache=${EDGED_CARD_CACHE:-$HOME/.cache/edged-card}
+cache=$(absolute "${EDGED_CARD_CACHE:-$HOME/.cache/edged-card}")
 work=$(mktemp -d "${TMPDIR:-/tmp}/edged-card.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 root=$work/root boot=$work/boot
@@ -63,9 +79,8 @@ stamp() { find "$1" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +; }
 fetch() {
   mkdir -p "$cache"/lists/partial "$cache"/archives/partial "$work"/etc/{apt.conf.d,preferences.d}
   : > "$work/status"
-  local key=/usr/share/keyrings/debian-archive-$release
   cat > "$work/etc/sources.list" <<LIST
-deb [signed-by=$key-automatic.gpg,$key-stable.gpg] $mirror $release main non-free-firmware
+deb [signed-by=$automatic,$stable] $mirror $release main non-free-firmware
 LIST
   cat > "$work/apt.conf" <<CONF
 Dir::State "$cache"; Dir::State::lists "$cache/lists"; Dir::State::status "$work/status";

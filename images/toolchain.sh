@@ -3,7 +3,8 @@
 # target), and zig, which brings a C compiler, a linker and musl. Nothing installed is touched.
 # Sets CARGO, RUSTC, RUSTFLAGS and their kind, and gives `zigbuild` and `triple_of`.
 
-tools=${EDGED_CROSS_DIR:-$HOME/.cache/edged-cross}
+# A directory of our own beneath the one that was named: it is removed before it is filled.
+tools=${EDGED_CROSS_DIR:-$HOME/.cache}/edged-cross
 
 # The target triple of a board's architecture; empty for an unknown one.
 triple_of() {

@@ -37,6 +37,8 @@ if [ "${1:-build}" = card ]; then
   need xz xz-utils
   need readelf binutils
   need zstd zstd
+  ls /usr/share/keyrings/debian-archive-trixie-stable.?gp >/dev/null 2>&1 ||
+    missing+=(debian-archive-keyring)
   need qemu-system-aarch64 qemu-system-arm
   [ -e /usr/share/AAVMF/AAVMF_CODE.fd ] || missing+=(qemu-efi-aarch64)
   need ssh openssh-client
