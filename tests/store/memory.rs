@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use edge_core::consensus::{Change, MemberId, Role, Tuning};
 use edge_store::sim::{Config, Member, MemoryBase};
-use edge_store::{Disk, DiskFile, Expect, Founding, ListOptions};
+use edge_store::{Disk, DiskFile, Expect, Founding, ListOptions, ProposeError};
 
 use super::put;
 
@@ -18,12 +19,18 @@ type Content = (Vec<u8>, Vec<u8>);
 
 /// Files in memory.
 #[derive(Default)]
-pub(crate) struct MemoryDisk(Mutex<BTreeMap<PathBuf, Content>>);
+pub(crate) struct MemoryDisk {
+    files: Mutex<BTreeMap<PathBuf, Content>>,
+    /// Takes nothing but zeroes and the first sectors of files, whatever room it grants.
+    pub(crate) refuses: AtomicBool,
+    /// Files that were given room so far.
+    pub(crate) granted: AtomicUsize,
+}
 
 impl MemoryDisk {
     /// The power goes: what was not synced is gone.
     pub(crate) fn cut(&self) {
-        for (now, durable) in self.0.lock().unwrap().values_mut() {
+        for (now, durable) in self.files.lock().unwrap().values_mut() {
             now.clone_from(durable);
         }
     }
@@ -33,13 +40,17 @@ impl MemoryDisk {
         path: &Path,
         work: impl FnOnce(&mut (Vec<u8>, Vec<u8>)) -> T,
     ) -> io::Result<T> {
-        let mut files = self.0.lock().unwrap();
+        let mut files = self.files.lock().unwrap();
         files.get_mut(path).map(work).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
 impl Disk for MemoryDisk {
     fn write_at(&self, file: &DiskFile, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        let blank = bytes.iter().all(|byte| *byte == 0);
+        if self.refuses.load(Ordering::SeqCst) && offset > 0 && !blank {
+            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        }
         let (from, to) = (offset as usize, offset as usize + bytes.len());
         self.with(file.path(), |(now, _)| {
             now.resize(now.len().max(to), 0);
@@ -53,12 +64,13 @@ impl Disk for MemoryDisk {
     }
 
     fn allocate(&self, file: &DiskFile, length: u64) -> io::Result<()> {
+        self.granted.fetch_add(1, Ordering::SeqCst);
         self.with(file.path(), |(now, _)| now.resize(length as usize, 0))
     }
 
     fn open(&self, path: &Path, fresh: bool) -> io::Result<DiskFile> {
         if fresh {
-            self.0.lock().unwrap().insert(path.to_owned(), Default::default());
+            self.files.lock().unwrap().insert(path.to_owned(), Default::default());
         }
         self.with(path, |_| DiskFile::named(path))
     }
@@ -77,23 +89,23 @@ impl Disk for MemoryDisk {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
-        let files = self.0.lock().unwrap();
+        let files = self.files.lock().unwrap();
         Ok(files.keys().filter(|path| path.parent() == Some(dir)).cloned().collect())
     }
 
     fn exists(&self, path: &Path) -> bool {
-        self.0.lock().unwrap().contains_key(path)
+        self.files.lock().unwrap().contains_key(path)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut files = self.0.lock().unwrap();
+        let mut files = self.files.lock().unwrap();
         let file = files.remove(from).ok_or(io::ErrorKind::NotFound)?;
         files.insert(to.to_owned(), file);
         Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        let removed = self.0.lock().unwrap().remove(path);
+        let removed = self.files.lock().unwrap().remove(path);
         removed.map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
@@ -224,4 +236,44 @@ fn run() -> Vec<String> {
 #[test]
 fn a_cluster_without_threads_keeps_everything_and_replays() {
     assert_eq!(run(), run());
+}
+
+/// Room that is granted and then not there, as on a file system that writes nothing in place:
+/// whoever asked is told, and it is tried again with the ticks, not as fast as the disk says no.
+#[test]
+fn room_that_is_not_there_is_tried_with_the_ticks_only() {
+    let disks = BTreeMap::from([(1, Default::default())]);
+    let mut world = World { members: BTreeMap::new(), disks };
+    world.start(1);
+    world.settle();
+    world.put("before");
+    let disk = world.disks[&1].0.clone();
+    let granted = || disk.granted.load(Ordering::SeqCst);
+    disk.refuses.store(true, Ordering::SeqCst);
+    for round in 0..3 {
+        let member = world.members.get_mut(&1).unwrap();
+        let asked = |key: &str| put(&format!("{key}/{round}"), "v", Expect::Any);
+        let answers = ["a", "b", "c"].map(|key| member.propose(asked(key)));
+        let steps = (0..100).take_while(|_| member.write()).count();
+        assert!(steps < 100, "it ends without time");
+        for mut answer in answers {
+            assert!(matches!(answer.try_recv(), Ok(Err(ProposeError::Full { .. }))));
+        }
+    }
+    let trouble = world.members[&1].standing().trouble.clone().unwrap();
+    assert!(trouble.contains("free some space"), "{trouble}");
+    let (before, patience) = (granted(), Tuning::default().election_ticks);
+    world.pass(10 * patience);
+    assert!((5..=10).contains(&(granted() - before)), "{before}, {}", granted());
+    disk.refuses.store(false, Ordering::SeqCst);
+    world.pass(2 * patience);
+    assert_eq!(world.members[&1].standing().trouble, None);
+    world.put("after");
+    world.members.remove(&1);
+    disk.cut();
+    world.start(1);
+    world.settle();
+    let entries = world.members[&1].list("", &ListOptions::default()).unwrap().entries;
+    let keys: Vec<_> = entries.into_iter().map(|entry| entry.key).collect();
+    assert_eq!(keys, ["after", "before"]);
 }

@@ -5,7 +5,7 @@
 //! writer, when a batch is durable, goes on at once with what follows from it.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -33,8 +33,6 @@ pub(crate) struct Engine {
     /// Until the end, for snapshots that are built beside the state.
     home: Mutex<Option<Home>>,
     tick: Duration,
-    /// The brain's thread wakes with every tick.
-    ticking: AtomicBool,
     messages: AtomicUsize,
     message_bytes: AtomicUsize,
     requests: AtomicUsize,
@@ -58,7 +56,6 @@ impl Engine {
             peers,
             home: Mutex::new(Some(home)),
             tick,
-            ticking: AtomicBool::new(false),
             messages: AtomicUsize::new(0),
             message_bytes: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
@@ -117,6 +114,7 @@ impl Engine {
         events: impl IntoIterator<Item = Event>,
     ) -> (bool, bool) {
         let mut mind = self.mind.lock().unwrap_or_else(PoisonError::into_inner);
+        let ticked = mind.needs_ticks();
         events.into_iter().for_each(|event| mind.step(event));
         let waiting: VecDeque<Event> = self.inbox.take();
         for event in waiting {
@@ -138,6 +136,10 @@ impl Engine {
             let _ = answer.send(Ok(()));
         }
         let answer = (mind.needs_ticks(), mind.is_closed());
+        // Whoever took this step: the brain's thread sleeps for good, or is about to.
+        if (answer.0 && !ticked) || answer.1 {
+            self.inbox.nudge();
+        }
         drop(mind);
         if let Some(fetch) = effects.fetch {
             self.fetch(fetch);
@@ -153,11 +155,7 @@ impl Engine {
 
     /// What the writer did, and how its files stand now.
     pub(crate) fn done(self: &Arc<Engine>, done: Done, status: Status) {
-        let (ticking, _) = self.pump([Event::Done(done, status)]);
-        // A lone voter whose log found no room waits for time from now on: its brain sleeps.
-        if ticking && !self.ticking.swap(true, Ordering::SeqCst) {
-            self.tell(Event::Tick);
-        }
+        self.pump([Event::Done(done, status)]);
     }
 
     /// Works until the store is closed.
@@ -165,7 +163,6 @@ impl Engine {
         let mut next = Instant::now() + self.tick;
         let (mut ticking, mut over) = self.pump([]);
         while !over {
-            self.ticking.store(ticking, Ordering::SeqCst);
             self.inbox.wait(ticking.then_some(next));
             let now = Instant::now();
             // However long this thread was held up, one tick has passed: a member that was

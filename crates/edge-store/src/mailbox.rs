@@ -9,12 +9,19 @@ use std::time::Instant;
 pub(crate) struct Mailbox<T> {
     queue: Mutex<VecDeque<T>>,
     closed: AtomicBool,
+    /// The reader is to look, though nothing may wait for it.
+    nudged: AtomicBool,
     filled: Condvar,
 }
 
 impl<T> Mailbox<T> {
     pub(crate) fn new() -> Mailbox<T> {
-        Mailbox { queue: Mutex::default(), closed: AtomicBool::new(false), filled: Condvar::new() }
+        Mailbox {
+            queue: Mutex::default(),
+            closed: AtomicBool::new(false),
+            nudged: AtomicBool::new(false),
+            filled: Condvar::new(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<T>> {
@@ -35,6 +42,15 @@ impl<T> Mailbox<T> {
         }
     }
 
+    /// Ends the wait of the reader, or its next one. Unlike something that was put, this is not
+    /// taken by whoever else takes what waits.
+    pub(crate) fn nudge(&self) {
+        let queue = self.lock();
+        self.nudged.store(true, Ordering::Release);
+        drop(queue);
+        self.filled.notify_one();
+    }
+
     /// Takes everything that waits.
     pub(crate) fn take(&self) -> VecDeque<T> {
         std::mem::take(&mut *self.lock())
@@ -50,11 +66,14 @@ impl<T> Mailbox<T> {
         drop(left);
     }
 
-    /// Waits until there is something, or until then, or until it is closed. Answers whether
-    /// there is.
+    /// Waits until there is something, or until then, or until it is closed or nudged. Answers
+    /// whether it was anything but the time.
     pub(crate) fn wait(&self, until: Option<Instant>) -> bool {
         let mut queue = self.lock();
-        while queue.is_empty() && !self.closed.load(Ordering::Acquire) {
+        while queue.is_empty()
+            && !self.nudged.swap(false, Ordering::AcqRel)
+            && !self.closed.load(Ordering::Acquire)
+        {
             match until {
                 None => {
                     queue = self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner);

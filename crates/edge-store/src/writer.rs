@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::brain::Engine;
 use crate::error::StateError;
-use crate::event::{Done, Event, Work};
+use crate::event::{Done, Work};
 use crate::hand::Hand;
 use crate::limits::{COMMIT_RETRY_AFTER, IDLE_COMMIT_AFTER, IDLE_COMMIT_BYTES, OVERLAY_BYTES_SOFT};
 
@@ -35,8 +35,6 @@ impl Writer {
         hand.replica.shared.shut();
         drop(hand);
         engine.done(Done::Closed, status);
-        // The brain's thread sees that all is over.
-        engine.tell(Event::Tick);
     }
 
     /// Does what there is to do before the threads begin.

@@ -18,7 +18,7 @@ use self::disk::{Disk, DiskFile};
 use self::read::{Place, is_behind, read_segment};
 use self::record::{Batch, SECTOR};
 use self::recover::{Bad, Contents};
-use self::segment::{SegmentHeader, SegmentName};
+use self::segment::{NotMade, SegmentHeader, SegmentName};
 use crate::error::{Damage, OpenError};
 
 pub(crate) use self::record::bound;
@@ -91,6 +91,7 @@ impl Log {
         let path = segment::path(&config.dir, name);
         config.disk.make_dir(&config.dir).map_err(OpenError::io("creating", &config.dir))?;
         let file = segment::create(&*config.disk, &config.dir, header)
+            .map_err(io::Error::from)
             .map_err(OpenError::io("creating", path))?;
         Ok(Log {
             size: config.segment_bytes,
@@ -230,7 +231,12 @@ impl Log {
         if let Err(error) = segment::write_all(disk, &self.file, &self.buffer, self.end) {
             // Part of the batch may lie there, whole enough to be taken for an entry later.
             return Err(match self.erase(length) {
-                Ok(()) if is_full(&error) => AppendError::Full(error),
+                Ok(()) if is_full(&error) => {
+                    // This room was promised, and is not there: the next batch takes a segment
+                    // of its own.
+                    self.end = self.size;
+                    AppendError::Full(error)
+                }
                 Ok(()) => AppendError::Failed(format!("writing the log: {error}")),
                 Err(second) => AppendError::Failed(format!(
                     "writing the log: {error}; and erasing the rest: {second}"
@@ -300,12 +306,8 @@ impl Log {
                 }
                 Ok(())
             }
-            Err(error)
-                if is_full(&error) && !disk.exists(&segment::path(&self.config.dir, name)) =>
-            {
-                Err(AppendError::Full(error))
-            }
-            Err(error) => Err(failed(error)),
+            Err(NotMade::Unnamed(error)) if is_full(&error) => Err(AppendError::Full(error)),
+            Err(NotMade::Unnamed(error) | NotMade::Unknown(error)) => Err(failed(error)),
         }
     }
 

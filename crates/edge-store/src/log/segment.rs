@@ -131,20 +131,38 @@ pub(crate) fn read(disk: &dyn Disk, path: &Path) -> Result<(Vec<u8>, u64), OpenE
     }
 }
 
+/// Why there is no new segment.
+#[derive(Debug)]
+pub(crate) enum NotMade {
+    /// Nothing has its name that had not before.
+    Unnamed(io::Error),
+    /// It may have its name, now or after the next start.
+    Unknown(io::Error),
+}
+
+impl From<NotMade> for io::Error {
+    fn from((NotMade::Unnamed(error) | NotMade::Unknown(error)): NotMade) -> io::Error {
+        error
+    }
+}
+
 /// Makes a segment; it has its name only once all of it is durable.
-pub(crate) fn create(disk: &dyn Disk, dir: &Path, header: SegmentHeader) -> io::Result<DiskFile> {
+pub(crate) fn create(
+    disk: &dyn Disk,
+    dir: &Path,
+    header: SegmentHeader,
+) -> Result<DiskFile, NotMade> {
     let target = path(dir, header.name);
     let unfinished = target.with_extension("new");
-    let made = fill(disk, &unfinished, header).and_then(|file| {
-        disk.rename(&unfinished, &target)?;
-        disk.sync_dir(dir)?;
-        Ok(file.renamed(&target))
-    });
-    if made.is_err() {
+    let made = fill(disk, &unfinished, header)
+        .and_then(|file| disk.rename(&unfinished, &target).map(|()| file.renamed(&target)));
+    let file = made.map_err(|error| {
         // Gives the room back; if that fails too, the next start does it.
         let _ = disk.remove(&unfinished);
-    }
-    made
+        NotMade::Unnamed(error)
+    })?;
+    disk.sync_dir(dir).map_err(NotMade::Unknown)?;
+    Ok(file)
 }
 
 fn fill(disk: &dyn Disk, path: &Path, header: SegmentHeader) -> io::Result<DiskFile> {

@@ -54,10 +54,9 @@ impl Mind {
 
     /// Asks for what was wanting, from time to time.
     pub(super) fn ask_room_again(&mut self) {
-        if matches!(self.absence, Some(Absence::Starved { .. })) {
-            self.ask_room(self.begin.slack);
-        } else if let Some(bytes) = self.want.log
-            && self.absence.is_none()
+        let installing = matches!(self.absence, Some(Absence::Installing));
+        if let Some(bytes) = self.want.log
+            && !installing
             && self.broken.is_none()
         {
             self.ask_room(bytes);
