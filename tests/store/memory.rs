@@ -35,6 +35,11 @@ impl MemoryDisk {
         }
     }
 
+    /// The size of the largest file.
+    fn largest(&self) -> usize {
+        self.files.lock().unwrap().values().map(|(now, _)| now.len()).max().unwrap_or_default()
+    }
+
     fn with<T>(
         &self,
         path: &Path,
@@ -265,6 +270,7 @@ fn room_that_is_not_there_is_tried_with_the_ticks_only() {
     let (before, patience) = (granted(), Tuning::default().election_ticks);
     world.pass(10 * patience);
     assert!((5..=10).contains(&(granted() - before)), "{before}, {}", granted());
+    assert_eq!(disk.largest(), 8 * 1024, "a segment never grows by being refused");
     disk.refuses.store(false, Ordering::SeqCst);
     world.pass(2 * patience);
     assert_eq!(world.members[&1].standing().trouble, None);
@@ -274,6 +280,6 @@ fn room_that_is_not_there_is_tried_with_the_ticks_only() {
     world.start(1);
     world.settle();
     let entries = world.members[&1].list("", &ListOptions::default()).unwrap().entries;
-    let keys: Vec<_> = entries.into_iter().map(|entry| entry.key).collect();
+    let keys: Vec<_> = entries.iter().map(|entry| &*entry.key).collect();
     assert_eq!(keys, ["after", "before"]);
 }

@@ -158,18 +158,24 @@ impl Hand {
         }
         match self.replica.persist(writes) {
             Ok(()) => self.tell(Done::Persisted(number)),
-            Err(AppendError::Full(error)) => self.full(&error),
+            Err(AppendError::Full(error)) => self.full(&error, false),
+            Err(AppendError::Refused(error)) => self.full(&error, true),
             Err(AppendError::Failed(detail)) => self.poison(detail),
         }
     }
 
-    /// The log took nothing.
-    fn full(&mut self, error: &std::io::Error) {
+    /// The log took nothing; perhaps because room that was granted is not there.
+    fn full(&mut self, error: &std::io::Error, refused: bool) {
         let detail = format!("making room for the log: {error}");
         self.refusing = true;
         self.hurry |= self.replica.log.has_old_segments();
         match self.replica.again() {
-            Ok(start) => self.tell(Done::Full { detail, start: Box::new(start) }),
+            Ok(start) => {
+                if refused {
+                    self.replica.log.leave_segment();
+                }
+                self.tell(Done::Full { detail, start: Box::new(start) });
+            }
             Err(error) => self.poison(error.to_string()),
         }
     }
@@ -183,7 +189,7 @@ impl Hand {
                 self.refusing = false;
                 self.tell(Done::Roomy);
             }
-            Err(AppendError::Full(error)) => {
+            Err(AppendError::Full(error) | AppendError::Refused(error)) => {
                 self.hurry |= self.replica.log.has_old_segments();
                 self.tell(Done::NoRoom { detail: format!("making room for the log: {error}") });
             }

@@ -69,6 +69,8 @@ pub(crate) struct Log {
 pub(crate) enum AppendError {
     /// There is no room; no trace of it is left.
     Full(io::Error),
+    /// The disk refused room that it had granted; no trace of the batch is left.
+    Refused(io::Error),
     /// It may or may not be there; the log must not be used again.
     Failed(String),
 }
@@ -231,12 +233,7 @@ impl Log {
         if let Err(error) = segment::write_all(disk, &self.file, &self.buffer, self.end) {
             // Part of the batch may lie there, whole enough to be taken for an entry later.
             return Err(match self.erase(length) {
-                Ok(()) if is_full(&error) => {
-                    // This room was promised, and is not there: the next batch takes a segment
-                    // of its own.
-                    self.end = self.size;
-                    AppendError::Full(error)
-                }
+                Ok(()) if is_full(&error) => AppendError::Refused(error),
                 Ok(()) => AppendError::Failed(format!("writing the log: {error}")),
                 Err(second) => AppendError::Failed(format!(
                     "writing the log: {error}; and erasing the rest: {second}"
@@ -276,6 +273,11 @@ impl Log {
     /// Makes sure that batches of `length` bytes in all can be appended.
     pub(crate) fn make_room(&mut self, length: u64) -> Result<(), AppendError> {
         if self.end + length > self.size { self.rotate(length) } else { Ok(()) }
+    }
+
+    /// Nothing more goes into this segment: what room it has left is not there.
+    pub(crate) fn leave_segment(&mut self) {
+        self.end = self.size;
     }
 
     /// Begins a new segment that has room for `length` bytes.

@@ -70,6 +70,7 @@ impl Mind {
         match done {
             Done::Persisted(number) => {
                 self.writing.retain(|each, _| *each > number);
+                self.written();
                 self.input(Input::Persisted { number });
             }
             Done::Applied { index, term, members } => {

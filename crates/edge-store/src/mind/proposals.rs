@@ -23,14 +23,9 @@ impl Mind {
             return false;
         }
         match &self.absence {
-            // Room is asked for with the ticks: a disk that grants it and then refuses the write
-            // would keep us busy as long as somebody has something to write.
             Some(Absence::Starved { detail, .. }) => {
-                let error = match self.is_lone() {
-                    true => self.full(detail),
-                    false => ProposeError::NotLeader { leader: None },
-                };
-                self.drop_queue(&error);
+                let detail = detail.clone();
+                self.ask_room_or_refuse(&detail);
                 return false;
             }
             Some(Absence::Installing) => {

@@ -28,6 +28,8 @@ pub(super) struct Want {
     until: u64,
     /// A person was told.
     told: bool,
+    /// Room was granted, and the log has taken nothing since.
+    granted: bool,
 }
 
 impl Mind {
@@ -52,6 +54,21 @@ impl Mind {
         }
     }
 
+    /// There is no member, for want of room, and somebody has something to write: asks at once,
+    /// unless the disk has granted room already and refused the write then. That is tried again
+    /// with the ticks only; else it would keep us busy as long as anybody writes.
+    pub(super) fn ask_room_or_refuse(&mut self, detail: &str) {
+        match self.want.log {
+            Some(bytes) if !self.want.granted => self.ask_room(bytes),
+            _ => self.refuse_queue(detail),
+        }
+    }
+
+    /// The log has taken something.
+    pub(super) fn written(&mut self) {
+        self.want.granted = false;
+    }
+
     /// Asks for what was wanting, from time to time.
     pub(super) fn ask_room_again(&mut self) {
         let installing = matches!(self.absence, Some(Absence::Installing));
@@ -69,6 +86,7 @@ impl Mind {
         if let Some(Absence::Starved { .. }) = self.absence
             && let Some(Absence::Starved { start, .. }) = self.absence.take()
         {
+            self.want.granted = true;
             self.rebirth(*start);
         }
     }
@@ -93,7 +111,8 @@ impl Mind {
         let overlay = self.status.failed.is_some() && self.status.overlay >= OVERLAY_BYTES_HARD;
         let shy = self.want.log.is_some() || overlay;
         if shy != self.want.shy {
-            self.want = Want { asked: self.want.asked, log: self.want.log, shy, ..Want::default() };
+            let Want { asked, log, granted, .. } = self.want;
+            self.want = Want { asked, log, granted, shy, ..Want::default() };
             self.input(Input::Shy(shy));
         }
     }
