@@ -2,16 +2,20 @@
 //! systemd start it. Done again it upgrades in place: pods run on. What it writes is what
 //! `edged uninstall` takes away.
 
+mod settings;
+
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use edge_core::doctor::UnitFile;
-use edge_server::join::Token;
+use edge_node::doctor::is_packaged;
 use edge_server::pki::{read_if_present, write_atomically};
 use nix::sys::statvfs::{FsFlags, statvfs};
 
-use crate::config;
+pub(crate) use settings::others;
+
 use crate::systemd::{Systemd, Word};
 use crate::wire::{WireError, failed};
 
@@ -22,9 +26,6 @@ pub(crate) const CTL: &str = "usr/bin/edgectl";
 pub(crate) const CONFIG: &str = "etc/edged/config.yaml";
 pub(crate) const DEFAULTS: &str = "etc/default/edged";
 pub(crate) const TOKEN: &str = "etc/edged/token";
-
-/// What a file begins with that is ours.
-pub(crate) const OURS: &str = "# Written by `edged install`.\n";
 
 /// The unit that is started.
 pub(crate) const UNIT: &str = "edged.service";
@@ -53,9 +54,6 @@ pub(crate) const UNITS: [UnitFile; 4] = [
     },
 ];
 
-/// There when the package owns the files.
-const PACKAGE: &str = "var/lib/dpkg/info/edged.list";
-
 /// How the board is to run.
 #[derive(Debug, Args)]
 pub(crate) struct Install {
@@ -81,11 +79,6 @@ struct Put {
     path: &'static str,
     text: String,
     mode: u32,
-}
-
-/// Whether a package manager owns the installed files.
-pub(crate) fn is_packaged(root: &Path) -> bool {
-    root.join(PACKAGE).exists()
 }
 
 /// Refuses where nothing can be put or taken away.
@@ -122,13 +115,15 @@ pub(crate) fn run(args: &Install) -> Result<(), WireError> {
         return Err(failed("install", "edged is installed as a package: use apt to upgrade it"));
     }
     writable("install", root)?;
-    let files = settings(args)?;
+    let files = settings::settle(args)?;
     let mut changed = program(root)?;
     let units = UNITS.map(|unit| Put { path: unit.path, text: unit.text.to_owned(), mode: 0o644 });
     for file in units.iter().chain(&files) {
         let full = root.join(file.path);
         if read_if_present(&full).ok().flatten().as_ref() != Some(&file.text) {
-            put(&full, file.text.as_bytes(), file.mode)?;
+            // What a person has closed stays closed.
+            let mode = fs::metadata(&full).map_or(0o777, |meta| meta.permissions().mode());
+            put(&full, file.text.as_bytes(), file.mode & mode)?;
             changed = true;
             println!("wrote /{}", file.path);
         }
@@ -158,54 +153,6 @@ fn elsewhere(root: &Path) -> String {
          boot of an image whose etc/machine-id is empty)",
         root.display()
     )
-}
-
-/// What the arguments become. Everything is checked before anything is written.
-fn settings(args: &Install) -> Result<Vec<Put>, WireError> {
-    let mut files = Vec::new();
-    let old = |path: &str| read_if_present(&args.root.join(path)).ok().flatten();
-    if args.agent && args.join.is_empty() && old(CONFIG).is_none() {
-        let what = "an agent needs a cluster: give --join auto (or https://HOST:6443) and \
-                    --token-file";
-        return Err(failed("install", what));
-    }
-    if !args.join.is_empty() {
-        let mut text = format!("{OURS}join:\n");
-        for server in &args.join {
-            let url = config::join_url(server).map_err(|e| WireError::line(e.to_string()))?;
-            text += &format!("  - {url:?}\n");
-        }
-        text += &format!("token-file: /{TOKEN}\n");
-        if old(CONFIG).is_some_and(|old| !old.starts_with(OURS)) {
-            let what = format!("/{CONFIG} is there already: write join and token-file into it");
-            return Err(failed("install", what));
-        }
-        files.push(Put { path: CONFIG, text, mode: 0o644 });
-    }
-    if let Some(path) = &args.token_file {
-        if args.join.is_empty() && !old(CONFIG).is_some_and(|old| reads_token(&old)) {
-            let what = "a token is for joining: give --join auto (or https://HOST:6443) as well";
-            return Err(failed("token-file", what));
-        }
-        let text = fs::read_to_string(path)
-            .map_err(|e| failed(&format!("token-file: {}", path.display()), e))?;
-        let token = Token::parse(&text).map_err(|e| failed("token-file", e))?;
-        files.push(Put { path: TOKEN, text: format!("{token}\n"), mode: 0o600 });
-    }
-    if args.agent || !args.join.is_empty() {
-        let role = if args.agent { "agent" } else { "server" };
-        let old = old(DEFAULTS).unwrap_or_else(|| OURS.to_owned());
-        let others = old.lines().filter(|line| !line.starts_with("EDGED_ROLE="));
-        let text: String = others.map(|line| format!("{line}\n")).collect();
-        files.push(Put { path: DEFAULTS, text: format!("{text}EDGED_ROLE={role}\n"), mode: 0o644 });
-    }
-    Ok(files)
-}
-
-/// Whether the settings have a token read from where it is put.
-fn reads_token(config: &str) -> bool {
-    let file = config::File::parse(config).ok().and_then(|file| file.token_file);
-    file.is_some_and(|path| path == Path::new("/").join(TOKEN))
 }
 
 /// Copies this file to its place, whole or not at all; whether it was another one.
@@ -254,6 +201,8 @@ fn start(mut manager: Systemd, no_start: bool, changed: bool) -> Result<(), Wire
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
+    use edge_server::join::Token;
     use nix::mount::MsFlags;
 
     fn args(root: &Path) -> Install {
@@ -287,7 +236,7 @@ mod tests {
         fs::write(&token, Token::create(&"p".repeat(43)).unwrap().to_string()).unwrap();
         run(&wish).unwrap();
         let text = |path: &str| fs::read_to_string(root.join(path)).unwrap();
-        assert_eq!(text(DEFAULTS), format!("{OURS}EDGED_ROLE=agent\n"));
+        assert!(text(DEFAULTS).contains("\nEDGED_ROLE=agent\n"), "{}", text(DEFAULTS));
         let file = config::File::parse(&text(CONFIG)).unwrap();
         assert_eq!(
             (file.join, file.token_file),
@@ -306,11 +255,24 @@ mod tests {
         assert_eq!(text(TOKEN), format!("{again}\n"));
         let told = elsewhere(&root);
         assert!(told.starts_with("nothing is enabled: `systemctl --root="), "{told}");
-        // A person's own settings are not written over.
-        fs::write(root.join(CONFIG), "log: debug\n").unwrap();
-        assert!(run(&wish).unwrap_err().to_string().contains("is there already"));
-        fs::create_dir_all(root.join("var/lib/dpkg/info")).unwrap();
-        fs::write(root.join(PACKAGE), "").unwrap();
+        // What a person adds stays, and so does who may read it.
+        let more = text(CONFIG) + "upgrade-keys: []\n";
+        fs::write(root.join(CONFIG), more).unwrap();
+        fs::set_permissions(root.join(CONFIG), fs::Permissions::from_mode(0o600)).unwrap();
+        wish.join = vec!["a.lan".into()];
+        run(&wish).unwrap();
+        assert!(text(CONFIG).starts_with("upgrade-keys: []\n") && text(CONFIG).contains("a.lan"));
+        let mode = fs::metadata(root.join(CONFIG)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600);
+        // A person's own join is not written over.
+        fs::write(root.join(CONFIG), "join: [b.lan]\n").unwrap();
+        assert!(run(&wish).unwrap_err().to_string().contains("write both into it"));
+        // A package's program is apt's; what a removed package has left behind is nobody's.
+        let list = root.join("var/lib/dpkg/info/edged.list");
+        fs::create_dir_all(list.parent().unwrap()).unwrap();
+        fs::write(&list, "/.\n/etc\n").unwrap();
+        run(&args(&root)).unwrap();
+        fs::write(&list, "/.\n/usr\n/usr/bin\n/usr/bin/edged\n").unwrap();
         assert!(run(&wish).unwrap_err().to_string().contains("use apt"));
         fs::remove_dir_all(&root).unwrap();
     }

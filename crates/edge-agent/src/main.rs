@@ -15,6 +15,7 @@ mod identity;
 mod install;
 mod join;
 mod notify;
+mod part;
 mod poweroff;
 mod restore;
 mod systemd;

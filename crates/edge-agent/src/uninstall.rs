@@ -13,7 +13,7 @@ use edge_node::doctor::{self, Made};
 use edge_server::pki::write_atomically;
 
 use crate::config::{Config, Settings};
-use crate::install::{CTL, ENABLED, OURS, PODS, PROGRAM, TOKEN, UNITS};
+use crate::install::{CTL, ENABLED, PODS, PROGRAM, TOKEN, UNITS};
 use crate::systemd::{Systemd, Word};
 use crate::wire::{WireError, failed};
 use crate::{cleanup, firstboot, install};
@@ -57,7 +57,7 @@ pub(crate) fn run(args: &Uninstall, config: &Config) -> Result<(), WireError> {
     if !nix::unistd::geteuid().is_root() {
         return Err(failed("uninstall", "needs root: use sudo"));
     }
-    if install::is_packaged(root) {
+    if doctor::is_packaged(root) {
         return Err(failed(
             "uninstall",
             "edged is a package here: `apt purge edged` does all of it",
@@ -163,14 +163,21 @@ fn look(root: &Path) -> Found {
     for path in firstboot::OWN {
         sort(path, firstboot::is_ours(&text(path)));
     }
+    let (mut parts, mut torn) = (Vec::new(), Vec::new());
     for path in firstboot::SHARED {
         let has = text(path);
-        match firstboot::without_ours(&has) {
-            _ if has.starts_with(OURS) => sort(path, true),
-            Some(rest) if rest.is_empty() => sort(path, true),
-            Some(rest) => found.parts.push((root.join(path), rest)),
-            None if path == firstboot::LOGIN => {}
-            None => sort(path, false),
+        match firstboot::PART.without(&has).and_then(|rest| install::others(&rest)) {
+            Err(why) => {
+                sort(path, false);
+                torn.push(format!("/{path}: {why}"));
+            }
+            Ok(rest) if rest == has => {
+                if path != firstboot::LOGIN {
+                    sort(path, false);
+                }
+            }
+            Ok(rest) if rest.trim().is_empty() => sort(path, true),
+            Ok(rest) => parts.push((root.join(path), rest)),
         }
     }
     for unit in UNITS {
@@ -179,6 +186,7 @@ fn look(root: &Path) -> Found {
     let link = fs::read_link(root.join(CTL)).is_ok_and(|to| to == Path::new("edged"));
     sort(CTL, link);
     sort(PROGRAM, true);
+    found.parts = parts;
     for Made { path, rest } in doctor::made(root) {
         match rest.is_empty() {
             true => found.gone.insert(0, root.join(path)),
@@ -187,7 +195,8 @@ fn look(root: &Path) -> Found {
     }
     found.empty = firstboot::directories(root);
     found.empty.extend(DIRECTORIES.map(|dir| root.join(dir)));
-    found.notes = notes(root, &found);
+    found.notes = torn;
+    found.notes.extend(notes(root, &found));
     found
 }
 

@@ -34,6 +34,9 @@ enum Step {
 /// # Errors
 /// Names what could not be written. All files are as they were then.
 pub(super) fn apply(plan: &Plan, board: &Board, root: &Path) -> Result<Vec<String>, Refusal> {
+    if let Some(why) = &plan.torn {
+        return Err(Refusal::Failed(why.clone()));
+    }
     let new: Vec<&File> =
         plan.files.iter().filter(|file| board.files.get(file.path) != Some(&file.text)).collect();
     let mut changed: Vec<String> = new.iter().map(|file| format!("/{}", file.path)).collect();

@@ -28,6 +28,7 @@ use boot::Boot;
 use text::Mistake;
 
 use crate::install;
+use crate::part::Part;
 use crate::systemd::{Systemd, Word};
 
 /// Exit status for a file that can't be used.
@@ -66,7 +67,9 @@ pub(crate) const OWN: [&str; 6] =
 
 /// Whether nothing but what was taken from `edged.yaml` is in a file.
 pub(crate) fn is_ours(text: &str) -> bool {
-    !text.is_empty() && (text.starts_with(plan::OURS) || plan::without_block(text).is_empty())
+    !text.is_empty()
+        && (text.starts_with(plan::OURS)
+            || plan::PART.without(text).is_ok_and(|rest| rest.is_empty()))
 }
 
 /// The files, beneath the root, that have a part of ours.
@@ -75,11 +78,8 @@ pub(crate) const SHARED: [&str; 3] = [plan::CONFIG, plan::DEFAULTS, plan::KEYS];
 /// The one of them that lets people in.
 pub(crate) const LOGIN: &str = plan::KEYS;
 
-/// A file without our part of it; `None` when it has none.
-pub(crate) fn without_ours(text: &str) -> Option<String> {
-    let rest = plan::without_block(text);
-    (rest != text).then_some(rest)
-}
+/// Our part of each of them.
+pub(crate) const PART: Part = plan::PART;
 
 /// Where to read and where to write.
 #[derive(Debug, Args)]

@@ -10,6 +10,7 @@ use edge_server::join::{Role, Token};
 use super::text::Mistake;
 use super::wish::{Secret, Wish};
 use super::{links, nm, wifi};
+use crate::part::Part;
 
 pub(super) const HOSTNAME: &str = "etc/hostname";
 pub(super) const HOSTS: &str = "etc/hosts";
@@ -48,8 +49,10 @@ pub(super) const OURS: &str =
     "# Written by `edged firstboot` from edged.yaml on the boot partition.\n";
 
 /// Our part of a file that is a person's as well.
-const BEGIN: &str = "# begin: edged.yaml of the boot partition\n";
-const END: &str = "# end: edged.yaml of the boot partition\n";
+pub(super) const PART: Part = Part {
+    begin: "# begin: edged.yaml of the boot partition",
+    end: "# end: edged.yaml of the boot partition",
+};
 
 /// What the board has.
 #[derive(Debug, Default)]
@@ -92,6 +95,8 @@ pub(super) struct Plan {
     pub(super) secrets: Vec<Range<usize>>,
     /// What a person should know.
     pub(super) notes: Vec<String>,
+    /// A file that is to change and can't be, and why: nothing is to be done then.
+    pub(super) torn: Option<String>,
 }
 
 /// Decides.
@@ -141,9 +146,9 @@ pub(super) fn plan(wish: &Wish, board: &Board) -> Result<Plan, Mistake> {
 /// is not taken. Nothing is to be done when they may all.
 pub(super) fn let_in(keys: &[String], board: &Board) -> Plan {
     let mut plan = Plan::default();
-    let had = board.files.get(KEYS).map_or("", |text| block(text));
+    let had = board.files.get(KEYS).map(|text| PART.within(text)).unwrap_or_default();
     let more = keys.iter().filter(|key| !had.lines().any(|line| line == *key));
-    let all = more.fold(had.to_owned(), |text, key| text + key + "\n");
+    let all = more.fold(had.clone(), |text, key| text + key + "\n");
     if all != had {
         plan.part(board, KEYS, Some(all), 0o600);
     }
@@ -175,14 +180,15 @@ impl Plan {
     /// Our part of a file, at its end.
     fn part(&mut self, board: &Board, path: &'static str, text: Option<String>, mode: u32) {
         let old = board.files.get(path);
-        let mut rest = without_block(old.map_or("", String::as_str));
-        match text {
-            Some(text) => {
-                if !rest.is_empty() && !rest.ends_with('\n') {
-                    rest.push('\n');
-                }
-                self.put(path, format!("{rest}{BEGIN}{text}{END}"), mode);
+        let rest = match PART.without(old.map_or("", String::as_str)) {
+            Ok(rest) => rest,
+            Err(torn) => {
+                self.torn.get_or_insert(format!("/{path}: {torn}"));
+                return;
             }
+        };
+        match text {
+            Some(text) => self.put(path, PART.add(&rest, &text), mode),
             None if rest.is_empty() && old.is_some_and(|old| !old.is_empty()) => {
                 self.gone.push(path);
             }
@@ -192,16 +198,9 @@ impl Plan {
     }
 }
 
-pub(super) fn without_block(text: &str) -> String {
-    let Some((before, after)) = text.split_once(BEGIN) else { return text.to_owned() };
-    let after = after.split_once(END).map_or("", |(_, after)| after);
-    format!("{before}{after}")
-}
-
-/// Our part of a file.
-fn block(text: &str) -> &str {
-    let after = text.split_once(BEGIN).map_or("", |(_, after)| after);
-    after.split_once(END).map_or("", |(part, _)| part)
+/// What others wrote into a file.
+fn others(text: &str) -> String {
+    PART.without(text).unwrap_or_else(|_| text.to_owned())
 }
 
 fn named(plan: &mut Plan, name: &str, board: &Board) {
@@ -257,9 +256,7 @@ fn will_join(wish: &Wish, board: &Board) -> bool {
     !wish.join.is_empty()
         || wish.token.is_some()
         || has(CONFIG, |config| has_own(config, "join"))
-        || has(DEFAULTS, |text| {
-            without_block(text).lines().any(|line| line.starts_with("EDGED_JOIN="))
-        })
+        || has(DEFAULTS, |text| others(text).lines().any(|line| line.starts_with("EDGED_JOIN=")))
 }
 
 /// Checks that what is asked for can be joined with; whether a token is kept on the board.
@@ -308,7 +305,7 @@ fn joining(plan: &mut Plan, wish: &Wish, board: &Board) -> Result<bool, Mistake>
 
 /// Whether a person wrote this key into the file beside our part.
 fn has_own(config: &str, key: &str) -> bool {
-    let rest = without_block(config);
+    let rest = others(config);
     rest.lines().any(|line| line.strip_prefix(key).is_some_and(|rest| rest.starts_with(':')))
 }
 

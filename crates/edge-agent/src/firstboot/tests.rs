@@ -245,6 +245,23 @@ fn what_a_person_wrote_into_the_same_files_stays() {
 }
 
 #[test]
+fn a_part_whose_end_is_missing_is_not_cut_to_the_end_of_the_file() {
+    let card = Card::new("torn");
+    assert_eq!(card.boot("name: a\nssh-key: ssh-rsa AAAAB3 old\n"), 0);
+    let torn = card.has(plan::KEYS).replace(plan::PART.end, "ssh-rsa AAAAB3 mine");
+    fs::write(card.root(plan::KEYS), &torn).unwrap();
+    let before = card.root_state();
+    for text in ["name: b\nssh-key: ssh-rsa AAAAB3 new\n", "name: b\n"] {
+        assert_eq!(card.boot(text), 2, "{}", card.told());
+        let told = card.told();
+        assert!(told.starts_with("/root/.ssh/authorized_keys: the line \"# begin: "), "{told}");
+        assert_eq!(card.root_state(), before);
+    }
+    fs::write(card.root(plan::KEYS), format!("{torn}{}\n", plan::PART.end)).unwrap();
+    assert_eq!(card.again(), 0, "{}", card.told());
+}
+
+#[test]
 fn a_mistake_keeps_nobody_out_whose_key_is_good() {
     let keys = "root/.ssh/authorized_keys";
     let wrong = "role: sever\n\tname: a\nwifi: Home\n";

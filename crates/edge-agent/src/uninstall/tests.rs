@@ -76,7 +76,7 @@ fn what_a_person_wrote_stays() {
     tree.write(PROGRAM, "");
     tree.write(TOKEN, "");
     tree.write(CONFIG, "log: debug\n");
-    tree.write(DEFAULTS, &format!("{OURS}EDGED_ROLE=agent\n"));
+    tree.write(DEFAULTS, "# begin: edged install\nEDGED_ROLE=agent\n# end: edged install\n");
     tree.write(CTL, "another program");
     let found = look(root);
     assert_eq!(found.stays, [CONFIG, CTL].map(|path| root.join(path)));
@@ -177,6 +177,34 @@ fn lines_of_others_in_the_same_files_stay_as_they_were() {
     assert_eq!(tree.all(), before);
     let left = look(&tree.0);
     assert!(left.gone.is_empty() && left.parts.is_empty(), "{left:?}");
+}
+
+#[test]
+fn what_was_added_beneath_the_lines_of_an_installation_stays() {
+    let tree = machine("added");
+    let earlier = "# Written by `edged install`.\n";
+    let joins = format!("{earlier}join:\n  - \"auto\"\ntoken-file: /etc/edged/token\n");
+    tree.write(CONFIG, &format!("{joins}upgrade-keys: [a]\n"));
+    tree.write(DEFAULTS, &format!("{earlier}EDGED_ROLE=agent\n"));
+    let found = look(&tree.0);
+    assert_eq!(found.parts, [(tree.0.join(CONFIG), "upgrade-keys: [a]\n".to_owned())]);
+    assert!(found.gone.contains(&tree.0.join(DEFAULTS)), "{found:?}");
+    tree.write(CONFIG, &joins);
+    assert!(look(&tree.0).gone.contains(&tree.0.join(CONFIG)));
+}
+
+#[test]
+fn a_part_whose_end_is_missing_is_left_alone_and_named() {
+    let tree = machine("torn");
+    let keys = "# begin: edged.yaml of the boot partition\nssh-rsa AAAA a\nssh-rsa AAAA other\n";
+    tree.write("root/.ssh/authorized_keys", keys);
+    let found = look(&tree.0);
+    assert_eq!(found.stays, [tree.0.join("root/.ssh/authorized_keys")]);
+    assert!(found.parts.is_empty() && found.gone.is_empty(), "{found:?}");
+    let told = &found.notes[0];
+    assert!(told.starts_with("/root/.ssh/authorized_keys: the line \"# begin: "), "{told}");
+    remove(&found).unwrap();
+    assert_eq!(tree.has("root/.ssh/authorized_keys"), keys);
 }
 
 #[test]

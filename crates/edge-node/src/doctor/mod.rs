@@ -23,6 +23,7 @@ use files::Files;
 
 pub use fix::{keep_awake, repair};
 pub use made::{Made, cmdline, made};
+pub use units::is_packaged;
 
 /// The file in the run directory that says why the cluster does not let this board in.
 pub const REFUSED: &str = "join-refused";

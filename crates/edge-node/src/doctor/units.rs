@@ -5,10 +5,21 @@ use std::path::Path;
 use edge_core::doctor::{UnitFile, UnitsOf};
 use nix::sys::statvfs::{FsFlags, statvfs};
 
-/// There when a package owns the files.
+/// The files of the package edged; of one that was removed, what is left of them.
 const PACKAGE: &str = "var/lib/dpkg/info/edged.list";
+/// The one without which the package is not installed.
+const PROGRAM: &str = "/usr/bin/edged";
 /// Where they are.
 const UNITS: &str = "usr/lib/systemd/system";
+
+/// Whether edged is installed on the board at `root` as a package. One that was removed and not
+/// purged is known to dpkg all the same.
+#[must_use]
+pub fn is_packaged(root: &Path) -> bool {
+    let list = std::fs::read_to_string(root.join(PACKAGE)).unwrap_or_default();
+    let program = root.join(PROGRAM.trim_start_matches('/'));
+    list.lines().any(|line| line == PROGRAM) && program.is_file()
+}
 
 /// Whose they are, and which of them differ or are missing; `None` on a board that has none.
 pub(super) fn gather(
@@ -21,7 +32,7 @@ pub(super) fn gather(
     services().find_map(|unit| has(&unit))?;
     let others = services().filter(|unit| has(unit).as_deref() != Some(unit.text.as_bytes()));
     let image = statvfs(&root.join(UNITS)).is_ok_and(|fs| fs.flags().contains(FsFlags::ST_RDONLY));
-    let whose = match root.join(PACKAGE).exists() {
+    let whose = match is_packaged(root) {
         true => UnitsOf::Package,
         false if image => UnitsOf::Image,
         false => UnitsOf::Install,
@@ -54,7 +65,13 @@ mod tests {
         assert_eq!(gather(&root, &CARRIED), Some((UnitsOf::Install, vec![])));
         fs::write(root.join(CARRIED[1].path), "").unwrap();
         fs::create_dir_all(root.join("var/lib/dpkg/info")).unwrap();
-        fs::write(root.join(PACKAGE), "").unwrap();
+        fs::write(root.join(PACKAGE), "/.\n/etc\n").unwrap();
+        let removed = gather(&root, &CARRIED);
+        assert_eq!(removed, Some((UnitsOf::Install, vec![CARRIED[1]])), "the package is gone");
+        fs::write(root.join(PACKAGE), "/.\n/usr/bin\n/usr/bin/edged\n").unwrap();
+        assert!(!is_packaged(&root), "its program is not there");
+        fs::create_dir_all(root.join("usr/bin")).unwrap();
+        fs::write(root.join("usr/bin/edged"), "").unwrap();
         assert_eq!(gather(&root, &CARRIED), Some((UnitsOf::Package, vec![CARRIED[1]])));
         fs::remove_dir_all(&root).unwrap();
     }
