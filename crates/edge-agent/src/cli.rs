@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use nix::errno::Errno;
 
 use crate::config::{self, Config, Settings};
@@ -97,6 +97,13 @@ enum ServerThen {
         #[command(flatten)]
         settings: Box<Settings>,
     },
+}
+
+/// The words as typed, and beneath them what the installed board's service is given.
+pub(crate) fn layered(args: &[OsString]) -> Vec<OsString> {
+    let root = config::typed(args, "--root").unwrap_or_else(|| "/".into());
+    let set = |name: &str| std::env::var_os(name).is_some();
+    config::layered(&Cli::command(), args, set, &config::defaults(&root))
 }
 
 /// Parses `args` (with the program's name first), runs what they say, and returns the exit status.
@@ -240,6 +247,37 @@ mod tests {
         ] {
             let told = advice(line);
             assert!(told.contains(words) && told.is_empty() == words.is_empty(), "{told}");
+        }
+    }
+
+    #[test]
+    fn what_is_typed_about_the_board_sees_what_its_service_sees() {
+        let file = "EDGED_ROLE=agent\nEDGED_DATA_DIR=/mnt/ssd\nEDGED_RUN_DIR=/run/x\n\
+                    EDGED_ENCRYPT_PODS=yes\nEDGED_TOKEN=edged1.a\nEDGED_LOG=loud\n";
+        let layered = |words: &str, set: &[&str]| {
+            let args: Vec<OsString> = words.split(' ').map(OsString::from).collect();
+            let all = config::layered(&Cli::command(), &args, |name| set.contains(&name), file);
+            let words: Vec<_> = all.iter().filter_map(|word| word.to_str()).collect();
+            words.join(" ")
+        };
+        let more = "--log=loud --encrypt-pods --run-dir=/run/x --data-dir=/mnt/ssd";
+        for words in ["doctor", "cleanup", "uninstall", "token create", "server leave", "recover"] {
+            assert_eq!(layered(&format!("edged {words}"), &[]), format!("edged {words} {more}"));
+        }
+        let own = layered("edged uninstall --run-dir /a --yes", &["EDGED_LOG"]);
+        assert_eq!(own, "edged uninstall --encrypt-pods --data-dir=/mnt/ssd --run-dir /a --yes");
+        let read = Cli::try_parse_from(own.split(' ')).map(|cli| cli.command);
+        let Ok(Command::Uninstall(args)) = read else { panic!("{:?}", read.err()) };
+        assert_eq!(args.settings.data_dir.as_deref(), Some("/mnt/ssd".as_ref()));
+        assert!(args.settings.encrypt_pods);
+        // What runs edged is told by who runs it; and another place has other settings.
+        for words in ["server", "agent --name a", "cleanup --data-dir /a", "doctor --config=/a"] {
+            let words = format!("edged {words}");
+            assert_eq!(layered(&words, &[]), words);
+        }
+        assert_eq!(layered("edged doctor", &["EDGED_DATA_DIR"]), "edged doctor");
+        for words in ["edged", "edged version", "edged install --no-start", "edged --help"] {
+            assert_eq!(layered(words, &[]), words);
         }
     }
 

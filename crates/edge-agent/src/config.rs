@@ -1,7 +1,9 @@
-//! The configuration, settled once: flags before `EDGED_*` variables before the file before
-//! defaults. After this nothing reads the environment or asks what was typed.
+//! The configuration, settled once: flags before `EDGED_*` variables (last of all those of the
+//! installed board's service) before the file before defaults. After this nothing reads the
+//! environment or asks what was typed.
 
 mod file;
+mod installed;
 mod lan;
 mod nodes;
 mod ranges;
@@ -23,6 +25,7 @@ use edge_core::upgrade::PublicKey;
 use edge_node::upgrade::Upgrades;
 use edge_server::join::Token;
 pub(crate) use file::{File, Registry};
+pub(crate) use installed::{data_dir, defaults, filed, layered, typed};
 pub(crate) use ranges::{Ranges, fit, remember};
 pub(crate) use servers::url as join_url;
 

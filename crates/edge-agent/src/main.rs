@@ -45,8 +45,9 @@ fn main() -> ExitCode {
         Some("ctl") => return status(edgectl::run(&args[1..])),
         _ => {}
     }
-    upgrade::launch(&args);
-    status(cli::run(&args))
+    let layered = cli::layered(&args);
+    upgrade::launch(&args, &layered);
+    status(cli::run(&layered))
 }
 
 /// A process exit status from a command's own.

@@ -23,8 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the pods may take to stop after it; systemd ends that sooner (`TimeoutStopSec`).
 const PODS_PATIENCE: Duration = Duration::from_secs(90);
 const LOOK: Duration = Duration::from_millis(100);
-/// Directories that are edged's.
-const DIRECTORIES: [&str; 1] = ["etc/edged"];
+/// Directories that are edged's; systemd makes the second one also where the state is elsewhere.
+const DIRECTORIES: [&str; 2] = ["etc/edged", "var/lib/edged"];
 
 /// Of which board, and whether to ask.
 #[derive(Debug, Args)]

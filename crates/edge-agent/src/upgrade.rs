@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use nix::unistd::alarm;
 use tokio::sync::watch;
 
-use crate::version;
+use crate::{config, version};
 pub(crate) use trial::{prove, prove_server};
 
 /// Tells a slot's program where the package's is.
@@ -38,12 +38,12 @@ const TOOLS: [&str; 5] = ["recover", "cleanup", "token", "stop-pods", "doctor"];
 const QUESTIONS: [&str; 5] = ["leave", "-h", "--help", "-V", "--version"];
 
 /// Becomes the program that is to run with these arguments, if that is another; returns if it is
-/// this one.
-pub(crate) fn launch(args: &[OsString]) {
+/// this one. `layered` are the same words with what the installed board's service is given.
+pub(crate) fn launch(args: &[OsString], layered: &[OsString]) {
     let word = args.get(1).and_then(|word| word.to_str()).unwrap_or_default();
     let runs = matches!(word, "server" | "agent")
         && !args[2..].iter().any(|arg| QUESTIONS.iter().any(|question| arg == question));
-    let home = Home::of(&data_dir(args));
+    let home = Home::of(&data_dir(layered));
     if !(runs || TOOLS.contains(&word)) || !home.exists() {
         return;
     }
@@ -153,26 +153,11 @@ fn base(own: &Own) -> Option<PathBuf> {
 /// The data directory, as the settings will have it. Told apart from them, since this must also
 /// read what a newer program than this one understands.
 fn data_dir(args: &[OsString]) -> PathBuf {
-    let typed = |flag: &str| {
-        let mut args = args.iter();
-        while let Some(arg) = args.next() {
-            if arg == flag {
-                return args.next().map(PathBuf::from);
-            }
-            let value = arg.to_str().and_then(|arg| arg.strip_prefix(flag)?.strip_prefix('='));
-            if let Some(value) = value {
-                return Some(PathBuf::from(value));
-            }
-        }
-        None
-    };
+    let typed = |flag: &str| config::typed(args, flag);
     let set = |name: &str| std::env::var_os(name).filter(|it| !it.is_empty()).map(PathBuf::from);
     let filed = || {
         let file = typed("--config").or_else(|| set("EDGED_CONFIG"));
-        let file = file.unwrap_or_else(|| crate::config::FILE.into());
-        let text = std::fs::read_to_string(file).ok()?;
-        let value: serde_yaml::Value = serde_yaml::from_str(&text).ok()?;
-        value.get("data-dir")?.as_str().map(PathBuf::from)
+        config::filed(&file.unwrap_or_else(|| config::FILE.into()))
     };
     let dir = typed("--data-dir").or_else(|| set("EDGED_DATA_DIR")).or_else(filed);
     let dir = dir.unwrap_or_else(|| "/var/lib/edged".into());

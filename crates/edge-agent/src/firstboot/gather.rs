@@ -7,10 +7,7 @@ use edge_server::pki::{CertFacts, read_if_present};
 
 use super::plan::{Board, FILES};
 use super::{Refusal, failed, nm};
-use crate::{identity, join};
-
-/// The data directory, beneath the root.
-pub(super) const DATA: &str = "var/lib/edged";
+use crate::{config, identity, join};
 
 /// Looks.
 ///
@@ -24,7 +21,7 @@ pub(super) fn board(root: &Path, zone: Option<&str>) -> Result<Board, Refusal> {
         board.files.extend(text.map(|text| (path, text)));
     }
     board.network_manager = nm::runs(root);
-    let data = root.join(DATA);
+    let data = config::data_dir(root);
     let joined = join::joined(&data);
     board.founder = !joined && data.join("store").exists();
     board.name = identity::remembered(&data);

@@ -27,9 +27,9 @@ use edge_server::pki::{read_if_present, to_hex, write_atomically};
 use boot::Boot;
 use text::Mistake;
 
-use crate::install;
 use crate::part::Part;
 use crate::systemd::{Systemd, Word};
+use crate::{config, install};
 
 /// Exit status for a file that can't be used.
 const USAGE: i32 = 64;
@@ -171,7 +171,7 @@ pub(crate) fn take_from(boot: &Path, root: &Path) -> i32 {
 
 /// Whether the board has had its settings, or is of a cluster: then it runs with what it has.
 fn settled(root: &Path) -> bool {
-    root.join(APPLIED).exists() || root.join(gather::DATA).join("pki").exists()
+    root.join(APPLIED).exists() || config::data_dir(root).join("pki").exists()
 }
 
 /// Edged was kept from starting in this boot, and is not any more.
