@@ -40,7 +40,7 @@ look() { # look ARCH MACHINE: the ELF header's number of the processor
   same "$1: content" "$(dpkg-deb -c "$file" | awk '!/^d/ { print $1, $6 }' | sort)" "$content"
   same "$1: owners" "$(dpkg-deb -c "$file" | awk '{ print $2 }' | sort -u)" "0/0"
   dpkg-deb -R "$file" "$root"
-  for script in postinst prerm postrm; do
+  for script in preinst postinst prerm postrm; do
     [ -x "$root/DEBIAN/$script" ] || fail "$1: $script can't be run"
     cmp "$root/DEBIAN/$script" "systemd/deb/$script"
     sh -n "$root/DEBIAN/$script"
@@ -67,7 +67,7 @@ mkdir -p "$root"/{boot,dev,etc/systemd/system/multi-user.target.wants,proc,root,
 ln -s usr/bin "$root/bin"
 : > "$root/var/lib/dpkg/status"
 : > "$root/dev/null"
-for name in sh awk grep head mkdir rm rmdir sed sort touch umount; do
+for name in sh awk grep head mkdir rm rmdir sed sort touch umount uname; do
   install "$(command -v $name)" "$root/usr/bin/$name"
   # Its libraries, where it looks for them.
   for file in $(ldd "$(command -v $name)" | grep -o '/[^ ]*'); do
@@ -88,6 +88,14 @@ inside() {
 package() { inside dpkg --root="$root" --log=/dev/null "$@"; }
 tree() { (cd "$root" && find . -path ./var/lib/dpkg -prune -o -path ./proc -prune -o -print | sort); }
 before=$(tree)
+# A board that calls itself what the package is for, and has an older processor.
+mv "$root/usr/bin/uname" "$work/uname"
+printf '#!/bin/sh\necho armv6l\n' > "$root/usr/bin/uname"
+chmod +x "$root/usr/bin/uname"
+(package -i "$(deb "$arch")") > "$work/refused" && fail "it is installed on an ARMv6"
+grep -q 'edged needs an ARMv7 or later' "$work/refused" || fail "an ARMv6 is not told"
+mv "$work/uname" "$root/usr/bin/uname"
+same "what an ARMv6 has of it" "$(tree)" "$before"
 package -i "$(deb "$arch")"
 [ "$("$root/usr/bin/edged" version | head -n 1 | cut -d' ' -f2)" = "${version%-1}" ] ||
   fail "the installed edged says another version"
@@ -102,11 +110,20 @@ inside chroot "$root" /usr/bin/edged firstboot --boot /boot
 rm -r "$root/boot"/*
 profile=$root/etc/NetworkManager/system-connections/edged-wifi.nmconnection
 [ "$(stat -c %a "$profile")" = 600 ] || fail "the profile of Wi-Fi is not root's alone"
-mkdir -p "$root/var/lib/edged"
+# Its state is on another disk, and somebody has lines of their own in the doctor's files.
+echo 'EDGED_DATA_DIR="/mnt/my ssd/edged"' >> "$root/etc/default/edged"
+mkdir -p "$root/var/lib/edged" "$root/mnt/my ssd/edged/pki" "$root"/etc/{modules-load,sysctl}.d
+touch "$root/mnt/my ssd/edged/pki/board.key"
+printf 'i2c-dev\noverlay\n' > "$root/etc/modules-load.d/edged.conf"
+printf 'fs.inotify.max_user_watches = 65536\n' > "$root/etc/sysctl.d/90-edged.conf"
 package -i "$(deb "$arch")"
 package -r edged
 [ -e "$root/var/lib/edged/.removed" ] && [ ! -e "$root/usr/bin/edged" ] ||
   fail "a removal keeps the state, and takes the program"
+[ -e "$root/mnt/my ssd/edged/pki/board.key" ] || fail "a removal takes the state"
 package -P edged
+[ "$(cat "$root/etc/modules-load.d/edged.conf")" = i2c-dev ] || fail "the lines of others go"
+rm "$root/etc/modules-load.d/edged.conf"
+rmdir "$root"/etc/{modules-load,sysctl}.d "$root/mnt/my ssd" "$root/mnt"
 same "what is left of it" "$(tree)" "$before"
 echo "$arch: installed, upgraded, removed and purged without a rest"

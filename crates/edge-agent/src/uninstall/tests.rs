@@ -1,5 +1,7 @@
 //! A machine's tree before and after edged.
 
+mod package;
+
 use std::collections::BTreeMap;
 
 use clap::Parser;

@@ -50,3 +50,24 @@ pub fn cmdline(root: &Path) -> Option<(PathBuf, PathBuf)> {
         root.join(kept.trim_start_matches('/')).exists().then(|| (path.into(), kept.into()))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_purge_of_the_package_takes_the_same_lines() {
+        let script = include_str!("../../../../systemd/deb/postrm");
+        let words: Vec<&str> = script.split(['|', '\'']).collect();
+        for module in NEEDED.iter().chain(&WITH_RULES) {
+            assert!(words.contains(module), "{module}");
+        }
+        let settings = SET.map(|start| start.trim_start_matches("fs.inotify.max_user_"));
+        assert_eq!(settings, ["instances = ", "watches = "]);
+        assert!(script.contains("'fs\\.inotify\\.max_user_(instances|watches) = .*'"));
+        for line in AWAKE.lines() {
+            let quoted = line.replace('[', "\\[").replace(']', "\\]").replace('.', "\\.");
+            assert!(words.contains(&quoted.as_str()), "{quoted}");
+        }
+    }
+}
