@@ -4,7 +4,8 @@
 #   images/arm-tests.sh aarch64|armv7… [--long]
 #
 # A few minutes for what every change is tested with: what decides and what speaks Kubernetes; --long
-# for all crates. Pages of 16 KiB take a kernel that has them: tests/run.sh card card::pages.
+# for all crates. Pages of 16 KiB take a kernel that has them (tests/run.sh card card::pages): those
+# of qemu-user end in a segmentation fault of its own.
 # What of it has been run: docs/boards.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
