@@ -7,13 +7,12 @@ use std::process::{Child, Command, Stdio};
 
 use super::image::BOOT;
 use crate::board::command::must;
+use crate::board::machine::built;
 use crate::guest::Lan;
 
 /// UEFI for such a machine, and where it keeps its variables.
 const FIRMWARE: &str = "/usr/share/AAVMF/AAVMF_CODE.fd";
 const VARIABLES: &str = "/usr/share/AAVMF/AAVMF_VARS.fd";
-/// Sectors of a MiB.
-const SECTORS: u64 = 2048;
 /// Bytes of a card.
 const CARD: u64 = 4 << 30;
 /// The network of all boards, and the person's address in it.
@@ -50,25 +49,11 @@ impl Board {
         Board { name, ip, dir, memory, processor, power: None, boots: 0 }
     }
 
-    /// Writes the first two partitions of an image over the card's, as docs/card.md says: another
-    /// root, and the same data.
+    /// Gives the card another system and leaves its data, by the command that people type.
     pub(super) fn renew(&self, image: &Path) {
-        let table = |card: &Path| {
-            let path = card.display().to_string();
-            let text = must("sfdisk", &["-d", &path]).replace(&path, "");
-            let starts =
-                text.lines().filter_map(|line| line.split_once("start=")?.1.split_once(','));
-            starts.map(|(start, _)| start.trim().parse().expect("a sector")).collect::<Vec<u64>>()
-        };
-        let card = self.dir.join("card.img");
-        let starts = table(image);
-        assert_eq!(starts[..3], table(&card)[..3], "partitions of another size");
-        let from = format!("if={}", image.display());
-        let to = format!("of={}", card.display());
-        let (skip, count) = (starts[0] / SECTORS, (starts[2] - starts[0]) / SECTORS);
-        let places = [format!("skip={skip}"), format!("seek={skip}"), format!("count={count}")];
-        let [skip, seek, count] = &places;
-        must("dd", &[&from, &to, "bs=1M", skip, seek, count, "conv=notrunc", "status=none"]);
+        let [image, card] = [image, &self.dir.join("card.img")].map(|p| p.display().to_string());
+        let edgectl = built("edgectl").display().to_string();
+        must(&edgectl, &["flash", "--keep-data", "--yes", "--file", &image, &card]);
     }
 
     /// Writes `edged.yaml` on the boot partition: this name and address, and further lines.

@@ -56,6 +56,7 @@ fn a_card_serves_with_pages_of_either_size() {
     for (card, size) in [(&large, 16), (&small, 4)] {
         board.cut();
         board.renew(card);
+        steps.done(&format!("the card has the system with pages of {size} KiB"));
         board.on(&person.lan, "t1");
         serves(&person, &board, size);
         steps.done(&format!("the same card serves with pages of {size} KiB"));
