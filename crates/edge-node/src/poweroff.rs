@@ -4,17 +4,20 @@
 //! Afterwards it is as if the power had been cut: no end is noted, and the next boot starts all of
 //! them again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use edge_api::Object;
-use edge_core::pod::{Desired, after_hook_ms, pre_stop};
+use edge_api::k8s::api::core::v1::{Container, Pod, PodSpec};
+use edge_core::pod::{
+    Action, Desired, Observation, ObservedPod, Run, RunState, Seen, plan_off, pre_stop,
+};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use crate::agent::{desired, signal_number, stored_pods};
 use crate::images::{ImageStore, ImagesConfig};
@@ -25,8 +28,8 @@ use crate::seams::{ContainerRecord, ContainerState, Exit};
 
 /// Priority from which on a pod is critical: that of the class `system-cluster-critical`.
 const CRITICAL: i32 = 2_000_000_000;
-/// How long the kernel may take to end what was killed.
-const AFTER_KILL: Duration = Duration::from_secs(5);
+/// A pod that nothing is awaited for is looked at again after this long.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How long pods may take at most.
 #[derive(Debug, Clone, Copy)]
@@ -48,11 +51,14 @@ pub struct Stopped {
 
 /// A pod that runs.
 struct Running {
-    pod: Option<Desired>,
+    pod: Arc<Desired>,
+    observed: ObservedPod,
     /// Its address, for hooks that ask it.
     ip: Option<IpAddr>,
-    /// Each container, and the signal that asks it to end.
-    containers: Vec<(ContainerRecord, i32)>,
+    /// What asks each container to end, by the container's id.
+    signals: BTreeMap<String, i32>,
+    /// Something of it had to be killed.
+    killed: bool,
 }
 
 /// Stops all pods of the board, whose address is `node_ip`.
@@ -77,10 +83,9 @@ pub async fn stop(
         running(&runtime, &data_dir, &ip)?.into_iter().partition(Running::is_critical);
     let mut stopped = Stopped { pods: critical.len() + ordinary.len(), killed: 0 };
     for (pods, limit) in [(ordinary, bounds.ordinary), (critical, bounds.critical)] {
-        let last = Instant::now() + limit;
         let mut stops = JoinSet::new();
         for pod in pods {
-            stops.spawn(Arc::new(pod).stop(runtime.clone(), ends.clone(), last));
+            stops.spawn(pod.stop(runtime.clone(), ends.clone(), limit));
         }
         while let Some(killed) = stops.join_next().await {
             stopped.killed += usize::from(killed.unwrap_or(true));
@@ -111,131 +116,194 @@ fn running(
     let mut known: BTreeMap<String, Desired> =
         known.map(|pod| (pod.uid().to_owned(), pod)).collect();
     let images = ImageStore::open(&data_dir.join("images"), ImagesConfig::default()).ok();
-    let mut pods: BTreeMap<String, Running> = BTreeMap::new();
+    let mut pods: BTreeMap<String, Vec<ContainerRecord>> = BTreeMap::new();
     for record in runtime.list()? {
         if let ContainerState::Running { .. } = record.state {
-            let uid = record.pod_uid.clone();
-            let pod = pods.entry(uid.clone()).or_insert_with(|| Running {
-                pod: known.remove(&uid),
-                ip: ip(&uid),
-                containers: Vec::new(),
-            });
-            let signal = pod.signal(&record, images.as_ref());
-            pod.containers.push((record, signal));
+            pods.entry(record.pod_uid.clone()).or_default().push(record);
         }
     }
-    Ok(pods.into_values().collect())
+    let of = |(uid, records): (String, Vec<ContainerRecord>)| {
+        let pod = known.remove(&uid).unwrap_or_else(|| unknown(&uid, &records));
+        Running::new(pod, records, ip(&uid), images.as_ref())
+    };
+    Ok(pods.into_iter().map(of).collect())
+}
+
+/// A pod that the ledger has lost: its containers are told to end, and have the usual grace.
+fn unknown(uid: &str, records: &[ContainerRecord]) -> Desired {
+    let container =
+        |record: &ContainerRecord| Container { name: record.name.clone(), ..Container::default() };
+    let containers = records.iter().map(container).collect();
+    let mut pod =
+        Pod { spec: Some(PodSpec { containers, ..PodSpec::default() }), ..Pod::default() };
+    pod.metadata.uid = Some(uid.to_owned());
+    Desired::new(pod)
+}
+
+/// The stop signal: the pod's, else the image's, else SIGTERM.
+fn signal(pod: &Desired, record: &ContainerRecord, images: Option<&ImageStore>) -> i32 {
+    let container = pod.container(&record.name);
+    let own = container.and_then(|c| c.lifecycle.as_ref()?.stop_signal.clone());
+    let of_image = || images?.find(&record.image)?.config.stop_signal;
+    own.or_else(of_image).and_then(|name| signal_number(&name)).unwrap_or(libc::SIGTERM)
+}
+
+/// The run that a record is of.
+fn run(record: ContainerRecord) -> Run {
+    Run {
+        id: record.id,
+        attempt: record.attempt,
+        spec_hash: record.spec_hash,
+        image: record.image,
+        image_id: record.image_id,
+        started_ms: 0,
+        state: RunState::Running,
+        stale: false,
+        kept: true,
+        stopped: None,
+    }
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 impl Running {
+    fn new(
+        pod: Desired,
+        records: Vec<ContainerRecord>,
+        ip: Option<IpAddr>,
+        images: Option<&ImageStore>,
+    ) -> Running {
+        let mut observed = ObservedPod::default();
+        let mut signals = BTreeMap::new();
+        for record in records {
+            signals.insert(record.id.clone(), signal(&pod, &record, images));
+            let name = record.name.clone();
+            let seen = Seen { runs: vec![run(record)], ..Seen::default() };
+            observed.containers.insert(name, seen);
+        }
+        Running { pod: Arc::new(pod), observed, ip, signals, killed: false }
+    }
+
     fn is_critical(&self) -> bool {
-        self.pod.as_ref().is_some_and(|pod| pod.spec().priority.unwrap_or(0) >= CRITICAL)
+        self.pod.spec().priority.unwrap_or(0) >= CRITICAL
     }
 
-    /// The stop signal: the pod's, else the image's, else SIGTERM.
-    fn signal(&self, record: &ContainerRecord, images: Option<&ImageStore>) -> i32 {
-        let container = self.pod.as_ref().and_then(|pod| pod.container(&record.name));
-        let own = container.and_then(|c| c.lifecycle.as_ref()?.stop_signal.clone());
-        let of_image = || images?.find(&record.image)?.config.stop_signal;
-        own.or_else(of_image).and_then(|name| signal_number(&name)).unwrap_or(libc::SIGTERM)
-    }
-
-    /// Ends the containers, sidecars after the others, and kills those that have not by the end of
-    /// their grace, or `last`. True when one had to be.
+    /// Ends the containers as at a deletion, with at most `limit` of grace. True when one had to be
+    /// killed.
     async fn stop(
-        self: Arc<Self>,
+        mut self,
         runtime: Runtime,
-        ends: watch::Receiver<u64>,
-        last: Instant,
-    ) -> bool {
-        let grace = self.pod.as_ref().map_or(30, Desired::grace_s);
-        let grace = Duration::from_secs(u64::try_from(grace).unwrap_or(0));
-        let until = (Instant::now() + grace).min(last);
-        let side = |at: &usize| {
-            let pod = self.pod.as_ref();
-            let name = &self.containers[*at].0.name;
-            pod.is_some_and(|pod| pod.container(name).is_some_and(|c| pod.is_sidecar(c)))
-        };
-        let (sidecars, ordinary): (Vec<_>, Vec<_>) = (0..self.containers.len()).partition(side);
-        for wave in [ordinary, sidecars] {
-            let mut stops = JoinSet::new();
-            for at in wave {
-                let (pod, runtime, ends) = (self.clone(), runtime.clone(), ends.clone());
-                stops.spawn(async move { pod.end(at, &runtime, ends, grace, until).await });
-            }
-            while stops.join_next().await.is_some() {}
-        }
-        self.kill(&runtime, ends).await
-    }
-
-    /// Asks one container to end after its preStop hook, and waits for that as long as it may take.
-    async fn end(
-        &self,
-        at: usize,
-        runtime: &Runtime,
         mut ends: watch::Receiver<u64>,
-        grace: Duration,
-        until: Instant,
-    ) {
-        let (record, signal) = &self.containers[at];
+        limit: Duration,
+    ) -> bool {
         let began = Instant::now();
-        let bound = grace.min(until.saturating_duration_since(began));
-        let container = self.pod.as_ref().and_then(|pod| pod.container(&record.name));
-        let ids = [record.id.as_str()];
-        if !bound.is_zero()
-            && let Some(container) = container
-            && let Some(hook) = pre_stop(container)
-        {
-            let target = Target { runtime, id: &record.id, container, ip: self.ip };
-            // A container that ends meanwhile needs its hook no more.
-            let ran = tokio::select! {
-                ran = probes::hook(&target, hook, bound) => ran,
-                () = all_ended(runtime, &ids, &mut ends) => Ok(()),
-            };
-            if let Err(message) = ran {
-                let pod = self.pod.as_ref().map(Desired::label).unwrap_or_default();
-                tracing::warn!("preStop hook of {} of {pod}: {message}", record.name);
+        Arc::make_mut(&mut self.pod).cut_grace(millis(limit) / 1000);
+        self.observed.terminating_ms = Some(0);
+        let mut hooks = JoinSet::new();
+        loop {
+            ends.borrow_and_update();
+            let now = millis(began.elapsed());
+            self.look(&runtime, now);
+            let plan = plan_off(&self.pod, &self.observed, now);
+            if plan.done {
+                break;
+            }
+            let idle = plan.actions.is_empty();
+            for action in plan.actions {
+                self.observed.begin(&action, now);
+                self.carry_out(action, &runtime, &mut hooks).await;
+            }
+            if !idle {
+                continue;
+            }
+            let at = |ms: i64| began + Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+            let wake = plan.wake_at_ms.map_or_else(|| Instant::now() + LOOK, at);
+            tokio::select! {
+                Ok(()) = ends.changed() => {}
+                Some(done) = hooks.join_next() => if let Ok(container) = done {
+                    let now = millis(began.elapsed());
+                    self.observed.apply(Observation::PreStopDone { container }, now);
+                },
+                () = sleep_until(wake) => {}
             }
         }
-        if !grace.is_zero() {
-            // One that has ended meanwhile needs none.
-            let _ = runtime.signal(&record.id, *signal);
-        }
-        let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-        let left = after_hook_ms(ms(bound), ms(began.elapsed()));
-        let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
-        let _ = timeout_at(Instant::now() + left, all_ended(runtime, &ids, &mut ends)).await;
+        self.forget_ends(&runtime);
+        self.killed
     }
 
-    /// Kills what still runs, and sees to it that no end counts. True when something ran.
-    async fn kill(&self, runtime: &Runtime, mut ends: watch::Receiver<u64>) -> bool {
-        let ids: Vec<&str> = self.containers.iter().map(|(c, _)| c.id.as_str()).collect();
-        let left: Vec<&&str> = ids.iter().filter(|id| runs(runtime, id)).collect();
-        for id in &left {
-            if let Err(error) = runtime.kill(id).await {
-                tracing::warn!("kill container {id}: {error}");
-            }
+    /// Takes in which containers have ended.
+    fn look(&mut self, runtime: &Runtime, now_ms: i64) {
+        let Ok(all) = runtime.list() else { return };
+        let runs = all.into_iter().filter(|c| matches!(c.state, ContainerState::Running { .. }));
+        let runs: BTreeSet<String> = runs.map(|record| record.id).collect();
+        let ended: Vec<String> = (self.observed.containers.values())
+            .filter_map(|seen| seen.running().map(|run| run.id.clone()))
+            .filter(|id| !runs.contains(id))
+            .collect();
+        for id in ended {
+            // How it ended is nobody's business: it starts again at the next boot.
+            let state = RunState::Ended {
+                code: 0,
+                signal: None,
+                finished_ms: now_ms,
+                oom_killed: false,
+                start_error: None,
+                message: None,
+            };
+            self.observed.apply(Observation::Exited { id, state }, now_ms);
         }
-        let gone = Instant::now() + AFTER_KILL;
-        let _ = timeout_at(gone, all_ended(runtime, &ids, &mut ends)).await;
-        for id in &ids {
+    }
+
+    async fn carry_out(&mut self, action: Action, runtime: &Runtime, hooks: &mut JoinSet<String>) {
+        match action {
+            Action::PreStop { container, id, timeout_ms } => {
+                let limit = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
+                let (pod, ip) = (self.pod.clone(), self.ip);
+                hooks.spawn(hook(pod, ip, runtime.clone(), container, id, limit));
+            }
+            Action::Terminate { id, .. } => {
+                let signal = self.signals.get(&id).copied().unwrap_or(libc::SIGTERM);
+                // One that has ended meanwhile needs none.
+                let _ = runtime.signal(&id, signal);
+            }
+            Action::Kill { id, .. } => {
+                self.killed = true;
+                if let Err(error) = runtime.kill(&id).await {
+                    tracing::warn!("kill container {id}: {error}");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Sees to it that no end counts.
+    fn forget_ends(&self, runtime: &Runtime) {
+        for id in self.signals.keys() {
             if let Err(error) = runtime.forget_end(id) {
                 tracing::warn!("container {id}: {error}: its end is taken for its own");
             }
         }
-        !left.is_empty()
     }
 }
 
-fn runs(runtime: &Runtime, id: &str) -> bool {
-    let all = runtime.list().unwrap_or_default();
-    all.iter().any(|c| c.id == id && matches!(c.state, ContainerState::Running { .. }))
-}
-
-async fn all_ended(runtime: &Runtime, ids: &[&str], ends: &mut watch::Receiver<u64>) {
-    while ids.iter().any(|id| runs(runtime, id)) {
-        if ends.changed().await.is_err() {
-            return std::future::pending().await;
+/// Runs the preStop hook of a container, and gives back whose it was.
+async fn hook(
+    pod: Arc<Desired>,
+    ip: Option<IpAddr>,
+    runtime: Runtime,
+    name: String,
+    id: String,
+    limit: Duration,
+) -> String {
+    if let Some(container) = pod.container(&name)
+        && let Some(hook) = pre_stop(container)
+    {
+        let target = Target { runtime: &runtime, id: &id, container, ip };
+        if let Err(message) = probes::hook(&target, hook, limit).await {
+            tracing::warn!("preStop hook of {name} of {}: {message}", pod.label());
         }
     }
+    name
 }

@@ -92,6 +92,12 @@ impl Desired {
         self.pod.metadata.deletion_grace_period_seconds.unwrap_or(spec).max(0)
     }
 
+    /// Cuts that to what there is for it.
+    pub fn cut_grace(&mut self, most_s: i64) {
+        let cut = self.grace_s().min(most_s);
+        self.pod.metadata.deletion_grace_period_seconds = Some(cut);
+    }
+
     /// The pod's restart policy.
     pub fn restart_policy(&self) -> RestartPolicy {
         match self.spec.restart_policy.as_deref() {

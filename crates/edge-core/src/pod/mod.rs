@@ -39,4 +39,4 @@ pub use qos::qos_class;
 pub use reduce::Observation;
 pub use status::{status, waiting_reasons};
 pub use status_patch::status_patch;
-pub use stop::after_hook_ms;
+pub use stop::plan_off;

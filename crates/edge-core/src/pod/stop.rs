@@ -11,6 +11,8 @@ use super::plan::{Action, Plan};
 const MINIMUM_GRACE_MS: i64 = 2_000;
 /// A kill that had no effect is sent again after this long.
 const KILL_AGAIN_MS: i64 = 10_000;
+/// Where a board goes off, nobody waits any longer than this for the kernel to end what was killed.
+const AFTER_KILL_MS: i64 = 5_000;
 /// Grace of a pod that is gone from the API already.
 const ORPHAN_GRACE_S: i64 = 1;
 
@@ -100,11 +102,29 @@ pub(super) fn stop_all(
     }
 }
 
+/// What to do next for a pod whose board goes off: its containers stop as at a deletion, and all
+/// else is left as it is. Done when nothing runs any more that a kill could end.
+pub fn plan_off(desired: &Desired, observed: &ObservedPod, now_ms: i64) -> Plan {
+    let mut plan = Plan { done: true, ..Plan::default() };
+    stop_all(desired, observed, StopReason::Deleted, now_ms, &mut plan);
+    plan_stops(desired, observed, now_ms, &mut plan);
+    for seen in observed.containers.values().filter(|seen| seen.running().is_some()) {
+        let killed = seen.stopping.as_ref().and_then(|stopping| stopping.killed_ms);
+        let given_up = killed.map(|at| at + AFTER_KILL_MS);
+        if given_up.is_none_or(|at| now_ms < at) {
+            plan.done = false;
+        }
+        if let Some(at) = given_up.filter(|at| now_ms < *at) {
+            plan.wake(at);
+        }
+    }
+    plan
+}
+
 /// How long a container may take to end after its preStop hook, in milliseconds: what the hook has
 /// left of its grace, and a moment in any case; as the kubelet has it
 /// (`minimumGracePeriodInSeconds`).
-#[must_use]
-pub fn after_hook_ms(grace_ms: i64, hook_ms: i64) -> i64 {
+pub(super) fn after_hook_ms(grace_ms: i64, hook_ms: i64) -> i64 {
     (grace_ms - hook_ms).max(MINIMUM_GRACE_MS.min(grace_ms))
 }
 

@@ -6,4 +6,5 @@ mod deletion;
 mod images;
 mod init;
 mod lives;
+mod off;
 mod probing;

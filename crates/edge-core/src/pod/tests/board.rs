@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::pod::{
     Action, Desired, Observation, ObservedPod, Plan, ProbeKind, Run, RunState, StartFailure, plan,
-    probe, status,
+    plan_off, probe, status,
 };
 
 /// A pod on its board, with the script of how the board behaves.
@@ -28,6 +28,8 @@ pub(super) struct Board {
     pub(super) bad_volumes: Option<String>,
     /// Hooks never return.
     pub(super) stuck_hooks: bool,
+    /// The board goes off.
+    pub(super) off: bool,
     pub(super) done: bool,
 }
 
@@ -64,6 +66,7 @@ impl Board {
             deaf: false,
             bad_volumes: None,
             stuck_hooks: false,
+            off: false,
             done: false,
         }
     }
@@ -76,7 +79,8 @@ impl Board {
     /// Plans and carries out until nothing is left to do at this instant.
     pub(super) fn settle(&mut self) -> Plan {
         for _ in 0..100 {
-            let plan = plan(&self.desired, &self.observed, self.now);
+            let next = if self.off { plan_off } else { plan };
+            let plan = next(&self.desired, &self.observed, self.now);
             self.done |= plan.done;
             if plan.actions.is_empty() {
                 if let Some(at) = plan.wake_at_ms {

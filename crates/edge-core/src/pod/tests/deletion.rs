@@ -131,6 +131,10 @@ fn a_hook_counts_against_the_grace_but_for_a_moment() {
     let table = [(30_000, 0, 30_000), (30_000, 10_000, 20_000), (30_000, 29_000, 2_000)];
     let short = [(30_000, 40_000, 2_000), (1_000, 900, 1_000), (0, 0, 0)];
     for (grace_ms, hook_ms, left) in table.into_iter().chain(short) {
-        assert_eq!(crate::pod::after_hook_ms(grace_ms, hook_ms), left, "{grace_ms} {hook_ms}");
+        assert_eq!(
+            crate::pod::stop::after_hook_ms(grace_ms, hook_ms),
+            left,
+            "{grace_ms} {hook_ms}"
+        );
     }
 }
