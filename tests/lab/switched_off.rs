@@ -1,5 +1,6 @@
 //! A board that is switched off in order: its pods are told nothing more before they are told to
-//! end. A socket in systemd's place says that the machine stops.
+//! end, its Node says so, and it comes back. A socket in systemd's place says that the machine
+//! stops.
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -14,6 +15,8 @@ use crate::board::command::until;
 /// Between SIGTERM and the last word of its pods' being ready. Seen: 0.3 s; a board of which
 /// nothing is known but that it ends takes 30 s.
 const MOST: Duration = Duration::from_secs(10);
+/// Between SIGTERM and the end of `edged` where no server answers: it waits for a second.
+const MOST_HELD_UP: Duration = Duration::from_secs(4);
 /// How the machine is, in D-Bus's words: an answer, one field that nobody reads, a text.
 const STOPPING: &[u8] = b"l\x02\0\x01\x11\0\0\0\x01\0\0\0\x05\0\0\0\0\0\0\0\0\0\0\0\
                           \x01s\0\0\x08\0\0\0stopping\0";
@@ -52,14 +55,73 @@ fn until_served(cluster: &Cluster, served: bool) {
     });
 }
 
-fn spawn(board: &Board, systemd: &std::path::Path) {
+/// Starts `edged` on a board whose service manager says that the machine stops.
+fn spawn_going_down(board: &Board) {
+    let socket = board.dir.join("systemd");
+    let _ = std::fs::remove_file(&socket);
+    manager(UnixListener::bind(&socket).expect("a socket"));
     let mut command = board.edged(&[]);
-    command.env("EDGED_TEST_SYSTEMD", systemd);
+    command.env("EDGED_TEST_SYSTEMD", &socket);
     board.run(command);
 }
 
+/// The board `a1` as `get nodes` prints it, and what its Node says.
+fn node(cluster: &Cluster) -> (String, Value) {
+    let server = &cluster.boards[0];
+    let printed = cluster.ctl(server, &["get", "nodes", "a1", "--no-headers"]).ok();
+    let word = printed.split_whitespace().nth(1).unwrap_or_default().to_owned();
+    let node = cluster.ctl(server, &["get", "node", "a1", "-o", "json"]).ok();
+    (word, serde_json::from_str(&node).expect("JSON"))
+}
+
+/// Waits until `get nodes` says this of the board, and its taints are these.
+#[track_caller]
+fn until_node(cluster: &Cluster, word: &str, taints: &[&str]) -> Value {
+    until(&format!("a1 is {word} with {taints:?}"), || {
+        let (said, node) = node(cluster);
+        let list = node["spec"]["taints"].as_array().into_iter().flatten();
+        let list: Vec<String> = list.map(|t| format!("{}:{}", t["key"], t["effect"])).collect();
+        let list: Vec<String> = list.iter().map(|taint| taint.replace('"', "")).collect();
+        (said == word && list == taints).then_some(node.clone()).ok_or(format!("{said} {node:#}"))
+    })
+}
+
+/// Why a pod is not scheduled, or on which board it runs.
+fn place(cluster: &Cluster, pod: &str) -> String {
+    let pod = cluster.ctl(&cluster.boards[0], &["get", "pod", pod, "-o", "json"]).ok();
+    let pod: Value = serde_json::from_str(&pod).expect("JSON");
+    let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+    let why = conditions.into_iter().find(|c| c["type"] == "PodScheduled");
+    match pod["spec"]["nodeName"].as_str() {
+        Some(node) => format!("{} {}", pod["status"]["phase"].as_str().unwrap_or_default(), node),
+        None => why.and_then(|c| c["reason"].as_str()).unwrap_or_default().to_owned(),
+    }
+}
+
+const WEB: &str = "apiVersion: v1
+kind: Pod
+metadata: {name: web, labels: {app: web}}
+spec:
+  nodeName: a1
+  terminationGracePeriodSeconds: 1
+  containers: [{name: c, image: \"edged/webserver:1\", imagePullPolicy: IfNotPresent}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {selector: {app: web}, ports: [{port: 80}]}
+";
+const LATE: &str = "apiVersion: v1
+kind: Pod
+metadata: {name: late}
+spec:
+  nodeSelector: {kubernetes.io/hostname: a1}
+  tolerations: [{operator: Exists}]
+  containers: [{name: c, image: \"edged/webserver:1\", imagePullPolicy: IfNotPresent}]
+";
+
 #[test]
-fn a_board_that_is_switched_off_gets_no_traffic_at_once() {
+fn a_board_that_is_switched_off_gets_no_traffic_and_no_pods_at_once() {
     if !super::can_run() {
         return;
     }
@@ -67,30 +129,82 @@ fn a_board_that_is_switched_off_gets_no_traffic_at_once() {
     let cluster = Cluster::start(1, 1);
     let [server, agent] = &cluster.boards[..] else { panic!("two boards") };
     cluster.load_example();
-    let text = "apiVersion: v1\nkind: Pod\nmetadata: {name: web, labels: {app: web}}\nspec:\n  \
-                nodeName: a1\n  terminationGracePeriodSeconds: 1\n  containers: [{name: c, image: \
-                \"edged/webserver:1\", imagePullPolicy: IfNotPresent}]\n---\napiVersion: v1\nkind: \
-                Service\nmetadata: {name: web}\n\
-                spec: {selector: {app: web}, ports: [{port: 80}]}\n";
-    let file = cluster.file("web.yaml", text);
-    cluster.ctl(server, &["apply", "-f", &file]).ok();
+    cluster.ctl(server, &["apply", "-f", &cluster.file("web.yaml", WEB)]).ok();
     until_served(&cluster, true);
     // Edged alone is stopped, as an upgrade does: nothing is known of a machine that goes off.
     assert_eq!(agent.stop(), 0);
     until_served(&cluster, true);
-    let socket = agent.dir.join("systemd");
-    manager(UnixListener::bind(&socket).expect("a socket"));
-    spawn(agent, &socket);
+    assert_eq!(node(&cluster).0, "Ready");
+    spawn_going_down(agent);
     cluster.wait_ready(server, &["s1", "a1"]);
     until_served(&cluster, true);
+    let before = cluster.pods("web")[0]["metadata"]["uid"].clone();
     agent.signal(nix::sys::signal::Signal::SIGTERM);
     let begin = Instant::now();
     until_served(&cluster, false);
     let took = begin.elapsed();
-    println!("its pod got no traffic after {} ms", took.as_millis());
-    assert!(took < MOST, "{took:?}: {}", agent.log());
+    let gone = until_node(&cluster, "NotReady", &["node.kubernetes.io/not-ready:NoSchedule"]);
+    let told = begin.elapsed();
+    println!("no traffic after {} ms, not ready after {} ms", took.as_millis(), told.as_millis());
+    assert!(took < MOST && told < MOST, "{took:?} {told:?}: {}", agent.log());
+    let conditions = gone["status"]["conditions"].as_array().expect("conditions");
+    let ready = conditions.iter().find(|c| c["type"] == "Ready").expect("Ready");
+    assert_eq!(ready["reason"], "KubeletNotReady");
+    assert_eq!(ready["message"], "node is shutting down");
+    assert!(conditions.len() > 3, "the other conditions stay: {conditions:#?}");
     assert_eq!(agent.stop(), 0);
+    // Not even a pod that tolerates everything goes there.
+    cluster.ctl(server, &["apply", "-f", &cluster.file("late.yaml", LATE)]).ok();
+    until("nothing is placed there", || match place(&cluster, "late").as_str() {
+        "Unschedulable" => Ok(()),
+        other => Err(other.to_owned()),
+    });
     // It may be a restart: its pods are moved only later.
     let pods = cluster.pods("web");
     assert!(pods.iter().all(|pod| pod["metadata"]["deletionTimestamp"].is_null()), "{pods:#?}");
+    assert_eq!(pods[0]["status"]["phase"], "Running");
+    until("nobody counts on its pod", || {
+        let pods = cluster.pods("web");
+        let conditions = pods[0]["status"]["conditions"].as_array().into_iter().flatten();
+        let mut ready = conditions.filter(|c| c["type"] == "Ready");
+        let unready = ready.any(|c| c["status"] == "False");
+        unready.then_some(()).ok_or_else(|| format!("{pods:#?}"))
+    });
+    agent.spawn();
+    until_node(&cluster, "Ready", &[]);
+    until_served(&cluster, true);
+    until("the late pod runs", || match place(&cluster, "late").as_str() {
+        "Running a1" => Ok(()),
+        other => Err(other.to_owned()),
+    });
+    assert_eq!(cluster.pods("web")[0]["metadata"]["uid"], before, "it stayed");
+}
+
+#[test]
+fn a_board_goes_off_soon_though_nobody_hears_that() {
+    if !super::can_run() {
+        return;
+    }
+    let _alone = super::alone();
+    let cluster = Cluster::start(1, 1);
+    let [server, agent] = &cluster.boards[..] else { panic!("two boards") };
+    let heard = || {
+        let of = "jsonpath={.spec.renewTime}";
+        let lease = ["get", "lease", "a1", "-n", "kube-node-lease", "-o", of];
+        cluster.ctl(server, &lease).ok()
+    };
+    assert_eq!(agent.stop(), 0);
+    for (how, mute) in [("hangs", Board::pause as fn(&Board)), ("is dead", Board::kill)] {
+        server.resume();
+        let before = heard();
+        spawn_going_down(agent);
+        // Once it beats, it has somebody to say it to.
+        until("it beats", || (heard() > before).then_some(()).ok_or_else(|| agent.log()));
+        mute(server);
+        let begin = Instant::now();
+        assert_eq!(agent.stop(), 0);
+        let took = begin.elapsed();
+        println!("the only server {how}: edged ended after {} ms", took.as_millis());
+        assert!(took < MOST_HELD_UP, "{took:?}: {}", agent.log());
+    }
 }

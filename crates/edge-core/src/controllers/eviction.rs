@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use edge_api::{Object, kinds, meta};
 use serde_json::{Value, json};
 
-use super::node::ready;
+use super::node::{goes_off, ready};
 use super::singleton::is_singleton;
 use super::taint::{self, NO_EXECUTE, NOT_READY, Stay, UNREACHABLE};
 use crate::plan::{Action, MOST_ACTIONS, Plan};
@@ -52,9 +52,9 @@ fn drives_out(node: &Object) -> bool {
     taint::of(node).iter().any(|taint| taint["effect"] == NO_EXECUTE)
 }
 
-/// A board that nobody answers for: what runs there cannot be told.
+/// A board that nobody answers for: what runs there cannot be told, or ends with the board.
 fn unseen(node: &Object) -> bool {
-    condition(node, "Ready").is_some_and(|c| c["status"] == "Unknown")
+    goes_off(node) || condition(node, "Ready").is_some_and(|c| c["status"] == "Unknown")
 }
 
 /// A singleton on a board that cannot be seen would not end by being evicted: it stays, whatever

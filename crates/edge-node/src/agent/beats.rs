@@ -102,10 +102,10 @@ impl Beater {
     }
 
     /// The last beat: the agent ends, and its pods run on until it is back, or the whole board goes
-    /// off, and they end with it.
-    pub(crate) async fn farewell(&self) {
+    /// off, and they end with it. Says whether it does, as far as there is anybody to be told.
+    pub(crate) async fn farewell(&self) -> bool {
         let asked = self.line.asked.borrow().clone();
-        let Some(asked) = asked else { return };
+        let Some(asked) = asked else { return false };
         let off = tokio::task::spawn_blocking(self.line.off).await.unwrap_or(false);
         if off {
             tracing::info!("the board goes off: nothing is sent to its pods any more");
@@ -114,6 +114,7 @@ impl Beater {
         let last = self.make(&asked, true);
         // Who doesn't take it finds out by itself.
         let _ = self.line.outlet.send_timeout(last, FAREWELL).await;
+        off
     }
 
     fn make(&self, asked: &Asked, stopping: bool) -> Vec<u8> {

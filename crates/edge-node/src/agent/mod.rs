@@ -166,7 +166,7 @@ pub async fn run(
         tasks.spawn(beater.clone().run());
     }
     tasks.spawn(pods::run(board.clone(), feeds));
-    let mut registered = tokio::spawn(registration::run(board, identity));
+    let mut registered = tokio::spawn(registration::run(board.clone(), identity));
     tokio::select! {
         _ = shutdown.wait_for(|end| *end) => {}
         ended = &mut registered => match ended {
@@ -180,10 +180,14 @@ pub async fn run(
             }
         }
     }
-    if let Some(beater) = beater {
-        beater.farewell().await;
-    }
+    // Nobody is to say after the last word that the board is well.
     registered.abort();
+    let _ = registered.await;
+    if let Some(beater) = beater
+        && beater.farewell().await
+    {
+        registration::go_off(&board).await;
+    }
     tasks.shutdown().await;
     Ok(())
 }

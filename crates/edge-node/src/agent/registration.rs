@@ -9,6 +9,7 @@ use edge_api::kinds::NODE;
 use edge_api::{Object, meta};
 use edge_client::watcher::Event;
 use edge_client::{Client, Error, PatchType, WatchParams, Watcher, WriteParams};
+use edge_core::controllers::node::off_condition;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -31,6 +32,9 @@ const RETRY_LAST: Duration = Duration::from_secs(15);
 const INSIST_FIRST: Duration = Duration::from_secs(5);
 /// … up to this, after which the quarrel is forgotten.
 const INSIST_LAST: Duration = Duration::from_secs(300);
+/// How long the board that goes off may be held up for its Node to say so: an answer takes tens of
+/// milliseconds where a server leads.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// When the board last said that it lives, and how long it waits to say so again.
 #[derive(Debug, Default)]
@@ -248,6 +252,19 @@ async fn refresh(board: &Board, identity: &Identity, known: &mut Known) -> Resul
     let patched = board.client.patch(NODE, "", name, sub, kind, &patch, &params).await?;
     known.see(patched);
     Ok(next)
+}
+
+/// The Node says from now on that its board goes off. Where nobody takes that in time, the board's
+/// silence tells it later.
+pub(crate) async fn go_off(board: &Board) {
+    let patch = json!({ "status": { "conditions": [off_condition(now_ms())] } });
+    let (kind, params) = (PatchType::Strategic, WriteParams::default());
+    let said = board.client.patch(NODE, "", &board.name, Some("status"), kind, &patch, &params);
+    match tokio::time::timeout(LAST_WORD, said).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::debug!("say that node {} goes off: {error}", board.name),
+        Err(_) => tracing::debug!("say that node {} goes off: no answer in time", board.name),
+    }
 }
 
 /// Whether the cluster takes the board for lost.

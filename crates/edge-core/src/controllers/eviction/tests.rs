@@ -143,3 +143,13 @@ fn the_eviction_is_planned_once() {
     meta::set(&mut leaving, "deletionTimestamp", "2026-01-01T00:00:00Z");
     assert!(planned(&node("Unknown", unreachable()), &leaving, NOW).is_empty());
 }
+
+#[test]
+fn a_pod_on_a_board_that_goes_off_is_not_ready_and_stays() {
+    let mut node = node("True", json!([taint::new(NOT_READY, "NoSchedule", NOW)]));
+    node["status"]["conditions"] = json!([super::super::node::off_condition(NOW)]);
+    let plan = planned(&node, &pod(json!([])), NOW + 20_000);
+    assert!(!evicted(&plan));
+    let ready = condition(marked(&plan).expect("a status"), "Ready").expect("Ready");
+    assert_eq!(ready["status"], "False");
+}

@@ -2,6 +2,7 @@
 //! its conditions turn Unknown, its conditions become taints, and the taints go when it is well.
 //! Evictions follow from the taints, in [`super::eviction`].
 
+mod off;
 mod zones;
 
 #[cfg(test)]
@@ -15,6 +16,7 @@ use crate::liveness::Standing;
 use crate::plan::{Action, Plan};
 use crate::view::{Round, View};
 use crate::workload::condition;
+pub use off::{goes_off, off_condition};
 use zones::Disruption;
 
 /// The component's name in events.
@@ -54,6 +56,10 @@ pub fn plan(view: &View, round: &Round) -> Plan {
                 let text = format!("Node {name} status is now: NodeNotReady");
                 plan.push(Action::event(SOURCE, node, "NodeNotReady", text));
             }
+        }
+        if goes_off(&changed) && !taint::has(node, NOT_READY) {
+            let text = format!("Node {} status is now: NodeNotReady", meta::name(node));
+            plan.push(Action::event(SOURCE, node, "NodeNotReady", text));
         }
         if let Some(tainted) = tainted(&changed, &disruption, round.now_ms) {
             plan.push(Action::update(kinds::NODE, tainted));
@@ -107,6 +113,8 @@ fn tainted(node: &Object, disruption: &Disruption, now_ms: i64) -> Option<Object
         wanted.push((UNSCHEDULABLE, NO_SCHEDULE));
     }
     let drives_out = says.iter().find(|key| [NOT_READY, UNREACHABLE].contains(key));
+    // Who restarts its board wants its pods there again: they move once it is lost.
+    let drives_out = drives_out.filter(|_| !goes_off(node));
     if let Some(key) = drives_out.filter(|_| may_drive_out(node, disruption)) {
         wanted.push((key, NO_EXECUTE));
     }

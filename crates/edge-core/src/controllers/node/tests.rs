@@ -237,3 +237,44 @@ fn servers_that_run_no_pods_do_not_count() {
     settle(&mut view);
     assert!(taints(&view, "n1").contains(&"unreachable:NoExecute".to_owned()));
 }
+
+/// The Node of a board that went off in order.
+fn off(name: &str) -> Object {
+    let mut node = node(name, "True");
+    let list = node["status"]["conditions"].as_array_mut().expect("a list");
+    list.retain(|c| c["type"] != "Ready");
+    list.push(off_condition(NOW));
+    node
+}
+
+#[test]
+fn a_board_that_goes_off_takes_no_pods_and_keeps_those_it_has_until_it_is_lost() {
+    let mut view = view(&[off("n1"), node("n2", "True")], &[]);
+    stands(&mut view, "n1", Standing::Silent, false);
+    let said = |a: &Action| matches!(a, Action::Event { reason: "NodeNotReady", .. });
+    assert_eq!(plan(&view, &ROUND).actions.iter().filter(|a| said(a)).count(), 1);
+    settle(&mut view);
+    assert_eq!(taints(&view, "n1"), ["not-ready:NoSchedule"]);
+    // A leader that never heard it knows as much.
+    stands(&mut view, "n1", Standing::Unheard, false);
+    assert!(plan(&view, &ROUND).is_empty());
+    stands(&mut view, "n1", Standing::Lost, false);
+    settle(&mut view);
+    assert_eq!(taints(&view, "n1"), ["unreachable:NoSchedule", "unreachable:NoExecute"]);
+    // Another reason to be not ready drives pods out, as ever.
+    let mut broken = off("n1");
+    broken["status"]["conditions"][1]["message"] = json!("runtime network not ready");
+    view.put(kinds::NODE, Arc::new(broken));
+    stands(&mut view, "n1", Standing::Alive, false);
+    settle(&mut view);
+    assert_eq!(taints(&view, "n1"), ["not-ready:NoSchedule", "not-ready:NoExecute"]);
+}
+
+#[test]
+fn a_board_that_goes_off_does_not_speak_against_our_link() {
+    let nodes = [node("n1", "True"), off("n2"), node("n3", "True")];
+    let mut view = view(&nodes, &["n1"]);
+    view.leader = Some("n3".into());
+    settle(&mut view);
+    assert!(taints(&view, "n1").contains(&"unreachable:NoExecute".to_owned()));
+}

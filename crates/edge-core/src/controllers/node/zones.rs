@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use edge_api::{Object, kinds, meta};
 
-use super::{condition, ready};
+use super::{condition, goes_off, ready};
 use crate::liveness::Standing;
 use crate::view::View;
 
@@ -50,7 +50,9 @@ pub(super) fn disruption(view: &View) -> Disruption {
     for node in view.list(kinds::NODE).filter(counts) {
         let name = meta::name(node);
         let known = view.liveness.get(name);
-        let lost = known.is_some_and(|l| l.standing == Standing::Lost) || !ready(node);
+        // One that said that it goes off tells nothing of our link.
+        let unready = !ready(node) && !goes_off(node);
+        let lost = known.is_some_and(|l| l.standing == Standing::Lost) || unready;
         let (well, unwell) = zones.entry(zone(node)).or_default();
         if lost {
             *unwell += 1
