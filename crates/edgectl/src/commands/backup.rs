@@ -83,7 +83,7 @@ pub(crate) async fn run(args: Backup, session: &mut Session) -> Result<(), Fault
         if args.file.exists() {
             return Err(taken());
         }
-        fs::rename(&part, &args.file).map_err(|e| Fault::io(format!("write {shown}"), e))?;
+        file::keep(&part, &args.file).map_err(|e| Fault::io(format!("write {shown}"), e))?;
         Ok(found)
     });
     let found = kept.inspect_err(|_| drop(fs::remove_file(&part)))?;

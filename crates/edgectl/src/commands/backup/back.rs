@@ -20,8 +20,11 @@ use std::time::{Duration, Instant};
 const PIECE: usize = 512 * 1024;
 /// How long a server of old is given to answer.
 const ANSWER: Duration = Duration::from_secs(2);
-/// How long the server may take to be the cluster.
+/// How long the server is waited for until it is the cluster, however little there is.
 const BECOMING: Duration = Duration::from_secs(90);
+/// Bytes of the stream that the slowest board makes part of it in a second: it reads them twice and
+/// writes them three times.
+const BYTES_A_SECOND: u64 = 250_000;
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(300);
 /// What a data directory has in it whose server has been started.
@@ -90,14 +93,11 @@ impl Way<'_> {
         let objects = answer["objects"].as_u64().unwrap_or(0);
         session.io.say("the server has it whole, and starts again with it");
         let since = Instant::now();
+        let bound = becoming(self.found.plain);
         let there = session.client_under(&self.found.head.ca)?;
         while there.text(&Call::get("/readyz")).await.is_err() {
-            if since.elapsed() > BECOMING {
-                return Err(Fault::text(format!(
-                    "{} does not answer as the restored cluster after {} s: look at its log",
-                    there.server(),
-                    BECOMING.as_secs()
-                )));
+            if since.elapsed() > bound {
+                return Err(Fault::text(late(&there.server(), bound)));
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -167,13 +167,25 @@ impl Way<'_> {
             let mut file = create(&dir.join(WISH))?;
             file.write_all(&serde_json::to_vec(wish).map_err(io::Error::other)?)?;
             file.sync_all()?;
-            fs::rename(arriving, dir.join(STAGED))?;
-            #[cfg(unix)]
-            File::open(dir.join("restore"))?.sync_all()?;
-            Ok(())
+            file::keep(arriving, &dir.join(STAGED))
         };
         wished().map_err(doing)
     }
+}
+
+/// How long a server is waited for that makes so many bytes of a stream its cluster.
+fn becoming(plain: u64) -> Duration {
+    BECOMING + Duration::from_secs(plain / BYTES_A_SECOND)
+}
+
+/// What is known of a server that has a backup, and has not come back with it yet.
+fn late(server: &str, waited: Duration) -> String {
+    format!(
+        "{server} has the whole backup and does not answer as that cluster after {} s: it goes on \
+         by itself, also after a restart, so do not send it again; on that board, `systemctl \
+         status edged` and its log say how far it is, or why it failed",
+        waited.as_secs()
+    )
 }
 
 /// A directory for its owner alone, if there is none.
@@ -203,4 +215,18 @@ async fn ask(client: &Client, step: &str, body: Bytes) -> Result<edge_api::Objec
     call.content_type = "application/octet-stream";
     call.body = body;
     Ok(client.call(&call).await?.object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_backup_is_given_its_time() {
+        assert_eq!(becoming(0), BECOMING);
+        assert_eq!(becoming(8_000), BECOMING);
+        assert_eq!(becoming(100_000_000).as_secs(), 490);
+        let told = late("https://b:6443", becoming(100_000_000));
+        assert!(told.contains("after 490 s: it goes on by itself"), "{told}");
+    }
 }

@@ -115,6 +115,27 @@ impl Draft {
     }
 }
 
+/// Gives what was written its name, which is on the disk as well when this returns.
+pub(super) fn keep(part: &Path, file: &Path) -> io::Result<()> {
+    std::fs::rename(part, file)?;
+    sync_directory_of(file)
+}
+
+/// Has the disk know the names in the directory of this file.
+pub(super) fn sync_directory_of(file: &Path) -> io::Result<()> {
+    if cfg!(not(unix)) {
+        return Ok(());
+    }
+    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match File::open(dir)?.sync_all() {
+        // Some that are mounted over a network can't do that; the server there sees to it.
+        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {
+            Ok(())
+        }
+        done => done,
+    }
+}
+
 /// The stream in a file.
 pub(super) struct Plain(ZlibDecoder<BufReader<Opener<BufReader<File>>>>);
 
@@ -206,5 +227,25 @@ impl Read for Counted<'_> {
         self.count += count as u64;
         (self.each)(count);
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_given_in_whichever_directory() {
+        let name = format!("edgectl-keep-{}", std::process::id());
+        // Also without a word for the directory, which is where we are then.
+        for file in [std::env::temp_dir().join(&name), PathBuf::from(&name)] {
+            let part = file.with_extension("part");
+            std::fs::write(&part, "whole").unwrap();
+            keep(&part, &file).unwrap();
+            assert_eq!(std::fs::read(&file).unwrap(), b"whole");
+            assert!(!part.exists());
+            std::fs::remove_file(&file).unwrap();
+        }
+        assert!(keep(Path::new("/nowhere/a"), Path::new("/nowhere/b")).is_err());
     }
 }
