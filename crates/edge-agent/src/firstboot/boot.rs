@@ -119,52 +119,38 @@ impl Boot {
         }
     }
 
-    /// Puts a word in the place of each secret; gives the text as it is then. Everything else stays
-    /// as the person wrote it.
+    /// Takes each secret out of the file, which is to be `text`. Everything else stays as the
+    /// person wrote it, and where it stands.
     ///
     /// # Errors
     /// When the partition can't be written; the secrets may be there still.
-    pub(super) fn redact(&self, text: &str, secrets: &[Range<usize>]) -> io::Result<String> {
+    pub(super) fn redact(&self, text: &str, secrets: &[Range<usize>]) -> io::Result<()> {
         if secrets.is_empty() {
-            return Ok(text.to_owned());
+            return Ok(());
         }
-        let path = self.file();
-        match std::fs::read(&path) {
+        match std::fs::read(self.file()) {
             Ok(bytes) if bytes == text.as_bytes() => {}
             Ok(_) => return Err(io::Error::other("it has been changed meanwhile")),
             // Somebody has taken it away: there is nothing left to take out.
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(text.to_owned()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         }
-        // Over the secrets first: a file that takes this one's place leaves its bytes on the card,
-        // and whoever loses power in between must not leave them for good.
-        let padded = replaced(text, secrets, |span| format!("{STORED:<0$}", span.len()));
-        if padded.len() != text.len() {
-            return Err(io::Error::other("a secret is shorter than what stands in its place"));
-        }
-        self.writing(|| {
-            let mut file = OpenOptions::new().write(true).open(&path)?;
-            for span in secrets {
-                file.seek(SeekFrom::Start(span.start as u64))?;
-                file.write_all(&padded.as_bytes()[span.clone()])?;
-            }
-            file.sync_all()
-        })?;
-        // The blanks behind the words are for looks alone.
-        let short = replaced(text, secrets, |_| STORED.to_owned());
-        match self.writing(|| self.replace(&path, &short)) {
-            Ok(()) => Ok(short),
-            Err(_) => Ok(padded),
-        }
+        let short = || io::Error::other("a secret is shorter than what stands in its place");
+        self.write_over(&without(text.as_bytes(), secrets).ok_or_else(short)?, secrets)
     }
 
-    fn replace(&self, path: &Path, text: &str) -> io::Result<()> {
-        let beside = self.dir.join("edged.yaml.new");
-        write(&beside, text)
-            .and_then(|()| std::fs::rename(&beside, path))
-            .inspect_err(|_| drop(std::fs::remove_file(&beside)))?;
-        sync(&self.dir);
-        Ok(())
+    /// Writes these places of the file as they are in `left`. Not a new file in its place: a FAT
+    /// has no journal, and a power cut in the middle of that leaves a name that leads nowhere. And
+    /// the secrets' bytes would stay on the card.
+    pub(super) fn write_over(&self, left: &[u8], places: &[Range<usize>]) -> io::Result<()> {
+        self.writing(|| {
+            let mut file = OpenOptions::new().write(true).open(self.file())?;
+            for span in places {
+                file.seek(SeekFrom::Start(span.start as u64))?;
+                file.write_all(left.get(span.clone()).unwrap_or_default())?;
+            }
+            file.sync_all()
+        })
     }
 
     /// Does what writes. A partition that is mounted for reading only is opened for that long.
@@ -173,17 +159,16 @@ impl Boot {
     }
 }
 
-/// The text with another word in the place of each secret.
-fn replaced(
-    text: &str,
-    secrets: &[Range<usize>],
-    word: impl Fn(&Range<usize>) -> String,
-) -> String {
-    let mut left = text.to_owned();
-    for span in secrets.iter().rev() {
-        left.replace_range(span.clone(), &word(span));
+/// A text with a word, and blanks behind it, in the place of each secret: it is as long as before.
+/// `None` where it ends before one, or one is shorter than the word.
+pub(super) fn without(text: &[u8], secrets: &[Range<usize>]) -> Option<Vec<u8>> {
+    let mut left = text.to_vec();
+    for span in secrets {
+        let (word, blanks) = left.get_mut(span.clone())?.split_at_mut_checked(STORED.len())?;
+        word.copy_from_slice(STORED.as_bytes());
+        blanks.fill(b' ');
     }
-    left
+    Some(left)
 }
 
 /// Writes a file. FAT knows no permissions, so none are set.
@@ -191,9 +176,4 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     let mut file = File::create(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
-}
-
-fn sync(dir: &Path) {
-    // A file system that can't do that for a directory has done it for its files.
-    let _ = File::open(dir).and_then(|dir| dir.sync_all());
 }

@@ -11,6 +11,7 @@ mod commit;
 mod gather;
 mod links;
 mod nm;
+mod noted;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -22,7 +23,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use edge_server::pki::{read_if_present, to_hex, write_atomically};
+use edge_server::pki::{read_if_present, write_atomically};
 
 use boot::Boot;
 use text::Mistake;
@@ -39,8 +40,7 @@ const FAILED: i32 = 1;
 /// Exit status when something could not be read or written, and the board goes on as it was.
 const AS_IT_WAS: i32 = 2;
 
-/// What edged.yaml was when it was last taken, by its hash, and for what where that is
-/// NetworkManager.
+/// What edged.yaml was when it was last taken, in the form of `noted`.
 const APPLIED: &str = "etc/edged/edged.yaml.applied";
 
 /// While this is there, edged does not start: a fresh board whose settings are wrong would found a
@@ -216,19 +216,19 @@ fn lets_in(boot: &Boot, root: &Path) -> bool {
 /// Gives what there is to say.
 fn take(boot: &Boot, root: &Path) -> Result<Vec<String>, Refusal> {
     commit::finish(root)?;
-    let Some(text) = boot.read()? else { return Ok(Vec::new()) };
     let applied = root.join(APPLIED);
-    let manager = if nm::runs(root) { " NetworkManager" } else { "" };
-    let mark = |text: &str| format!("{}{manager}\n", sum(text));
-    if read_if_present(&applied).ok().flatten().is_some_and(|had| had == mark(&text)) {
+    noted::finish(boot, &applied)?;
+    let Some(text) = boot.read()? else { return Ok(Vec::new()) };
+    let mark = |bytes: &[u8]| noted::mark(bytes, nm::runs(root));
+    let had = read_if_present(&applied).ok().flatten();
+    if had.as_ref().is_some_and(|had| *had == mark(text.as_bytes())) {
         return Ok(Vec::new());
     }
     let entries = text::read(&text)?;
     if entries.is_empty() {
         // A new image's own file, beside data of before: it asks for nothing, and takes nothing.
-        let had = applied.exists();
         let line = "edged.yaml asks for nothing: what was taken before stays";
-        return Ok(had.then(|| line.to_owned()).into_iter().collect());
+        return Ok(had.map(|_| line.to_owned()).into_iter().collect());
     }
     let wish = wish::read(entries)?;
     let board = gather::board(root, wish.timezone.as_ref().map(|(zone, _)| zone.as_str()))?;
@@ -242,14 +242,25 @@ fn take(boot: &Boot, root: &Path) -> Result<Vec<String>, Refusal> {
         lines.extend(now(plan.radio_on, &changed));
     }
     // Only what is safe on the board leaves the boot partition.
+    let left = boot::without(text.as_bytes(), &plan.secrets).map(|left| mark(&left));
+    let left = left.unwrap_or_else(|| mark(text.as_bytes()));
+    if !plan.secrets.is_empty() {
+        put(&applied, &format!("{left}{}", noted::places(&plan.secrets)), 0o644)?;
+    }
     match boot.redact(&text, &plan.secrets) {
-        Ok(left) => put(&applied, &mark(&left), 0o644)?,
+        Ok(()) => put(&applied, &left, 0o644)?,
         // Not noted as taken: the next boot tries it again, and changes nothing else.
-        Err(error) => lines.push(format!(
-            "take the secrets out of {}: {error}: anybody who has the card can read them there; \
-             the next boot tries it again",
-            boot.file().display()
-        )),
+        Err(error) => {
+            match &had {
+                Some(had) => put(&applied, had, 0o644)?,
+                None => drop(std::fs::remove_file(&applied)),
+            }
+            lines.push(format!(
+                "take the secrets out of {}: {error}: anybody who has the card can read them \
+                 there; the next boot tries it again",
+                boot.file().display()
+            ));
+        }
     }
     match changed.is_empty() {
         true => lines.push("edged.yaml changes nothing".to_owned()),
@@ -279,11 +290,6 @@ fn call(name: &str) -> Result<(), Refusal> {
     }
     nix::unistd::sethostname(name)
         .map_err(|e| Refusal::Failed(format!("set the hostname to {name}: {e}")))
-}
-
-fn sum(text: &str) -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
-    <&[u8; 32]>::try_from(digest.as_ref()).map(to_hex).unwrap_or_default()
 }
 
 /// Writes a file whole, where a link leads if it is one; what can't be replaced (a file that is a

@@ -99,6 +99,11 @@ fn token() -> String {
     Token::create(&"p".repeat(43)).unwrap().to_string()
 }
 
+/// What stands in the place of a secret.
+fn stored(secret: &str) -> String {
+    format!("{:<1$}", "stored", secret.len())
+}
+
 #[test]
 fn an_agent_in_the_kitchen() {
     let card = Card::new("agent");
@@ -132,7 +137,7 @@ fn an_agent_in_the_kitchen() {
         assert_eq!(is, mode, "{path}");
     }
     // Nothing else of the file has changed.
-    let left = text.replace(&token, "stored").replace("\"hush hush\"", "stored");
+    let left = text.replace(&token, &stored(&token)).replace("\"hush hush\"", "stored     ");
     assert_eq!(card.left(), left);
     // Once more, and after the note of what was taken is lost: nothing is written.
     let before = card.state();

@@ -63,12 +63,12 @@ fn what_will_hardly_work_is_noted() {
 
 /// Whatever happens after that, a power cut too, finds the secrets gone from where they were.
 #[test]
-fn secrets_are_written_over_before_the_file_is_replaced() {
+fn secrets_are_written_over_where_they_stand() {
     let card = Card::new("cut");
     let token = token();
     let text = format!("token: {token}  # of Monday\nwifi: {{ssid: a, password: 'it is 1'}}\n");
     let text = text.replace("it is 1", "it is one");
-    // In the way of the file that is to take its place.
+    // In the way of a file that would take its place.
     std::fs::create_dir_all(card.boot_file("edged.yaml.new/x")).unwrap();
     assert_eq!(card.boot(&text), 0, "{}", card.told());
     let left = card.left();
