@@ -59,6 +59,8 @@ signature_bytes=44676445 signature=45646744
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 kernel=${EDGED_CARD_KERNEL:-arm64}
 cmdline="panic=10 cgroup_enable=memory systemd.gpt_auto=0 systemd.getty_auto=0 net.ifnames=0 quiet"
+# The first boot writes the disk's own over it (images/card/init).
+cmdline+=" edged.disk=00000000"
 
 began=$SECONDS
 step() { printf '%4d s  %s\n' $((SECONDS - began)) "$*"; }
