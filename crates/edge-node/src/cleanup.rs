@@ -5,8 +5,12 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use crate::mounts;
 use crate::net::{Net, NetConfig, NetError};
 use crate::runtime::{Runtime, RuntimeConfig, RuntimeError};
+
+/// What is mounted beneath these in the data directory is edged's.
+const OF_PODS: [&str; 2] = ["pods", "containers"];
 
 /// Which board to clean: what its agent ran with.
 #[derive(Debug, Clone)]
@@ -64,11 +68,11 @@ impl std::error::Error for CleanupError {}
 pub async fn board(config: &CleanupConfig) -> Result<(), CleanupError> {
     let containers = containers(config).await;
     let network = network(config).await;
-    let [pods, containers_data] = ["pods", "containers"].map(|name| config.data_dir.join(name));
-    let mounts = mounts(&[&pods, &containers_data, &config.run_dir]);
+    let [pods, containers_data] = OF_PODS.map(|name| config.data_dir.join(name));
+    let unmounted = unmount(&[&pods, &containers_data, &config.run_dir]);
     containers.map_err(CleanupError::Runtime)?;
     network.map_err(CleanupError::Net)?;
-    mounts
+    unmounted
 }
 
 async fn containers(config: &CleanupConfig) -> Result<(), RuntimeError> {
@@ -108,13 +112,34 @@ async fn network(config: &CleanupConfig) -> Result<(), NetError> {
 /// # Errors
 /// When the directory can't be found, or the kernel's table can't be read.
 pub fn mounts_beneath(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let table = mounts::table()?;
     Ok(beneath(&table, &[&dir.canonicalize()?]))
 }
 
+/// Mount points beneath the data directory that are not edged's.
+///
+/// # Errors
+/// As of [`mounts_beneath`].
+pub fn others_mounts(data_dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+    Ok(others(&mounts::table()?, &data_dir.canonicalize()?))
+}
+
+/// Whether something is mounted on a directory, and not only above it.
+pub fn is_mount_point(dir: &Path) -> bool {
+    let (Ok(table), Ok(dir)) = (mounts::table(), dir.canonicalize()) else { return false };
+    mounts::parse(&table).any(|mount| mount.point == dir)
+}
+
+fn others(mountinfo: &str, data_dir: &Path) -> Vec<PathBuf> {
+    let ours = OF_PODS.map(|name| data_dir.join(name));
+    let of_pods = |point: &PathBuf| ours.iter().any(|dir| point.starts_with(dir));
+    let all = beneath(mountinfo, &[data_dir]).into_iter();
+    all.filter(|point| !of_pods(point)).collect()
+}
+
 /// Unmounts all that is mounted beneath the directories, the innermost first.
-fn mounts(dirs: &[&Path]) -> Result<(), CleanupError> {
-    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+fn unmount(dirs: &[&Path]) -> Result<(), CleanupError> {
+    let table = mounts::table().unwrap_or_default();
     let mut result = Ok(());
     for path in beneath(&table, dirs).into_iter().rev() {
         let flags = nix::mount::MntFlags::MNT_DETACH | nix::mount::MntFlags::UMOUNT_NOFOLLOW;
@@ -128,15 +153,9 @@ fn mounts(dirs: &[&Path]) -> Result<(), CleanupError> {
 /// Mount points beneath `dirs`, in the order in which they were mounted. Never one of `dirs`
 /// itself: that is a disk or a tmpfs of the board's owner.
 fn beneath(mountinfo: &str, dirs: &[&Path]) -> Vec<PathBuf> {
-    let points = mountinfo.lines().filter_map(|line| line.split(' ').nth(4)).map(unescaped);
+    let points = mounts::parse(mountinfo).map(|mount| mount.point);
     let inside = |point: &Path| dirs.iter().any(|dir| point != *dir && point.starts_with(dir));
     points.filter(|point| inside(point)).collect()
-}
-
-/// `mountinfo` writes space, tab, newline and backslash as three octal digits.
-fn unescaped(text: &str) -> PathBuf {
-    let plain = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
-    PathBuf::from(plain.iter().fold(text.to_owned(), |text, (code, c)| text.replace(code, c)))
 }
 
 #[cfg(test)]
@@ -152,5 +171,8 @@ mod tests {
                      32 22 0:3 / /run/edged/a\\040b rw - tmpfs t rw\n";
         let found = beneath(table, &[Path::new("/run/edged")]);
         assert_eq!(found, [Path::new("/run/edged/pods/u/net"), Path::new("/run/edged/a b")]);
+        let theirs = others(table, Path::new("/run/edged"));
+        assert_eq!(theirs, [Path::new("/run/edged/a b")], "edged's own are not");
+        assert!(is_mount_point(Path::new("/proc")) && !is_mount_point(Path::new("/proc/self")));
     }
 }

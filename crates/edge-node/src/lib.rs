@@ -8,6 +8,7 @@ pub mod dns;
 pub mod doctor;
 pub mod fields;
 pub mod images;
+mod mounts;
 pub mod net;
 pub mod opened;
 pub mod poweroff;

@@ -155,7 +155,11 @@ impl Boot {
 
     /// Does what writes. A partition that is mounted for reading only is opened for that long.
     fn writing<T>(&self, act: impl Fn() -> io::Result<T>) -> io::Result<T> {
-        opened(&self.dir, act)
+        let done = opened(&self.dir, act)?;
+        if let Some(open) = done.left_open {
+            eprintln!("edged firstboot: {open}");
+        }
+        Ok(done.value)
     }
 }
 

@@ -75,9 +75,10 @@ pub fn repair(root: &Path, fix: &Fix) -> Result<String, FixError> {
                 let kept = back_up(&file)?;
                 replace(&file, text.as_bytes()).map(|()| kept)
             };
-            let kept = opened(&file, write).map_err(failed("write", file.display()))?;
-            let kept = kept.display();
-            Ok(format!("wrote {path} (as it was: {kept}); reboot for it to take effect"))
+            let done = opened(&file, write).map_err(failed("write", file.display()))?;
+            let kept = done.value.display();
+            let open = done.left_open.map_or(String::new(), |open| format!("; {open}"));
+            Ok(format!("wrote {path} (as it was: {kept}); reboot for it to take effect{open}"))
         }
         Fix::Module(name) => module(&files, name),
         Fix::WifiAwake(link) => awake(&files, link),

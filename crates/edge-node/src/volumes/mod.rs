@@ -31,6 +31,7 @@ pub use sub_path::bind_sub_path;
 pub use token::{Token, TokenWanted, Tokens, tokens};
 
 use crate::fields::Fields;
+use crate::mounts;
 
 /// Why a volume could not be set up: the words of a `FailedMount` event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -191,34 +192,7 @@ fn mounts_under(dir: &Path) -> io::Result<Vec<PathBuf>> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(e),
     };
-    let table = fs::read_to_string("/proc/self/mountinfo")?;
-    let mut points: Vec<PathBuf> = table
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4))
-        .map(|field| PathBuf::from(unescape(field)))
-        .filter(|point| point.starts_with(&dir))
-        .collect();
-    points.reverse();
-    Ok(points)
-}
-
-/// Undoes mountinfo's octal escapes.
-fn unescape(field: &str) -> String {
-    let mut out = Vec::new();
-    let mut bytes = field.as_bytes();
-    while let Some((first, rest)) = bytes.split_first() {
-        let octal = rest.get(..3).and_then(|d| std::str::from_utf8(d).ok());
-        let code = octal.and_then(|d| u8::from_str_radix(d, 8).ok());
-        match (first, code) {
-            (b'\\', Some(code)) => {
-                out.push(code);
-                bytes = &rest[3..];
-            }
-            _ => {
-                out.push(*first);
-                bytes = rest;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
+    let table = mounts::table()?;
+    let points = mounts::parse(&table).map(|mount| mount.point).rev();
+    Ok(points.filter(|point| point.starts_with(&dir)).collect())
 }

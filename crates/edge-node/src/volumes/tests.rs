@@ -252,8 +252,3 @@ fn sub_paths_stay_inside() {
     assert!(bind_sub_path(&place.0, &volume, "../x", "c", 3).is_err());
     bind_sub_path(&place.0, &volume, "f", "c", 0).unwrap();
 }
-
-#[test]
-fn mountinfo_escapes() {
-    assert_eq!(unescape("/a\\040b\\134"), "/a b\\");
-}
