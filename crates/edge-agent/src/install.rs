@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use edge_core::doctor::UnitFile;
+use edge_node::closed::{Closed, closed};
 use edge_node::doctor::is_packaged;
 use edge_server::pki::{read_if_present, write_atomically};
-use nix::sys::statvfs::{FsFlags, statvfs};
 
 pub(crate) use settings::others;
 
@@ -88,17 +88,25 @@ struct Put {
 pub(crate) fn writable(operation: &str, root: &Path) -> Result<(), WireError> {
     let dir = root.join(PROGRAM);
     let dir = dir.parent().unwrap_or(root);
-    match statvfs(dir) {
-        Ok(found) if found.flags().contains(FsFlags::ST_RDONLY) => {
-            let what = format!(
-                "{} is read-only, as on a board that runs from the card image: flash that again, \
-                 or empty the board with `edged cleanup --data`; nothing was changed",
-                dir.display()
-            );
-            Err(failed(operation, what))
-        }
-        _ => Ok(()),
+    match closed(dir) {
+        Some(why) => Err(failed(operation, told(dir, why))),
+        None => Ok(()),
     }
+}
+
+/// What to do about a directory of programs that can't be written to.
+fn told(dir: &Path, why: Closed) -> String {
+    let todo = match why {
+        Closed::Image => {
+            "this board runs from the card image: flash that again, or empty the board with \
+             `edged cleanup --data`"
+        }
+        Closed::Disk => {
+            "unless somebody mounted it so, its disk has failed: look at `dmesg`, and try again \
+             once it can be written"
+        }
+    };
+    format!("{} is read-only: {todo}; nothing was changed", dir.display())
 }
 
 /// Installs, and tells what was done.
@@ -293,7 +301,8 @@ mod tests {
         let installs = run(&args(&root)).unwrap_err().to_string();
         nix::mount::umount(&root).unwrap();
         fs::remove_dir_all(&root).unwrap();
-        assert!(told.starts_with("uninstall: /") && told.contains("flash that again"), "{told}");
+        assert!(told.starts_with("uninstall: /") && told.contains("look at `dmesg`"), "{told}");
+        assert!(super::told(Path::new("/usr/bin"), Closed::Image).contains("flash that again"));
         assert!(installs.starts_with("install: /") && installs.ends_with("changed"), "{installs}");
     }
 }

@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod cleanup;
 pub mod clock;
+pub mod closed;
 pub mod dns;
 pub mod doctor;
 pub mod fields;

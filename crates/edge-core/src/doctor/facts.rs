@@ -273,6 +273,8 @@ pub enum UnitsOf {
     Package,
     /// Whoever made the image: nobody can write there.
     Image,
+    /// `edged install`, on a disk that is read-only by now.
+    Closed,
 }
 
 /// A systemd unit as a program carries it.

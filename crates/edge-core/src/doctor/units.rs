@@ -15,6 +15,10 @@ pub(super) fn judge(facts: &Facts, found: &mut Vec<Finding>) {
         UnitsOf::Install => "`edged doctor --fix` writes them, for edged's next start",
         UnitsOf::Package => "install the package of this version (`edged version`): it has them",
         UnitsOf::Image => "flash partitions 1 and 2 of this version's image: it has them",
+        UnitsOf::Closed => {
+            "/usr is read-only: its disk may have failed, look at `dmesg`; once it can be written, \
+             `edged doctor --fix` writes them"
+        }
     };
     let finding = Finding::warning(
         ID,
@@ -24,7 +28,7 @@ pub(super) fn judge(facts: &Facts, found: &mut Vec<Finding>) {
     );
     found.push(match whose {
         UnitsOf::Install => finding.with(Fix::Units(others.clone())),
-        UnitsOf::Package | UnitsOf::Image => finding,
+        UnitsOf::Package | UnitsOf::Image | UnitsOf::Closed => finding,
     });
 }
 
@@ -46,7 +50,11 @@ mod tests {
             ours.is_bad() && ours.what.ends_with("runs: /usr/lib/systemd/system/edged.service")
         );
         assert_eq!(ours.fix, Some(Fix::Units(vec![old])));
-        for (whose, words) in [(UnitsOf::Package, "the package"), (UnitsOf::Image, "flash")] {
+        for (whose, words) in [
+            (UnitsOf::Package, "the package"),
+            (UnitsOf::Image, "flash"),
+            (UnitsOf::Closed, "dmesg"),
+        ] {
             let theirs = found(whose, &[old]);
             assert!(theirs.fix.is_none() && theirs.todo.contains(words), "{}", theirs.todo);
         }

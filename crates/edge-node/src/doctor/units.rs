@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use edge_core::doctor::{UnitFile, UnitsOf};
-use nix::sys::statvfs::{FsFlags, statvfs};
+
+use crate::closed::{Closed, closed};
 
 /// The files of the package edged; of one that was removed, what is left of them.
 const PACKAGE: &str = "var/lib/dpkg/info/edged.list";
@@ -31,11 +32,11 @@ pub(super) fn gather(
     let services = || carried.iter().filter(|unit| unit.path.ends_with(".service"));
     services().find_map(|unit| has(&unit))?;
     let others = services().filter(|unit| has(unit).as_deref() != Some(unit.text.as_bytes()));
-    let image = statvfs(&root.join(UNITS)).is_ok_and(|fs| fs.flags().contains(FsFlags::ST_RDONLY));
-    let whose = match is_packaged(root) {
-        true => UnitsOf::Package,
-        false if image => UnitsOf::Image,
-        false => UnitsOf::Install,
+    let whose = match closed(&root.join(UNITS)) {
+        _ if is_packaged(root) => UnitsOf::Package,
+        Some(Closed::Image) => UnitsOf::Image,
+        Some(Closed::Disk) => UnitsOf::Closed,
+        None => UnitsOf::Install,
     };
     Some((whose, others.copied().collect()))
 }
