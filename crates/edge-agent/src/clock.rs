@@ -1,15 +1,17 @@
 //! The clock of a board that has no battery for it: set forward at the start to the newest moment
 //! that the board's own disk knows of, and again when the cluster tells the time. Never back, and
-//! only where nobody else has set it since the boot.
+//! only where nobody else has set it since the boot: no source of time, no person.
 
+use std::io;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use edge_core::clock::{BUILT_MS, Reading, TOLERANCE_MS, never_set};
+use edge_core::clock::{BUILT_MS, Heard, Reading, TOLERANCE_MS, heard, never_set};
 use edge_node::clock;
 
 /// Lies in the run directory, which a boot empties, of a board whose clock nobody had set when
-/// `edged` first started; says [`SET`] once a source of time has.
+/// `edged` first started. It says how far that is from the time since the boot, in milliseconds, by
+/// which a clock that somebody else sets is known; and [`SET`] once somebody has.
 const MARK: &str = "clock-was-not-set";
 const SET: &str = "since then it was";
 /// What tells when a board wrote last, in its data directory; of directories, their files do.
@@ -44,29 +46,44 @@ pub(crate) fn settle(data_dir: &Path, run_dir: &Path) {
         let at = edge_api::time::format(floor);
         tracing::warn!("this board's clock was never set: it goes on from {at}");
     }
-    let marked = std::fs::create_dir_all(run_dir).and_then(|()| std::fs::write(mark, ""));
-    if let Err(error) = marked {
-        tracing::debug!("remember that the clock was not set: {error}");
-    }
+    note(std::fs::create_dir_all(run_dir).and_then(|()| write_apart(&mark)));
 }
 
 /// The cluster tells its time: a board whose clock nobody has set takes it.
 pub(crate) fn hear(run_dir: &Path, cluster_ms: i64) {
     let mark = run_dir.join(MARK);
-    let unset = || std::fs::read_to_string(&mark).is_ok_and(|said| said != SET);
-    if cluster_ms - clock::wall_ms() <= TOLERANCE_MS || !unset() {
-        return;
+    let Ok(said) = std::fs::read_to_string(&mark) else { return };
+    let Some(reading) = clock::since_boot().ok().filter(|_| said != SET) else { return };
+    let noted: Option<i64> = said.parse().ok();
+    match heard(noted.unwrap_or(reading.apart_ms()), reading, cluster_ms) {
+        // An earlier version has noted nothing.
+        Heard::Leave if noted.is_none() => note(write_apart(&mark)),
+        Heard::Leave => {}
+        Heard::Theirs => {
+            note(std::fs::write(&mark, SET));
+            tracing::info!("this board's clock has been set: the cluster's time leaves it alone");
+        }
+        Heard::Take => match clock::set_ms(cluster_ms) {
+            Ok(()) => {
+                note(write_apart(&mark));
+                let at = edge_api::time::format(cluster_ms);
+                tracing::info!("this board's clock is the cluster's now: {at}");
+            }
+            Err(error) => tracing::debug!("set the clock to the cluster's: {error}"),
+        },
     }
-    if clock::is_synchronised() {
-        let _ = std::fs::write(&mark, SET);
-        return;
-    }
-    match clock::set_ms(cluster_ms) {
-        Ok(()) => tracing::info!(
-            "this board's clock is the cluster's now: {}",
-            edge_api::time::format(cluster_ms)
-        ),
-        Err(error) => tracing::debug!("set the clock to the cluster's: {error}"),
+}
+
+/// Notes where the clock is left.
+fn write_apart(mark: &Path) -> io::Result<()> {
+    let apart = clock::since_boot().map(|reading| reading.apart_ms().to_string());
+    // Without it, what a person sets is not known; that the clock was not set counts all the same.
+    std::fs::write(mark, apart.unwrap_or_default())
+}
+
+fn note(noted: io::Result<()>) {
+    if let Err(error) = noted {
+        tracing::debug!("remember who set the clock: {error}");
     }
 }
 
@@ -120,6 +137,30 @@ mod tests {
         assert_eq!(stamp(years(1971)), before, "one from 1971 says nothing");
         assert_eq!(stamp(years(2200)), before, "nor does one that no board lives to see");
         assert_eq!(stamp(years(2040)) / 1000, (2040 - 1970) * 31_556_952);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    /// The machine's own clock is not touched: what is noted says where it was.
+    #[test]
+    fn a_clock_that_was_set_by_hand_is_known_by_what_is_noted() {
+        let dir = std::env::temp_dir().join(format!("edged-by-hand-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let said = || std::fs::read_to_string(dir.join(MARK)).unwrap();
+        let reading = clock::since_boot().unwrap();
+        if reading.synchronised {
+            return eprintln!("SKIPPED: this machine's clock follows a source of time");
+        }
+        // As an earlier version leaves it.
+        std::fs::write(dir.join(MARK), "").unwrap();
+        hear(&dir, reading.wall_ms);
+        let noted: i64 = said().parse().unwrap();
+        assert!((noted - reading.apart_ms()).abs() <= 1000, "{noted} {reading:?}");
+        hear(&dir, reading.wall_ms);
+        assert_eq!(said(), noted.to_string(), "nothing is written again");
+        // It was an hour behind when that was noted: somebody has set it since.
+        std::fs::write(dir.join(MARK), (noted - 3_600_000).to_string()).unwrap();
+        hear(&dir, i64::MAX / 2);
+        assert_eq!(said(), SET);
         std::fs::remove_dir_all(&dir).unwrap();
     }
 

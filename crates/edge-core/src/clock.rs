@@ -11,6 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// How far the system's clock may be from the cluster's before it is not believed, in milliseconds.
 pub const TOLERANCE_MS: i64 = 2 * 60 * 1000;
 
+/// How far the system's clock moves from the steady one when somebody sets it, at the least, in
+/// milliseconds. Who makes it slower or faster makes both so; a leap second is shorter.
+const STEP_MS: i64 = 10 * 1000;
+
 /// 2026-01-01T00:00:00Z: no board that runs this program lives before that.
 pub const BUILT_MS: i64 = 1_767_225_600_000;
 
@@ -23,6 +27,14 @@ pub struct Reading {
     pub steady_ms: i64,
     /// Whether the kernel says that the system's time follows a source of time.
     pub synchronised: bool,
+}
+
+impl Reading {
+    /// How far apart both clocks are, in milliseconds: always the same, until somebody sets one.
+    #[must_use]
+    pub fn apart_ms(self) -> i64 {
+        self.wall_ms.saturating_sub(self.steady_ms)
+    }
 }
 
 /// A clock that the board keeps beside the system's, with a battery or without one.
@@ -46,6 +58,32 @@ pub fn never_set(reading: Reading, clocks: &[Kept]) -> bool {
         clock.ms >= BUILT_MS && (clock.set_ours || near)
     };
     wall < BUILT_MS || !reading.synchronised && !clocks.iter().any(keeps)
+}
+
+/// What becomes of the system's clock when the cluster tells the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// It is the cluster's, or ahead of it.
+    Leave,
+    /// It takes the cluster's time.
+    Take,
+    /// Somebody has set it since: a source of time, or a person. It is theirs until the next boot.
+    Theirs,
+}
+
+/// The cluster tells its time to a board whose clock nobody had set when edged first looked: both
+/// were `apart_ms` apart then, or when edged itself last set it. The steady one counts from the
+/// boot.
+#[must_use]
+pub fn heard(apart_ms: i64, reading: Reading, cluster_ms: i64) -> Heard {
+    let moved = reading.apart_ms().saturating_sub(apart_ms).saturating_abs() > STEP_MS;
+    // A clock without a battery that was asked late is in 1970, or in 2000, and says nothing.
+    let set = reading.synchronised || moved && reading.wall_ms >= BUILT_MS;
+    match cluster_ms.saturating_sub(reading.wall_ms) > TOLERANCE_MS {
+        _ if set => Heard::Theirs,
+        true => Heard::Take,
+        false => Heard::Leave,
+    }
 }
 
 /// What is known of the time.
@@ -191,6 +229,24 @@ mod tests {
             "it was set by it, and then moved"
         );
         assert!(!never_set(set, &kept(NOVEMBER - 1000, false)), "a program set it by that");
+    }
+
+    #[test]
+    fn a_clock_that_somebody_has_set_since_is_theirs() {
+        let (noted, cluster) = (NOVEMBER - 5, NOVEMBER + 90 * DAY);
+        let later = |moved: i64| at(NOVEMBER + DAY + moved, DAY + 5);
+        assert_eq!(heard(noted, later(0), cluster), Heard::Take, "time only went by");
+        assert_eq!(heard(noted, later(0), NOVEMBER + DAY), Heard::Leave);
+        assert_eq!(heard(noted, later(0), NOVEMBER - DAY), Heard::Leave, "never back");
+        for second in [-1000, 1000] {
+            assert_eq!(heard(noted, later(second), cluster), Heard::Take, "a leap second");
+        }
+        for set in [-DAY, -20_000, 20_000, DAY, 200 * DAY] {
+            assert_eq!(heard(noted, later(set), cluster), Heard::Theirs, "{set}");
+        }
+        assert_eq!(heard(noted, at(5, DAY), cluster), Heard::Take, "by a clock in 1970");
+        let follows = Reading { synchronised: true, ..later(0) };
+        assert_eq!(heard(noted, follows, cluster), Heard::Theirs);
     }
 
     #[test]

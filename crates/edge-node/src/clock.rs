@@ -8,9 +8,9 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use edge_core::clock::Kept;
+use edge_core::clock::{Kept, Reading};
 use nix::sys::time::TimeSpec;
-use nix::time::{ClockId, clock_settime};
+use nix::time::{ClockId, clock_gettime, clock_settime};
 
 /// By how many milliseconds a test wants the board's clock to be off, or the path of a file that
 /// says so at any moment: a variable that only debug builds know.
@@ -44,6 +44,27 @@ pub fn wall() -> Duration {
 /// [`wall`] in milliseconds.
 pub fn wall_ms() -> i64 {
     i64::try_from(wall().as_millis()).unwrap_or(i64::MAX)
+}
+
+/// As long as both clocks may take to be read as if at one moment, in milliseconds.
+const AT_ONCE_MS: i64 = 1000;
+
+/// Reads the board's clock, and beside it the time since the boot, asleep or not.
+///
+/// # Errors
+/// When the kernel has no such clock.
+pub fn since_boot() -> io::Result<Reading> {
+    let booted = || -> io::Result<i64> {
+        let since = Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME)?);
+        Ok(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    };
+    loop {
+        let (steady_ms, wall_ms) = (booted()?, wall_ms());
+        // Who was kept waiting in between reads again.
+        if booted()? - steady_ms < AT_ONCE_MS {
+            return Ok(Reading { wall_ms, steady_ms, synchronised: is_synchronised() });
+        }
+    }
 }
 
 /// Whether the kernel says that its clock follows a source of time.
@@ -105,6 +126,16 @@ mod tests {
         assert_eq!(kept_below(&dir), [Kept { ms: 1_767_225_601_000, set_ours: true }]);
         fs::remove_dir_all(&dir).unwrap();
         assert_eq!(kept_below(&dir), []);
+    }
+
+    #[test]
+    fn both_clocks_go_at_one_pace() {
+        let before = since_boot().unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        let after = since_boot().unwrap();
+        assert!(after.steady_ms >= before.steady_ms + 20 && before.steady_ms > 0, "{before:?}");
+        let moved = (after.apart_ms() - before.apart_ms()).abs();
+        assert!(moved <= AT_ONCE_MS, "{before:?} {after:?}");
     }
 
     #[test]
