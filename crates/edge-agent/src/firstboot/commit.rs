@@ -20,7 +20,8 @@ const FRESH: &str = "new";
 pub(super) const MADE: &str = "etc/edged/edged.yaml.directories";
 const LOCALTIME: &str = "etc/localtime";
 
-/// One step of the list.
+/// One step of the list. Its file is named as the board names it, without a slash in front: what is
+/// prepared in a directory may be cut off there, and goes on where that is the root.
 #[derive(Debug, PartialEq, Eq)]
 enum Step {
     /// The fresh file takes the place of this one.
@@ -46,12 +47,12 @@ pub(super) fn apply(plan: &Plan, board: &Board, root: &Path) -> Result<Vec<Strin
     let staged = staged.and_then(|_| stage(plan, &new, root, &mut steps));
     // What can't be replaced, only written over, has no fresh file beside it.
     let over = staged.inspect_err(|_| {
-        drop_fresh(&steps);
+        drop_fresh(root, &steps);
         made.iter().flatten().rev().for_each(|dir| drop(fs::remove_dir(dir)));
     })?;
-    note_dirs(made.unwrap_or_default(), root).inspect_err(|_| drop_fresh(&steps))?;
+    note_dirs(made.unwrap_or_default(), root).inspect_err(|_| drop_fresh(root, &steps))?;
     changed.extend(plan.gone.iter().map(|path| format!("no /{path}")));
-    let zone = steps.iter().any(|step| *step == Step::Place(root.join(LOCALTIME)));
+    let zone = steps.iter().any(|step| *step == Step::Place(LOCALTIME.into()));
     changed.extend(zone.then(|| format!("/{LOCALTIME}")));
     if changed.is_empty() {
         return Ok(changed);
@@ -64,7 +65,7 @@ pub(super) fn apply(plan: &Plan, board: &Board, root: &Path) -> Result<Vec<Strin
         finish(root)
     });
     if let Err(refusal) = done {
-        drop_fresh(&steps);
+        drop_fresh(root, &steps);
         put_back(plan, &new, board, root);
         if let (true, Some(target)) = (zone, old_zone) {
             let _ = link(&target, &root.join(LOCALTIME));
@@ -86,13 +87,19 @@ pub(super) fn finish(root: &Path) -> Result<(), Refusal> {
     };
     for step in read_list(&text) {
         match step {
-            Step::Place(path) => place(&path).map_err(|e| failed("write", &path, e))?,
-            Step::Gone(path) => match fs::remove_file(&path) {
-                Err(e) if e.kind() != ErrorKind::NotFound => {
-                    return Err(failed("remove", &path, e));
+            Step::Place(path) => {
+                let path = root.join(path);
+                place(&path).map_err(|e| failed("write", &path, e))?;
+            }
+            Step::Gone(path) => {
+                let path = root.join(path);
+                match fs::remove_file(&path) {
+                    Err(e) if e.kind() != ErrorKind::NotFound => {
+                        return Err(failed("remove", &path, e));
+                    }
+                    _ => sync_dir(&path),
                 }
-                _ => sync_dir(&path),
-            },
+            }
         }
     }
     fs::remove_file(&list).map_err(|e| failed("remove", &list, e))?;
@@ -147,9 +154,10 @@ fn stage<'a>(
     let mut over = Vec::new();
     for file in new {
         let path = root.join(file.path);
-        let real = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
+        let seen = seen(root, &path).map_err(|e| failed("write", &path, e))?;
+        let real = root.join(&seen);
         match fresh(&real, file.text.as_bytes(), file.mode) {
-            Ok(()) => steps.push(Step::Place(real)),
+            Ok(()) => steps.push(Step::Place(seen)),
             Err(error)
                 if real.is_file()
                     && matches!(
@@ -171,11 +179,21 @@ fn stage<'a>(
         if !fs::read_link(&path).is_ok_and(|had| had.ends_with(ends)) {
             let target = Path::new("/usr/share/zoneinfo").join(zone);
             link(&target, &beside(&path)).map_err(|e| failed("write", &path, e))?;
-            steps.push(Step::Place(path));
+            steps.push(Step::Place(LOCALTIME.into()));
         }
     }
-    steps.extend(plan.gone.iter().map(|path| Step::Gone(root.join(path))));
+    steps.extend(plan.gone.iter().map(|path| Step::Gone(path.into())));
     Ok(over)
+}
+
+/// Where a file is, beneath the root, once links are followed.
+fn seen(root: &Path, path: &Path) -> io::Result<PathBuf> {
+    let dir = path.parent().unwrap_or(root).canonicalize()?;
+    let name = path.file_name().unwrap_or_default();
+    let real = path.canonicalize().unwrap_or_else(|_| dir.join(name));
+    let seen = real.strip_prefix(root.canonicalize()?).map(Path::to_owned);
+    // A link from the root on: the board's own file was meant, and this machine's is what it finds.
+    seen.map_err(|_| io::Error::other(format!("it leads to {}, outside", real.display())))
 }
 
 fn beside(path: &Path) -> PathBuf {
@@ -228,10 +246,10 @@ fn sync_dir(path: &Path) {
     let _ = path.parent().map(|dir| fs::File::open(dir).and_then(|dir| dir.sync_all()));
 }
 
-fn drop_fresh(steps: &[Step]) {
+fn drop_fresh(root: &Path, steps: &[Step]) {
     for step in steps {
         if let Step::Place(path) = step {
-            let _ = fs::remove_file(beside(path));
+            let _ = fs::remove_file(beside(&root.join(path)));
         }
     }
 }
@@ -255,8 +273,8 @@ fn put_back(plan: &Plan, new: &[&File], board: &Board, root: &Path) {
 
 fn write_list(root: &Path, steps: &[Step]) -> Result<(), Refusal> {
     let line = |step: &Step| match step {
-        Step::Place(path) => format!("place {}\n", path.display()),
-        Step::Gone(path) => format!("gone {}\n", path.display()),
+        Step::Place(path) => format!("place /{}\n", path.display()),
+        Step::Gone(path) => format!("gone /{}\n", path.display()),
     };
     let text: String = steps.iter().map(line).collect();
     let path = root.join(LIST);
@@ -266,10 +284,82 @@ fn write_list(root: &Path, steps: &[Step]) -> Result<(), Refusal> {
 }
 
 fn read_list(text: &str) -> Vec<Step> {
-    let step = |line: &str| match line.split_once(' ')? {
+    let step = |line: &str| match line.split_once(" /")? {
         ("place", path) => Some(Step::Place(path.into())),
         ("gone", path) => Some(Step::Gone(path.into())),
         _ => None,
     };
     text.lines().filter_map(step).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory with a root in it.
+    struct Image(PathBuf);
+
+    impl Image {
+        fn new(name: &str) -> Image {
+            let dir = std::env::temp_dir().join(format!("edged-{name}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&dir);
+            fs::create_dir_all(dir.join("made/etc/edged")).unwrap();
+            Image(dir)
+        }
+    }
+
+    impl Drop for Image {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn plan() -> Plan {
+        let file = |path| File { path, text: "new\n".to_owned(), mode: 0o644 };
+        let files = vec![file("etc/hostname"), file("etc/hosts")];
+        let (gone, zone) = (vec!["etc/edged/token"], Some("Europe/Berlin".to_owned()));
+        Plan { files, gone, zone, ..Plan::default() }
+    }
+
+    #[test]
+    fn an_image_that_was_cut_off_goes_on_where_it_is_the_root() {
+        let image = Image::new("image");
+        let (made, booted) = (image.0.join("made"), image.0.join("booted"));
+        fs::write(made.join("etc/edged/token"), "").unwrap();
+        fs::write(made.join("etc/names"), "old\n").unwrap();
+        std::os::unix::fs::symlink("names", made.join("etc/hosts")).unwrap();
+        let (plan, mut steps) = (plan(), Vec::new());
+        let new: Vec<&File> = plan.files.iter().collect();
+        stage(&plan, &new, &made, &mut steps).unwrap();
+        write_list(&made, &steps).unwrap();
+        let list = fs::read_to_string(made.join(LIST)).unwrap();
+        assert_eq!(
+            list,
+            "place /etc/hostname\nplace /etc/names\nplace /etc/localtime\ngone /etc/edged/token\n"
+        );
+        fs::rename(&made, &booted).unwrap();
+        finish(&booted).unwrap();
+        let has = |path: &str| fs::read_to_string(booted.join(path)).unwrap_or_default();
+        assert_eq!((has("etc/hostname"), has("etc/hosts")), ("new\n".into(), "new\n".into()));
+        assert!(fs::symlink_metadata(booted.join("etc/hosts")).unwrap().is_symlink());
+        assert!(fs::read_link(booted.join(LOCALTIME)).unwrap().ends_with("Europe/Berlin"));
+        let left: Vec<_> = fs::read_dir(booted.join("etc")).unwrap().flatten().collect();
+        assert_eq!(left.len(), 5, "{left:?}");
+        assert_eq!(fs::read_dir(booted.join("etc/edged")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_link_out_of_the_image_is_not_followed() {
+        let image = Image::new("leads-out");
+        let made = image.0.join("made");
+        let outside = image.0.join("hostname");
+        fs::write(&outside, "this machine's\n").unwrap();
+        std::os::unix::fs::symlink(&outside, made.join("etc/hostname")).unwrap();
+        let (plan, mut steps) = (plan(), Vec::new());
+        let new: Vec<&File> = plan.files.iter().collect();
+        let told = stage(&plan, &new, &made, &mut steps).err().unwrap().to_string();
+        assert!(told.contains("made/etc/hostname: it leads to ") && told.ends_with("outside"));
+        assert_eq!(fs::read_to_string(&outside).unwrap(), "this machine's\n");
+        assert!(steps.is_empty());
+    }
 }

@@ -22,7 +22,7 @@ fn who_is_cut_off_goes_on() {
             let place = card.root(path);
             let fresh = if n < done { place.clone() } else { place.with_file_name(name(path)) };
             fs::write(fresh, whole.has(path)).unwrap();
-            list += &format!("place {}\n", place.display());
+            list += &format!("place /{path}\n");
         }
         fs::write(card.root(commit::LIST), list).unwrap();
         fs::write(card.root(HOLD), "").unwrap();
