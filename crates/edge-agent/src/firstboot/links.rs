@@ -45,13 +45,12 @@ fn link(names: &str, wish: &Wish, fixed: bool, metric: Option<u32>) -> String {
         }
         return text;
     }
-    // Those of the network are not asked beside those of the person.
-    let names = if wish.dns.is_empty() { "" } else { "UseDNS=no\n" };
+    // The network's servers are not asked beside those of the person, and where they are asked, the
+    // domain that it searches names in is taken too: as NetworkManager does both.
+    let names = if wish.dns.is_empty() { "UseDomains=yes\n" } else { "UseDNS=no\n" };
     let given = metric("RouteMetric") + names;
     for (section, says) in [("DHCPv4", &*given), ("DHCPv6", names), ("IPv6AcceptRA", &given)] {
-        if !says.is_empty() {
-            let _ = write!(text, "\n[{section}]\n{says}");
-        }
+        let _ = write!(text, "\n[{section}]\n{says}");
     }
     text
 }
@@ -75,14 +74,23 @@ mod tests {
         let wanted = format!(
             "DHCP=yes\nDNS=9.9.9.9\n\n[DHCPv4]\n{names}\n[DHCPv6]\n{names}\n[IPv6AcceptRA]\n{names}"
         );
-        assert!(wired.ends_with(&wanted), "{wired}");
+        assert!(wired.ends_with(&wanted) && !wired.contains("UseDomains"), "{wired}");
         let both = "dns: [9.9.9.9]\nwifi: {ssid: a}\naddress: 10.0.0.9/24\n";
         let radio = file(both, WIRELESS);
         assert!(radio.ends_with("Address=10.0.0.9/24\nDNS=9.9.9.9\n"), "{radio}");
         assert!(file(both, WIRED).contains("DHCP=yes\nDNS=9.9.9.9\n"), "the cable keeps DHCP");
         assert_eq!(file("wifi: {ssid: a}\n", WIRED), "");
+    }
+
+    #[test]
+    fn the_networks_domain_is_searched_where_its_servers_are_asked() {
         let plain = file("wifi: {ssid: a}\n", WIRELESS);
-        let metric = "RouteMetric=600\n";
-        assert!(plain.ends_with(&format!("[DHCPv4]\n{metric}\n[IPv6AcceptRA]\n{metric}")));
+        let (metric, names) = ("RouteMetric=600\n", "UseDomains=yes\n");
+        let wanted = format!(
+            "[DHCPv4]\n{metric}{names}\n[DHCPv6]\n{names}\n[IPv6AcceptRA]\n{metric}{names}"
+        );
+        assert!(plain.ends_with(&wanted), "{plain}");
+        let fixed = file("address: 10.0.0.9/24\ngateway: 10.0.0.1\n", WIRED);
+        assert!(fixed.contains("DNS=10.0.0.1\n") && !fixed.contains("UseDomains"), "{fixed}");
     }
 }
