@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use edge_node::cleanup::{is_mount_point, others_mounts};
 use edge_node::doctor::{self, Made};
 use edge_server::pki::write_atomically;
 
@@ -75,12 +76,18 @@ pub(crate) fn run(args: &Uninstall, config: &Config) -> Result<(), WireError> {
     }
     // Another init may still run it.
     cleanup::check(config)?;
-    let taken = take_away(&found, cleanup::run(config, true));
+    let cleaned = cleanup::run(config, true);
+    let mounted = others_mounts(&config.data_dir).unwrap_or_default();
+    let taken = take_away(&found, cleaned, &mounted);
     if let Some(manager) = &mut manager {
         let reloaded = manager.call("Reload", &[]).map_err(WireError::line);
         taken.and(reloaded)?;
     } else {
         taken?;
+    }
+    if is_mount_point(&config.data_dir) {
+        let (dir, todo) = (&config.data_dir, unmount(std::slice::from_ref(&config.data_dir)));
+        println!("{} stays, empty, as something is mounted on it: {todo}", dir.display());
     }
     println!("edged is gone");
     Ok(())
@@ -88,14 +95,29 @@ pub(crate) fn run(args: &Uninstall, config: &Config) -> Result<(), WireError> {
 
 /// Takes edged itself away once its pods and its state are gone: without its program, nobody could
 /// try that again.
-fn take_away(found: &Found, cleaned: Result<(), WireError>) -> Result<(), WireError> {
+fn take_away(
+    found: &Found,
+    cleaned: Result<(), WireError>,
+    mounted: &[PathBuf],
+) -> Result<(), WireError> {
     let Err(error) = cleaned else { return remove(found) };
+    let todo = match mounted {
+        [] => "restart the machine, which ends what holds on".to_owned(),
+        // A restart would mount them again.
+        some => unmount(some),
+    };
     let what = format!(
         "{error}; edged and its pods are stopped and stay so, and its units, its settings and \
-         /{PROGRAM} are still there: restart the machine, which ends what holds on, and type \
-         `edged uninstall` once more"
+         /{PROGRAM} are still there: {todo}, and type `edged uninstall` once more"
     );
     Err(failed("uninstall", what))
+}
+
+/// What to do about what somebody mounted in the data directory.
+fn unmount(mounted: &[PathBuf]) -> String {
+    let points: Vec<String> = mounted.iter().map(|point| point.display().to_string()).collect();
+    let lines = if points.len() == 1 { "its line" } else { "their lines" };
+    format!("unmount {} and take {lines} out of /etc/fstab", points.join(" and "))
 }
 
 /// Has systemd stop it for good, and its pods in order.

@@ -216,19 +216,25 @@ fn what_could_not_be_cleaned_up_keeps_the_program() {
     let before = tree.all();
     let found = look(&tree.0);
     let why = failed("remove /var/lib/edged", "Device or resource busy");
-    let told = take_away(&found, Err(why)).unwrap_err().to_string();
+    let told = take_away(&found, Err(why), &[]).unwrap_err().to_string();
     assert_eq!(tree.all(), before, "nothing else is taken away");
     for words in ["busy", "are still there: restart the machine", "`edged uninstall` once more"] {
         assert!(told.contains(words) && told.lines().count() == 1, "{told}");
     }
+    // What somebody mounted there is mounted again by a restart.
+    let why = failed("remove /var/lib/edged/images", "another file system is mounted there");
+    let mounted = ["/var/lib/edged/images".into()];
+    let told = take_away(&found, Err(why), &mounted).unwrap_err().to_string();
+    let words = "unmount /var/lib/edged/images and take its line out of /etc/fstab, and type";
+    assert!(told.contains(words) && !told.contains("restart"), "{told}");
     // One file that stays keeps it as well.
     let unit = tree.0.join(UNITS[0].path);
     fs::remove_file(&unit).unwrap();
     fs::create_dir(&unit).unwrap();
-    assert!(take_away(&found, Ok(())).unwrap_err().to_string().contains("edged.service"));
+    assert!(take_away(&found, Ok(()), &[]).unwrap_err().to_string().contains("edged.service"));
     assert!(tree.0.join(PROGRAM).exists() && !tree.0.join(UNITS[1].path).exists());
     fs::remove_dir(&unit).unwrap();
-    take_away(&look(&tree.0), Ok(())).unwrap();
+    take_away(&look(&tree.0), Ok(()), &[]).unwrap();
     assert!(!tree.0.join(PROGRAM).exists());
 }
 
