@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use edge_api::release::Version;
-use edge_core::upgrade::{Installed, Slot, State};
+use edge_core::upgrade::{Installed, Slot, State, Target, Watch};
 use sha2::{Digest, Sha256};
 
 use super::command::{Outcome, run, until};
@@ -16,8 +16,8 @@ use crate::lab::upgrade::{places, program, versioned};
 struct Slots(PathBuf);
 
 impl Slots {
-    fn new() -> Slots {
-        let dir = std::env::temp_dir().join(format!("edt-slots-{}", std::process::id()));
+    fn new(name: &str) -> Slots {
+        let dir = std::env::temp_dir().join(format!("edt-slots-{name}-{}", std::process::id()));
         let slots = Slots(dir);
         let mut state = State::default();
         for slot in [Slot::A, Slot::B] {
@@ -36,8 +36,12 @@ impl Slots {
             state.install(slot, program);
         }
         state.current = Some(Slot::B);
-        std::fs::write(slots.0.join("upgrade/state.json"), state.write()).expect("written");
+        slots.keep(&state);
         slots
+    }
+
+    fn keep(&self, state: &State) {
+        std::fs::write(self.0.join("upgrade/state.json"), state.write()).expect("written");
     }
 
     fn program(&self, slot: Slot) -> PathBuf {
@@ -71,7 +75,7 @@ fn executable(file: &Path) {
 
 #[test]
 fn a_program_that_rots_gives_way_to_the_one_before_and_that_to_the_packages() {
-    let slots = Slots::new();
+    let slots = Slots::new("rot");
     let whole = slots.start();
     assert!(whole.stdout.starts_with("slot b runs: server --listen nowhere"), "{whole:?}");
     let mut rotten = std::fs::read(slots.program(Slot::B)).expect("a program");
@@ -98,6 +102,26 @@ fn a_program_that_rots_gives_way_to_the_one_before_and_that_to_the_packages() {
     assert!(start.stderr.contains("damaged: it has 7 bytes of 33"), "{start:?}");
     assert!(start.stderr.contains("listen"), "the package's own: {start:?}");
     assert_eq!(slots.state().current, None);
+}
+
+/// Each start of a script is a process that ends without a word.
+#[test]
+fn a_program_that_crashes_after_its_trial_gives_way_to_the_one_before() {
+    let slots = Slots::new("watch");
+    let mut state = slots.state();
+    state.watch = Some(Watch { before: Target::Slot(Slot::A), crashes: 0, life: None });
+    slots.keep(&state);
+    for crashes in 0..3 {
+        let start = slots.start();
+        assert!(start.stdout.starts_with("slot b runs"), "{crashes}: {start:?}");
+        assert_eq!(slots.state().watch.map(|watch| watch.crashes), Some(crashes));
+    }
+    let start = slots.start();
+    let why = "is given up: it passed its trial, and then crashed 3 times";
+    assert!(start.stderr.contains(why) && start.stdout.starts_with("slot a runs"), "{start:?}");
+    let state = slots.state();
+    assert_eq!((state.current, &state.watch, &state.b), (Some(Slot::A), &None, &None));
+    assert_eq!(slots.start().stderr, "", "said once");
 }
 
 /// A server without an agent, at a port that stays when it becomes another program.
@@ -164,7 +188,7 @@ fn a_server_without_an_agent_is_upgraded_from_a_directory_of_releases() {
     fails(&["--version", "0.2.0"], "--from URL or DIRECTORY, or $EDGED_RELEASES");
     fails(&["--version", "0.3.0", "--from", &from], "too new");
     fails(&["--version", "0.1.1", "--from", &from], "there is no ");
-    let release = ["--version", "0.2.0", "--from", &from, "--deadline", "20"];
+    let release = ["--version", "0.2.0", "--from", &from, "--deadline", "20", "--settle", "0"];
     let unsigned = server.upgrade(&release);
     assert!(unsigned.fails().contains("has no upgrade-keys"));
     let output = server.upgrade(&[&release[..], &["--allow-unsigned"]].concat());

@@ -1,13 +1,17 @@
 //! Upgrades on three boards under load: a Service is asked without pause at every board while each
-//! gets a new edged, and while boards are brought programs that crash, hang or are never well. No
-//! request fails, and no pod is touched.
+//! gets a new edged, and while boards are brought programs that crash, hang, are never well, or
+//! crash once they have passed. No request fails, and no pod is touched.
 
 use std::net::SocketAddr;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use edge_core::upgrade::{MOST_CRASHES, State};
+use nix::sys::signal::Signal;
+
 use super::Ended;
+use super::board::Board;
 use super::cluster::Cluster;
 use super::traffic_places::Place;
 use super::traffic_rolling::{Seen, load};
@@ -193,6 +197,9 @@ fn boards_are_upgraded_and_go_back_under_load() {
         assert_eq!(pods(&cluster), before, "after the upgrade");
         broken(&cluster, &file);
         assert_eq!(pods(&cluster), before, "after the programs that were given up");
+        restarted(&cluster);
+        crashing(&cluster, &file);
+        assert_eq!(pods(&cluster), before, "after the program that crashed later");
         drop(load_ends);
         let seen = clients.into_iter().map(|seen| seen.join().expect("no panic")).collect();
         drop(all_ends);
@@ -236,7 +243,7 @@ fn refused(cluster: &Cluster, file: &[u8]) {
 /// All boards get a new one.
 fn good(cluster: &Cluster, file: &[u8]) {
     let new = cluster.file("edged-0.2.0", versioned(file, "0.2.0"));
-    let arguments = ["--file", &new, "--allow-unsigned"];
+    let arguments = ["--file", &new, "--allow-unsigned", "--settle", "2"];
     let plan = said(&upgrade(cluster, &[&arguments[..], &["--dry-run"]].concat()));
     assert_eq!(plan.lines().filter(|line| line.contains("dry run")).count(), 3, "{plan}");
     let begin = Instant::now();
@@ -284,4 +291,63 @@ fn broken(cluster: &Cluster, file: &[u8]) {
         let shown = said(&upgrade(cluster, &["--node", board]));
         assert!(shown.contains("was given up") && shown.contains(word), "{shown}");
     }
+}
+
+/// What a board keeps of its programs.
+fn state(board: &Board) -> State {
+    let file = board.dir.join("data/upgrade/state.json");
+    State::read(&std::fs::read(file).unwrap_or_default()).unwrap_or_default()
+}
+
+/// A person restarts a board that has passed its trial a moment ago, again and again: it stays.
+fn restarted(cluster: &Cluster) {
+    let board = &cluster.boards[2];
+    let (mut pid, mut last) = (board.pid(), state(board).watch.expect("it passed just now").life);
+    for _ in 0..3 {
+        board.signal(Signal::SIGTERM);
+        until("the board is watched as another process", || {
+            let life = state(board).watch.and_then(|watch| watch.life);
+            let runs = board.pid().filter(|now| Some(*now) != pid).is_some();
+            let other = runs && life.is_some() && life != last;
+            other.then_some(()).ok_or_else(|| format!("{life:?}"))?;
+            (pid, last) = (board.pid(), life);
+            Ok(())
+        });
+        until("it is Ready", || {
+            let ready = cluster.ctl(&cluster.boards[2], &["get", "nodes"]);
+            (ready.status == 0).then_some(()).ok_or(ready.stderr)
+        });
+    }
+    assert_eq!(state(board).watch.map(|watch| watch.crashes), Some(0));
+    assert_eq!(versions(cluster), ["s1=0.2.0", "s2=0.2.0", "s3=0.2.0"]);
+}
+
+/// A board passes its trial with a program that then crashes, and crashes: it goes back, and the
+/// roll that is still on tells of it.
+fn crashing(cluster: &Cluster, file: &[u8]) {
+    let board = &cluster.boards[1];
+    let path = cluster.file("edged-0.2.4", versioned(file, "0.2.4"));
+    let arguments = ["--file", &path, "--allow-unsigned", "--node", "s2", "--settle", "30"];
+    let begin = Instant::now();
+    let output = std::thread::scope(|scope| {
+        let rolls = scope.spawn(|| upgrade(cluster, &arguments));
+        for crashes in 0..MOST_CRASHES {
+            until("the board runs what has passed", || {
+                let state = state(board);
+                let runs = state.current.and_then(|slot| state.slot(slot));
+                let new = runs.is_some_and(|program| program.version.to_string() == "0.2.4");
+                let watched = state.watch.as_ref().is_some_and(|watch| watch.crashes == crashes);
+                (new && watched).then_some(()).ok_or_else(|| format!("{state:?}"))
+            });
+            board.signal(Signal::SIGKILL);
+        }
+        rolls.join().expect("no panic")
+    });
+    let words = said(&output);
+    println!("{words}gone back after {:?}", begin.elapsed());
+    let why = "edged 0.2.4 was given up, 0.2.0 runs again: it passed its trial, and then crashed";
+    assert!(!output.status.success() && words.contains(why), "{words}");
+    assert_eq!(state(board).watch, None, "from what ran before nothing leads back");
+    let shown = said(&upgrade(cluster, &["--node", "s2"]));
+    assert!(shown.contains("0.2.4 was given up: it passed"), "{shown}");
 }

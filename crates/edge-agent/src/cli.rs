@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Exit status for a setting or argument that is wrong (`EX_USAGE` of sysexits.h).
-const USAGE: i32 = 64;
+pub(crate) const USAGE: i32 = 64;
 
 /// Exit status for a command that was understood and failed.
 const FAILED: i32 = 1;

@@ -47,7 +47,12 @@ fn main() -> ExitCode {
     }
     let layered = cli::layered(&args);
     upgrade::launch(&args, &layered);
-    status(cli::run(&layered))
+    let code = cli::run(&layered);
+    // With a status of its own it was told to end, or a setting is for a person to mend.
+    if matches!(code, 0 | cli::USAGE) {
+        upgrade::told_to_end();
+    }
+    status(code)
 }
 
 /// A process exit status from a command's own.

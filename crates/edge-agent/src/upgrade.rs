@@ -1,6 +1,7 @@
 //! The first thing that `edged` does: find out whether another program is to run in its place, and
 //! become that one. The process stays, and with it what systemd and the shims know of it.
 
+mod crashes;
 mod trial;
 
 use std::ffi::{OsStr, OsString};
@@ -12,7 +13,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use edge_core::upgrade::{Own, PublicKey, State, Step, Target};
-use edge_node::upgrade::{Home, Settings, Upgrades, now};
+use edge_node::upgrade::{Home, Settings, Upgrades, life, now};
 use edge_server::{ProgramAnswer, Programs};
 use http::Request;
 use hyper::body::Incoming;
@@ -20,6 +21,7 @@ use nix::unistd::alarm;
 use tokio::sync::watch;
 
 use crate::{config, version};
+pub(crate) use crashes::told_to_end;
 pub(crate) use trial::{prove, prove_server};
 
 /// Tells a slot's program where the package's is.
@@ -47,7 +49,7 @@ pub(crate) fn launch(args: &[OsString], layered: &[OsString]) {
     if !(runs || TOOLS.contains(&word)) || !home.exists() {
         return;
     }
-    let own = Own { version: version::own(), place: home.place() };
+    let own = own(&home);
     for _ in 0..ROUNDS {
         let state = home.read();
         let step = match runs {
@@ -57,6 +59,9 @@ pub(crate) fn launch(args: &[OsString], layered: &[OsString]) {
         match step {
             Step::Stay => {
                 alarm::cancel();
+                if runs && home.read().watch.is_some() {
+                    crashes::watch(home);
+                }
                 return;
             }
             Step::Prove { within_s } => {
@@ -86,7 +91,13 @@ pub(crate) fn launch(args: &[OsString], layered: &[OsString]) {
     }
 }
 
-/// What the state says, and keeps what is to be kept. Where that is not possible nothing is tried.
+/// This program.
+fn own(home: &Home) -> Own {
+    Own { version: version::own(), place: home.place(), began: life().began }
+}
+
+/// What the state says, and keeps what is to be kept. Where that is not possible nothing is tried,
+/// and nothing led back: what is led back to would read that nothing was.
 fn decide(home: &Home, state: &State, own: &Own) -> Step {
     let verdict = state.start(own, &now());
     let Some(next) = verdict.keep else { return verdict.step };
@@ -102,7 +113,7 @@ fn decide(home: &Home, state: &State, own: &Own) -> Step {
         }
         Err(error) => {
             eprintln!("edged: write {}: {error}: nothing new is tried", home.file().display());
-            State { trial: None, ..next }.tool(own)
+            state.tool(own)
         }
     }
 }
@@ -174,7 +185,7 @@ impl Seat {
     /// That of this process.
     pub(crate) fn of(data_dir: &Path, keys: Vec<PublicKey>) -> Seat {
         let home = Home::of(data_dir);
-        let own = Own { version: version::own(), place: home.place() };
+        let own = own(&home);
         let base = base(&own);
         let (upgrades, again) = Upgrades::new(Settings { home, own, base, keys });
         Seat { upgrades, again }

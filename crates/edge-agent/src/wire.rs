@@ -16,7 +16,7 @@ use edge_client::tls::ClientAuth;
 use edge_node::agent::{self as kubelet, AgentConfig};
 use edge_node::images::{RegistriesConfig, RegistryConfig};
 use edge_server::{AgentCredentials, Server};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::{Config, Registry};
@@ -67,6 +67,35 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, WireError> {
         .map_err(|e| failed("start the event loop", e))
 }
 
+/// The signals by which somebody ends this process.
+pub(crate) struct Ends {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Ends {
+    /// Listens for them from now on.
+    ///
+    /// # Errors
+    /// Names the one that can't be listened for.
+    pub(crate) fn listen() -> Result<Ends, WireError> {
+        let listen = |kind, what| signal(kind).map_err(|e| failed(what, e));
+        Ok(Ends {
+            terminate: listen(SignalKind::terminate(), "listen for SIGTERM")?,
+            interrupt: listen(SignalKind::interrupt(), "listen for SIGINT")?,
+        })
+    }
+
+    /// Waits for one, and notes that what follows is no crash.
+    pub(crate) async fn told(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+        upgrade::told_to_end();
+    }
+}
+
 /// Runs server and agent until SIGTERM or SIGINT. Pods go on running after that.
 ///
 /// # Errors
@@ -80,10 +109,7 @@ pub(crate) fn serve(mut config: Config, with_agent: bool) -> Result<(), WireErro
     clock::settle(&config.data_dir, &config.run_dir);
     runtime()?.block_on(async {
         let (stop, stopped) = watch::channel(false);
-        let mut terminate =
-            signal(SignalKind::terminate()).map_err(|e| failed("listen for SIGTERM", e))?;
-        let mut interrupt =
-            signal(SignalKind::interrupt()).map_err(|e| failed("listen for SIGINT", e))?;
+        let mut ends = Ends::listen()?;
         let (node_ip, fixed) = (config.node_ip, config.fixed_ip);
         let data_dir = config.data_dir.clone();
         let manager = notify::Manager::meet();
@@ -97,10 +123,12 @@ pub(crate) fn serve(mut config: Config, with_agent: bool) -> Result<(), WireErro
         let mut again = false;
         let mut outcome = Ok(());
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            () = ends.told() => {}
             ended = board.agent_end() => outcome = ended,
-            why = depart::outside(&board.lead.server, &data_dir) => outcome = Err(why),
+            why = depart::outside(&board.lead.server, &data_dir) => {
+                upgrade::told_to_end();
+                outcome = Err(why);
+            }
             () = seat.again() => again = true,
             () = board.lead.server.restored() => {
                 tracing::info!("starting again as the cluster of the backup");

@@ -4,12 +4,11 @@ use std::path::Path;
 
 use edge_node::agent::{self, AgentConfig};
 use edge_server::join::Role;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::{JoinError, Live, Saved, enter};
 use crate::config::{AUTO, Config};
-use crate::wire::{self, WireError, failed};
+use crate::wire::{self, Ends, WireError, failed};
 use crate::{cleanup, clock, doctor, identity, notify, upgrade, version};
 
 /// Runs the agent of a board that joins, or has joined, somebody else's cluster, until SIGTERM or
@@ -45,16 +44,12 @@ enum Ending {
 fn serve(config: &Config) -> Result<Ending, WireError> {
     wire::runtime()?.block_on(async {
         let (stop, stopped) = watch::channel(false);
-        let mut terminate =
-            signal(SignalKind::terminate()).map_err(|e| failed("listen for SIGTERM", e))?;
-        let mut interrupt =
-            signal(SignalKind::interrupt()).map_err(|e| failed("listen for SIGINT", e))?;
+        let mut ends = Ends::listen()?;
         let manager = notify::Manager::meet();
         manager.status(&format!("joining: asking {}", asked(config)));
         let member = tokio::select! {
             entered = enter(config, Role::Agent) => entered.map_err(WireError::from)?,
-            _ = terminate.recv() => return Ok(Ending::Stopped),
-            _ = interrupt.recv() => return Ok(Ending::Stopped),
+            () = ends.told() => return Ok(Ending::Stopped),
         };
         let tie = wire::tie(config, &member).await?;
         let mut settings = settings(config, &member.saved, &member.live);
@@ -70,8 +65,7 @@ fn serve(config: &Config) -> Result<Ending, WireError> {
         let (mut again, mut copy) = (false, None);
         let ended = tokio::select! {
             ended = &mut agent => Some(ended),
-            _ = terminate.recv() => None,
-            _ = interrupt.recv() => None,
+            () = ends.told() => None,
             () = member.live.clone().tell_refusals(&config.run_dir) => None,
             why = tie.doubled(config) => {
                 copy = Some(why);
@@ -92,6 +86,9 @@ fn serve(config: &Config) -> Result<Ending, WireError> {
                 None
             }
         };
+        if ended.is_none() {
+            upgrade::told_to_end();
+        }
         match again {
             true => manager.status("starting again with what has moved"),
             false => manager.stopping(),

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use edge_api::Object;
 use edge_client::{Call, Client, Config, ConfigError};
 use edge_core::upgrade::Slot;
-use edge_node::upgrade::Home;
+use edge_node::upgrade::{Home, life};
 use nix::unistd::alarm;
 use tokio::sync::watch;
 
+use super::crashes;
 use crate::join::SERVER_NAME;
 use crate::{identity, version};
 
@@ -91,7 +92,7 @@ impl Trial {
         if state.trial.is_none() {
             return Err(std::io::Error::other("the state says nothing of this trial"));
         }
-        state.confirm();
+        state.confirm(life());
         self.home.write(&state)?;
         progress.passed = true;
         drop(progress);
@@ -102,6 +103,7 @@ impl Trial {
             }
         }
         tracing::info!("edged {} has passed its trial", version::own());
+        crashes::watch(self.home.clone());
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use edge_api::release::Version;
 use serde_json::{Value, json};
 
-use super::{Failure, Installed, Moment, Slot, State, Trial};
+use super::{Failure, Installed, Life, Moment, Slot, State, Target, Trial, Watch};
 
 /// The form of the file.
 const FORM: u64 = 1;
@@ -42,6 +42,23 @@ fn trial(value: &Value) -> Option<Trial> {
     })
 }
 
+/// The base's name where a slot's could be.
+const BASE: &str = "base";
+
+fn watch(value: &Value) -> Option<Watch> {
+    let life = &value["life"];
+    Some(Watch {
+        before: match value["before"].as_str()? {
+            BASE => Target::Base,
+            slot => Target::Slot(Slot::named(slot)?),
+        },
+        crashes: u32::try_from(value["crashes"].as_u64()?).ok()?,
+        life: text(&life["boot"])
+            .zip(life["began"].as_u64())
+            .map(|(boot, began)| Life { boot, began }),
+    })
+}
+
 impl State {
     /// Reads what [`State::write`] wrote; `None` for anything else, and then the base runs.
     pub fn read(bytes: &[u8]) -> Option<State> {
@@ -60,6 +77,7 @@ impl State {
             b,
             current: value["current"].as_str().and_then(Slot::named),
             trial: trial(&value["trial"]),
+            watch: watch(&value["watch"]),
             failed: text(&failed["version"])
                 .zip(text(&failed["why"]))
                 .map(|(version, why)| Failure { version, why }),
@@ -79,6 +97,15 @@ impl State {
                 "deadline": trial.deadline_s,
                 "began": began.map(|began| json!({ "boot": began.boot, "up": began.up_s })) })
         };
+        let watch = |watch: &Watch| {
+            let life = watch.life.as_ref();
+            let before = match watch.before {
+                Target::Base => BASE,
+                Target::Slot(slot) => slot.name(),
+            };
+            json!({ "before": before, "crashes": watch.crashes,
+                "life": life.map(|life| json!({ "boot": life.boot, "began": life.began })) })
+        };
         let failed = |failure: &Failure| json!({ "version": failure.version, "why": failure.why });
         json!({
             "form": FORM,
@@ -86,6 +113,7 @@ impl State {
             "b": self.b.as_ref().map(installed),
             "current": self.current.map(Slot::name),
             "trial": self.trial.as_ref().map(trial),
+            "watch": self.watch.as_ref().map(watch),
             "failed": self.failed.as_ref().map(failed),
             "newest": self.newest.as_ref().map(ToString::to_string),
         })

@@ -1,7 +1,8 @@
 //! Which of a board's programs runs: the one that the package put there (*base*), or one of two
 //! slots that upgrades fill in turn. A program in a slot is on trial until it has said that all is
 //! well; one that doesn't in time, or is started too often, is given up, and what ran before runs
-//! again. Decided at each start from a small file, before anything else is opened.
+//! again; after its trial it is watched for a while ([`Watch`]). Decided at each start from a small
+//! file, before anything else is opened.
 
 mod admit;
 mod blake2b;
@@ -9,12 +10,14 @@ mod keep;
 mod minisign;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use edge_api::release::Version;
 
 pub use admit::{Brought, Refusal};
 pub use blake2b::Blake2b;
 pub use minisign::{PublicKey, Signature, SignatureError};
+pub use watch::{Life, MOST_CRASHES, WATCH_S, Watch};
 
 /// How often a program on trial is started before it is given up.
 pub const MOST_STARTS: u32 = 3;
@@ -116,6 +119,8 @@ pub struct State {
     pub current: Option<Slot>,
     /// What is being tried.
     pub trial: Option<Trial>,
+    /// What runs, as long as it may still be led back from.
+    pub watch: Option<Watch>,
     /// What was given up last, until the next one passes.
     pub failed: Option<Failure>,
     /// The newest that ever passed its trial here.
@@ -129,6 +134,8 @@ pub struct Own {
     pub version: Version,
     /// Where it is.
     pub place: Target,
+    /// When its process began, in the kernel's ticks since the boot: `exec` does not change it.
+    pub began: u64,
 }
 
 /// What a program does at its start.
@@ -150,7 +157,8 @@ pub enum Step {
 pub struct Verdict {
     /// What to do.
     pub step: Step,
-    /// What to keep first; `None` when nothing changes. Where it cannot be kept, nothing is tried.
+    /// What to keep first; `None` when nothing changes. Where it cannot be kept, nothing is tried,
+    /// and nothing is led back.
     pub keep: Option<State>,
 }
 
@@ -178,6 +186,10 @@ impl State {
         }
         let step = match &mut next.trial {
             Some(trial) => {
+                // Ends are the trial's now.
+                if let Some(watch) = &mut next.watch {
+                    watch.life = None;
+                }
                 let began = trial.began.get_or_insert_with(|| now.clone());
                 let passed =
                     if began.boot == now.boot { now.up_s.saturating_sub(began.up_s) } else { 0 };
@@ -195,7 +207,10 @@ impl State {
                     }
                 }
             }
-            None => next.settled(own),
+            None => {
+                next.look_back(own, now);
+                next.settled(own)
+            }
         };
         Verdict { step, keep: (next != *self).then_some(next) }
     }
@@ -253,9 +268,10 @@ impl State {
         *self.slot_mut(slot) = Some(program);
     }
 
-    /// Notes that a slot is about to be filled anew.
+    /// Notes that a slot is about to be filled anew. To what was there nothing leads back.
     pub fn clear(&mut self, slot: Slot) {
         *self.slot_mut(slot) = None;
+        self.watch = self.watch.take().filter(|watch| watch.before != Target::Slot(slot));
     }
 
     /// Puts a slot on trial; it begins with the next start.
@@ -280,14 +296,16 @@ impl State {
         }
     }
 
-    /// All is well: what was on trial is what runs from now on.
-    pub fn confirm(&mut self) {
+    /// All is well: what was on trial is what runs from now on, as this process.
+    pub fn confirm(&mut self, life: Life) {
         let Some(trial) = self.trial.take() else { return };
         if let Some(program) = self.slot_mut(trial.slot) {
             program.proven = true;
             let ran = Some(program.version.clone());
             self.newest = self.newest.take().max(ran);
         }
+        let before = self.current.map_or(Target::Base, Target::Slot);
+        self.watch = Some(Watch { before, crashes: 0, life: Some(life) });
         self.current = Some(trial.slot);
         self.failed = None;
     }
@@ -306,6 +324,7 @@ impl State {
         self.fails(slot, why);
         if self.current == Some(slot) {
             let before = slot.other();
+            self.watch = None;
             self.current = self.slot(before).is_some_and(|p| p.proven).then_some(before);
         }
     }

@@ -7,7 +7,12 @@ fn version(text: &str) -> Version {
 }
 
 fn own(text: &str, place: Target) -> Own {
-    Own { version: version(text), place }
+    Own { version: version(text), place, began: 7 }
+}
+
+/// The process of a board that booted as `boot` which began at `began`.
+fn life(boot: &str, began: u64) -> Life {
+    Life { boot: boot.into(), began }
 }
 
 fn at(boot: &str, up_s: u64) -> Moment {
@@ -55,8 +60,9 @@ fn a_trial_that_passes() {
     assert_eq!(start(&mut state, &base, &at("x", 100)), Step::Become(A));
     assert_eq!(start(&mut state, &new, &at("x", 101)), Step::Prove { within_s: 59 });
     assert_eq!(state.trial.as_ref().unwrap().starts, 1, "counted once");
-    state.confirm();
+    state.confirm(life("x", 7));
     assert!(state.a.as_ref().unwrap().proven);
+    assert!(state.trust() && !state.trust());
     // From now on nothing is kept at a start.
     for (own, step) in [(&base, Step::Become(A)), (&new, Step::Stay)] {
         assert_eq!(state.start(own, &at("x", 900)), Verdict { step, keep: None });
@@ -128,7 +134,7 @@ fn a_newer_package_wins() {
     assert_eq!(start(&mut state, &own("0.2.1", Target::Base), &at("x", 1)), Step::Stay);
     assert!(state.failed.unwrap().why.contains("package has 0.2.1"));
     let mut state = tried();
-    state.confirm();
+    state.confirm(life("x", 7));
     assert_eq!(start(&mut state, &own("0.2.1", Target::Base), &at("x", 1)), Step::Stay);
     let same = start(&mut state, &own("0.2.0", Target::Base), &at("x", 1));
     assert_eq!(same, Step::Become(A), "of the same version the slot's runs");
@@ -140,7 +146,7 @@ fn a_newer_package_wins() {
 #[test]
 fn a_trial_that_fails_beneath_a_newer_package_goes_back_to_the_package() {
     let mut state = tried();
-    state.confirm();
+    state.confirm(life("x", 7));
     // The package has become newer than the slot, and runs; then comes something newer still.
     state.install(state.free(), program("0.3.1"));
     state.runs(Target::Base);
@@ -151,6 +157,113 @@ fn a_trial_that_fails_beneath_a_newer_package_goes_back_to_the_package() {
     assert_eq!(start(&mut state, &own("0.3.0", Target::Base), &at("x", 2)), Step::Stay);
 }
 
+/// A board with 0.2.0 in the second slot, which ran before 0.3.0 in the first was taken for well,
+/// by the process that began at 100.
+fn watched() -> State {
+    let mut state = tried();
+    state.confirm(life("x", 1));
+    state.trust();
+    state.install(Slot::B, program("0.3.0"));
+    state.begin(Slot::B, 60).unwrap();
+    state.confirm(life("x", 100));
+    state
+}
+
+/// A start of the slot's program by whoever starts it: the base first, and what that becomes is the
+/// same process.
+fn begun(state: &mut State, boot: &str, began: u64) -> Step {
+    let base = Own { began, ..own("0.1.0", Target::Base) };
+    let step = start(state, &base, &at(boot, 5));
+    let Step::Become(Target::Slot(slot)) = step else { return step };
+    let text = state.slot(slot).unwrap().version.to_string();
+    let kept = state.clone();
+    let again = start(state, &Own { began, ..own(&text, Target::Slot(slot)) }, &at(boot, 5));
+    assert_eq!((again, &*state), (Step::Stay, &kept), "counted once");
+    step
+}
+
+#[test]
+fn one_that_crashes_after_its_trial_leads_back() {
+    let mut state = watched();
+    assert_eq!(begun(&mut state, "x", 200), Step::Become(B));
+    assert_eq!(state.watch.as_ref().unwrap().crashes, 1);
+    // Between them it is restarted by a person, and the power is cut.
+    assert!(state.told_to_end() && !state.told_to_end());
+    assert_eq!(begun(&mut state, "x", 250), Step::Become(B));
+    assert_eq!(begun(&mut state, "y", 30), Step::Become(B));
+    assert_eq!(state.watch.as_ref().unwrap().crashes, 1);
+    assert_eq!(begun(&mut state, "y", 300), Step::Become(B));
+    assert_eq!(begun(&mut state, "y", 400), Step::Become(A));
+    assert_eq!((&state.watch, &state.b), (&None, &None));
+    let why = "it passed its trial, and then crashed 3 times".to_owned();
+    assert_eq!(state.failed, Some(Failure { version: "0.3.0".into(), why }));
+    // What ran before is not led back from, however it ends.
+    for began in 500..510 {
+        assert_eq!(begun(&mut state, "y", began), Step::Become(A));
+    }
+    assert_eq!(state.newest, Some(version("0.3.0")));
+}
+
+#[test]
+fn power_cuts_and_restarts_never_lead_back() {
+    let mut state = watched();
+    for boot in 0..20 {
+        let boot = format!("boot {boot}");
+        for began in 1..5 {
+            assert_eq!(begun(&mut state, &boot, began), Step::Become(B));
+            state.told_to_end();
+        }
+        assert_eq!(begun(&mut state, &boot, 9), Step::Become(B));
+    }
+    assert_eq!(state.watch.as_ref().unwrap().crashes, 0);
+    assert!(state.trust());
+    for began in 10..20 {
+        assert_eq!(begun(&mut state, "boot 19", began), Step::Become(B), "it has run for long");
+    }
+    assert_eq!(state.watch, None);
+    // A board that doesn't say which boot this is can't tell a crash from a power cut.
+    let mut state = watched();
+    for began in 1..10 {
+        assert_eq!(begun(&mut state, "", began), Step::Become(B));
+    }
+}
+
+/// A package of before this rule only becomes the slot's program, which counts for itself.
+#[test]
+fn one_that_crashes_beneath_an_older_package_leads_back() {
+    let mut state = tried();
+    state.confirm(life("x", 100));
+    let slot = |began| Own { began, ..own("0.2.0", A) };
+    for began in [200, 300] {
+        assert_eq!(start(&mut state, &slot(began), &at("x", 1)), Step::Stay);
+        assert_eq!(state.start(&slot(began), &at("x", 1)).keep, None, "the same process");
+    }
+    assert_eq!(start(&mut state, &slot(400), &at("x", 1)), Step::Become(Target::Base));
+    assert_eq!(start(&mut state, &own("0.1.0", Target::Base), &at("x", 1)), Step::Stay);
+}
+
+#[test]
+fn nothing_leads_back_to_what_is_gone() {
+    // Another one is brought, over what ran before; its own ends are its trial's.
+    let mut state = watched();
+    state.clear(state.free());
+    assert_eq!(state.watch, None);
+    let mut state = watched();
+    state.install(Slot::A, program("0.3.1"));
+    state.begin(Slot::A, 60).unwrap();
+    let base = own("0.1.0", Target::Base);
+    assert_eq!(start(&mut state, &base, &at("x", 5)), Step::Become(A));
+    assert_eq!(state.watch.as_ref().unwrap().life, None);
+    // A newer package wins.
+    let mut state = watched();
+    assert_eq!(start(&mut state, &own("0.4.0", Target::Base), &at("x", 1)), Step::Stay);
+    assert_eq!(state.watch, None);
+    // What rots is not run, however well it was.
+    let mut state = watched();
+    state.could_not_run(Slot::B, "damaged");
+    assert_eq!((state.current, &state.watch), (Some(Slot::A), &None));
+}
+
 #[test]
 fn what_cannot_be_started_is_left() {
     let mut state = tried();
@@ -159,10 +272,10 @@ fn what_cannot_be_started_is_left() {
     assert_eq!(state.failed.as_ref().unwrap().why, "start it: exec format error");
     // A proven one whose card rots gives way to the one before it, and that to the base.
     let mut state = tried();
-    state.confirm();
+    state.confirm(life("x", 7));
     state.install(Slot::B, program("0.3.0"));
     state.begin(Slot::B, 60).unwrap();
-    state.confirm();
+    state.confirm(life("x", 7));
     state.could_not_run(Slot::B, "gone");
     assert_eq!(state.current, Some(Slot::A));
     state.could_not_run(Slot::A, "gone");
@@ -208,13 +321,13 @@ fn going_back_is_meant() {
 fn one_minor_version_back_is_as_far_as_steps_lead() {
     let mut state = tried();
     state.install(Slot::A, program("0.5.0"));
-    state.confirm();
+    state.confirm(life("x", 7));
     let go = |state: &mut State, own: &str, new: &str| {
         let line = admits(state, own, None, new, true);
         if line == "taken" {
             state.install(state.free(), program(new));
             state.begin(state.free(), 60).unwrap();
-            state.confirm();
+            state.confirm(life("x", 7));
             *state = State::read(&state.write()).unwrap();
         }
         line

@@ -5,8 +5,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use edge_core::upgrade::{Installed, Moment, Slot, State, Target};
+use edge_core::upgrade::{Installed, Life, Moment, Slot, State, Target};
 use ring::digest;
 
 /// A state that is longer than this is none.
@@ -76,6 +77,17 @@ impl Home {
         File::open(&self.0)?.sync_all()
     }
 
+    /// Changes what is kept, one change at a time, and keeps it where `change` says so.
+    ///
+    /// # Errors
+    /// When it is not kept, and what was there still is.
+    pub fn change(&self, change: impl FnOnce(&mut State) -> bool) -> io::Result<()> {
+        static ONE: Mutex<()> = Mutex::new(());
+        let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.read();
+        if change(&mut state) { self.write(&state) } else { Ok(()) }
+    }
+
     /// Puts what has arrived into a slot. What the slot held is gone.
     pub(super) fn settle(&self, slot: Slot) -> io::Result<()> {
         let (from, to) = (self.arriving(), self.program(slot));
@@ -134,11 +146,26 @@ impl Home {
 
 /// The time since this board booted; a board whose kernel does not say counts starts only.
 pub fn now() -> Moment {
-    let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let up = text("/proc/uptime");
     let seconds = up.split('.').next().and_then(|whole| whole.parse().ok());
-    let boot = text("/proc/sys/kernel/random/boot_id").trim().to_owned();
-    Moment { boot, up_s: seconds.unwrap_or(0) }
+    Moment { boot: boot(), up_s: seconds.unwrap_or(0) }
+}
+
+/// The calling process, which stays the same when it becomes another program.
+pub fn life() -> Life {
+    // What stands in brackets before may have blanks of its own (`proc_pid_stat(5)`, field 22).
+    let stat = text("/proc/self/stat");
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    let began = fields.split_ascii_whitespace().nth(19).and_then(|field| field.parse().ok());
+    Life { boot: boot(), began: began.unwrap_or(0) }
+}
+
+fn boot() -> String {
+    text("/proc/sys/kernel/random/boot_id").trim().to_owned()
+}
+
+fn text(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default()
 }
 
 /// A digest as it is written.

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, watch};
 
 pub use error::UpgradeError;
-pub use home::{Home, now};
+pub use home::{Home, life, now};
 pub(crate) use receive::Offer;
 
 /// Time for an answer to leave before the program ends.
@@ -91,12 +91,14 @@ impl Upgrades {
     /// Puts a slot on trial, and has the program start again once the answer is out.
     pub(crate) fn begin(&self, slot: Slot, deadline_s: u32) -> Result<(), UpgradeError> {
         let Ok(_one) = self.busy.try_lock() else { return Err(UpgradeError::Busy) };
-        let mut state = self.home.read();
-        state.runs(self.own.place);
-        state.begin(slot, deadline_s).map_err(UpgradeError::Refused)?;
-        self.home
-            .write(&state)
-            .map_err(|error| UpgradeError::io("write", self.home.file(), error))?;
+        let mut begun = Ok(());
+        let kept = self.home.change(|state| {
+            state.runs(self.own.place);
+            begun = state.begin(slot, deadline_s);
+            begun.is_ok()
+        });
+        begun.map_err(UpgradeError::Refused)?;
+        kept.map_err(|error| UpgradeError::io("write", self.home.file(), error))?;
         let away_ms = (i64::from(deadline_s.min(LONGEST_S)) + BACK_S) * 1000;
         self.away_ms.store(away_ms, Ordering::Relaxed);
         let again = self.again.clone();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use edge_api::release::{Look, Version};
-use edge_core::upgrade::{Blake2b, Brought, Installed, Signature, Slot};
+use edge_core::upgrade::{Blake2b, Brought, Installed, Signature, Slot, State};
 use http_body_util::BodyExt;
 use hyper::body::Body;
 use ring::digest;
@@ -193,17 +193,22 @@ impl Upgrades {
     /// Puts the program into its slot. The state is told before that the slot holds nothing, so
     /// that a power cut leaves no slot that is not what the state says.
     fn put(&self, slot: Slot, version: &Version, offer: &Offer) -> Result<(), UpgradeError> {
-        let mut state = self.state();
         let kept = |error| UpgradeError::io("write", self.home.file(), error);
-        if state.slot(slot).is_some() {
+        let clear = |state: &mut State| {
+            let held = state.slot(slot).is_some();
             state.clear(slot);
-            self.home.write(&state).map_err(kept)?;
-        }
+            held
+        };
+        self.home.change(clear).map_err(kept)?;
         let settled = self.home.settle(slot);
         settled.map_err(|e| UpgradeError::io("write", self.home.program(slot), e))?;
         let (version, digest) = (version.clone(), offer.sha256.clone());
-        state.install(slot, Installed { version, digest, bytes: offer.bytes, proven: false });
-        self.home.write(&state).map_err(kept)
+        let program = Installed { version, digest, bytes: offer.bytes, proven: false };
+        let install = |state: &mut State| {
+            state.install(slot, program);
+            true
+        };
+        self.home.change(install).map_err(kept)
     }
 }
 

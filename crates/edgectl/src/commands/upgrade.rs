@@ -54,6 +54,10 @@ pub(crate) struct Upgrade {
     /// Seconds that a board has to be Ready with the new program before it goes back
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(5..=600))]
     deadline: u32,
+    /// Seconds that the first server and the first agent of each kind of board are watched with the
+    /// new program before the next board is begun
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(0..=3600))]
+    settle: u32,
 }
 
 pub(crate) async fn run(args: Upgrade, session: &mut Session) -> Result<(), Fault> {
@@ -125,22 +129,41 @@ async fn roll(
 ) -> Result<(), Fault> {
     // The server that is asked will be away for a moment, too.
     let _ = client.set_servers(&boards.addresses(&client.server()));
+    let Some(new) = steps.first().map(|step| &programs[step.program].version) else {
+        return Ok(());
+    };
+    let mut begun = Vec::new();
+    for name in boards.that_run(new) {
+        begun.push(way(client, boards.api(name), name, session)?);
+    }
     let count = steps.len();
     for (at, step) in steps.iter().enumerate() {
         let kind = if step.api.is_some() { "server" } else { "node" };
         let place = format!("[{}/{count}] {kind}/{}", at + 1, step.node);
         let rest = count - at - 1;
-        one(args, step, programs, &place, session).await.map_err(|fault| match rest {
-            0 => fault,
-            _ => Fault::Many(vec![
-                fault,
-                Fault::text(format!(
-                    "stopped: {rest} more not begun; the same command goes on from here"
-                )),
-            ]),
-        })?;
+        let first = !steps[..at].iter().any(|before| before.is_like(step));
+        let settle = Duration::from_secs(if first { args.settle.into() } else { 0 });
+        let brought = match bring::fared(&begun, new).await {
+            Some(why) => Err(Fault::text(why)),
+            None => one(args, step, programs, (&place, settle), session).await,
+        };
+        brought.map_err(|fault| stopped(fault, rest))?;
+        begun.push(way(client, step.api.clone(), &step.node, session)?);
     }
-    Ok(())
+    bring::fared(&begun, new).await.map_or(Ok(()), |why| Err(Fault::text(why)))
+}
+
+/// The way to a board, which answers itself at `api` if it has no agent.
+fn way(client: &Client, api: Option<String>, name: &str, session: &Session) -> Result<Way, Fault> {
+    Ok(match api {
+        Some(api) => Way::to_server(session.client_of(&api)?, name),
+        None => Way::to_node(client, name),
+    })
+}
+
+fn stopped(fault: Fault, rest: usize) -> Fault {
+    let more = format!("stopped: {rest} more not begun; the same command goes on from here");
+    if rest == 0 { fault } else { Fault::Many(vec![fault, Fault::text(more)]) }
 }
 
 /// What is known of the boards now.
@@ -181,7 +204,7 @@ async fn one(
     args: &Upgrade,
     step: &Step,
     programs: &[Program],
-    place: &str,
+    (place, settle): (&str, Duration),
     session: &mut Session,
 ) -> Result<(), Fault> {
     let client = session.client()?;
@@ -189,10 +212,7 @@ async fn one(
     let program = &programs[step.program];
     say(session, format!("{place}: edged {} → {}", step.from, program.version))?;
     well(&client, None).await.map_err(|why| Fault::text(format!("{place}: not begun: {why}")))?;
-    let way = match &step.api {
-        Some(api) => Way::to_server(session.client_of(api)?, &step.node),
-        None => Way::to_node(&client, &step.node),
-    };
+    let way = way(&client, step.api.clone(), &step.node, session)?;
     let told = bring::describe(&way).await?;
     if !told.is_trying(program) {
         let allowed = Allowed { unsigned: args.allow_unsigned, downgrade: args.allow_downgrade };
@@ -211,7 +231,13 @@ async fn one(
     let ready = well(&client, Some(step)).await;
     ready.map_err(|why| Fault::text(format!("{place}: it passed its trial, but then: {why}")))?;
     let took = began.elapsed().as_secs_f64();
-    say(session, format!("{place}: edged {} runs, after {took:.1} s", program.version))
+    say(session, format!("{place}: edged {} runs, after {took:.1} s", program.version))?;
+    if settle.is_zero() {
+        return Ok(());
+    }
+    say(session, format!("{place}: it is watched for {} s", settle.as_secs()))?;
+    let stays = bring::stays(&way, &program.version, settle).await;
+    stays.map_err(|why| Fault::text(format!("{place}: {why}")))
 }
 
 fn say(session: &mut Session, line: String) -> Result<(), Fault> {
@@ -269,10 +295,7 @@ async fn show(client: &Client, only: &[String], session: &mut Session) -> Result
     let mut rows = vec![heads.to_vec()];
     let wanted = |board: &&Board| only.is_empty() || only.contains(&board.name);
     for board in boards.nodes.iter().chain(&boards.nodeless).filter(wanted) {
-        let way = match boards.api(&board.name) {
-            Some(api) => Way::to_server(session.client_of(&api)?, &board.name),
-            None => Way::to_node(client, &board.name),
-        };
+        let way = way(client, boards.api(&board.name), &board.name, session)?;
         let (place, news) = match bring::describe(&way).await {
             Ok(told) => (told.place.clone(), told.news()),
             Err(fault) => (String::new(), fault.to_string()),

@@ -7,6 +7,7 @@ use crate::commands::image::upload;
 use crate::fault::Fault;
 use crate::session::Session;
 use edge_api::Object;
+use edge_api::release::Version;
 use edge_client::query::escape;
 use edge_client::{Call, Client, body};
 use http::{HeaderValue, Method, Request, header};
@@ -19,6 +20,10 @@ use std::time::{Duration, Instant};
 const BACK: Duration = Duration::from_secs(45);
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(300);
+/// Pause between two looks at a board that is well.
+const WATCH: Duration = Duration::from_secs(1);
+/// How long a board that crashes again and again takes to go back: systemd waits longer each time.
+const CRASHES: Duration = Duration::from_secs(120);
 /// An answer is no longer than this.
 const ANSWER_BYTES: usize = 64 * 1024;
 
@@ -68,11 +73,31 @@ impl Told {
             let slot = text(trial, "slot");
             return format!("{} is on trial", text(&self.state[slot.as_str()], "version"));
         }
+        if let Some(crashed) = self.crashed() {
+            return crashed;
+        }
         let failed = &self.state["failed"];
         match failed.is_object() {
             true => format!("{} was given up: {}", text(failed, "version"), text(failed, "why")),
             false => String::new(),
         }
+    }
+
+    /// That what runs has crashed since it passed its trial, if it has.
+    fn crashed(&self) -> Option<String> {
+        let crashes = self.state["watch"]["crashes"].as_u64().filter(|crashes| *crashes > 0)?;
+        let (own, times) = (&self.version, if crashes == 1 { "once" } else { "twice" });
+        Some(format!(
+            "{own} has crashed {times} since it passed its trial; the third time it goes back"
+        ))
+    }
+
+    /// That a version was given up and what runs instead, if it was.
+    fn back(&self, new: &str) -> Option<String> {
+        let (own, failed) = (&self.version, &self.state["failed"]);
+        let given_up = own != new && failed["version"] == new;
+        let why = failed["why"].as_str().unwrap_or_default();
+        given_up.then(|| format!("edged {new} was given up, {own} runs again: {why}"))
     }
 }
 
@@ -193,13 +218,9 @@ pub(super) async fn passed(way: &Way, program: &Program, deadline: u32) -> Resul
         let lacks = match describe(way).await {
             Ok(told) if told.state["trial"].is_object() => "it is still on trial".to_owned(),
             Ok(told) if told.version == new => return Ok(()),
-            Ok(told) => match told.state["failed"]["version"] == new.as_str() {
-                true => {
-                    let why = told.state["failed"]["why"].as_str().unwrap_or_default();
-                    let own = &told.version;
-                    return Err(format!("edged {new} was given up, {own} runs again: {why}"));
-                }
-                false => format!("it runs {}", told.version),
+            Ok(told) => match told.back(&new) {
+                Some(back) => return Err(back),
+                None => format!("it runs {}", told.version),
             },
             Err(fault) => fault.to_string(),
         };
@@ -208,4 +229,49 @@ pub(super) async fn passed(way: &Way, program: &Program, deadline: u32) -> Resul
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Watches a board that has passed its trial until it has answered for so long without a break. If
+/// it crashes meanwhile, it is waited for until it goes back.
+pub(super) async fn stays(way: &Way, new: &Version, settle: Duration) -> Result<(), String> {
+    let new = new.to_string();
+    let began = Instant::now();
+    let mut well = began;
+    let mut lacks = None;
+    loop {
+        match describe(way).await {
+            Ok(told) => {
+                if let Some(back) = told.back(&new) {
+                    return Err(back);
+                }
+                let crashed = told.crashed();
+                if crashed.is_none() && well.elapsed() >= settle {
+                    return Ok(());
+                }
+                lacks = crashed.or(lacks);
+            }
+            Err(fault) => {
+                well = Instant::now();
+                lacks.get_or_insert_with(|| fault.to_string());
+            }
+        }
+        if let Some(lacks) = &lacks
+            && began.elapsed() >= settle + CRASHES
+        {
+            return Err(format!("it passed its trial, but then: {lacks}"));
+        }
+        tokio::time::sleep(WATCH).await;
+    }
+}
+
+/// What has become of boards that have passed their trial, if one of them is not well. Who doesn't
+/// answer may be switched off.
+pub(super) async fn fared(begun: &[Way], new: &Version) -> Option<String> {
+    for way in begun {
+        let Ok(told) = describe(way).await else { continue };
+        if let Some(why) = told.back(&new.to_string()).or_else(|| told.crashed()) {
+            return Some(format!("{}: {why}", way.shown));
+        }
+    }
+    None
 }

@@ -44,6 +44,13 @@ pub(super) struct Step {
     pub(super) program: usize,
 }
 
+impl Step {
+    /// Whether another board is of the same kind, and does the same.
+    pub(super) fn is_like(&self, other: &Step) -> bool {
+        (self.server, self.program) == (other.server, other.program)
+    }
+}
+
 impl Boards {
     /// Reads a list of Nodes and the list of servers.
     pub(super) fn read(nodes: &Object, servers: &Object) -> Boards {
@@ -77,6 +84,13 @@ impl Boards {
         let has_node = |name: &str| self.nodes.iter().any(|node| node.name == name);
         let bare = self.servers.iter().filter(|server| !has_node(&server.name));
         bare.map(|server| (server.name.clone(), server.api.clone())).collect()
+    }
+
+    /// The boards that are well and run this version.
+    pub(super) fn that_run<'a>(&'a self, new: &'a Version) -> impl Iterator<Item = &'a str> {
+        let all = self.nodes.iter().chain(&self.nodeless);
+        let run = all.filter(move |board| board.ready && board.version.as_ref() == Some(new));
+        run.map(|board| board.name.as_str())
     }
 
     /// Whether the leader doesn't hear this server.
