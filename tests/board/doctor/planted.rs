@@ -90,6 +90,14 @@ fn under_voltage_and_throttling() {
     tree.write("sys/class/hwmon/hwmon1/name", "rpi_volt\n");
     tree.write("sys/class/hwmon/hwmon1/in0_lcrit_alarm", "1\n");
     tree.finds("under-voltage", "error", &["too low"]);
+    std::fs::remove_dir_all(tree.at("sys/class/hwmon")).expect("removed");
+    tree.doctor(&[]).has("throttled", "unknown", &["this board does not say"]);
+    tree.finds("under-voltage", "ok", &["does not measure"]);
+    tree.write("proc/device-tree/compatible", "raspberrypi,5-model-b\0brcm,bcm2712\0");
+    tree.finds("under-voltage", "unknown", &["its kernel doesn't say"]);
+    let five = "sys/devices/platform/soc@107c000000/soc@107c000000:firmware/get_throttled";
+    tree.write(five, "50005\n");
+    tree.finds("under-voltage", "error", &["right now"]);
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub struct Facts {
     pub throttled: Option<u32>,
     /// The voltage alarm, where the firmware's word can't be read.
     pub voltage_alarm: Option<bool>,
+    /// Whether the board is a Raspberry Pi, whose firmware measures its supply.
+    pub raspberry: bool,
     /// The hottest zone, in thousandths of a degree Celsius.
     pub temperature_milli: Option<i64>,
     /// Ports that edged needs and others hold; `None` where nobody could look.

@@ -146,6 +146,10 @@ impl Finding {
         Finding::bad(id, Severity::Error, what, why, todo)
     }
 
+    fn unseen(id: &'static str, what: impl Into<String>) -> Finding {
+        Finding { severity: Severity::Unknown, ..Finding::ok(id, what) }
+    }
+
     fn with(mut self, fix: Fix) -> Finding {
         self.fix = Some(fix);
         self
@@ -170,9 +174,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
     identity::judge(facts, &mut found);
     units::judge(facts, &mut found);
     for (id, why) in &facts.unseen {
-        let todo = String::new();
-        let (severity, what) = (Severity::Unknown, why.clone());
-        found.push(Finding { id, severity, what, why: "", todo, fix: None });
+        found.push(Finding::unseen(id, why.clone()));
     }
     found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     found

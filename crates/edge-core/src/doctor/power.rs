@@ -45,20 +45,32 @@ pub(super) fn judge(facts: &Facts, found: &mut Vec<Finding>) {
     }
 }
 
+/// Whether the supply's voltage is too low now, and whether it was since boot; `None` where nobody
+/// says.
+fn supply(facts: &Facts) -> Option<(bool, bool)> {
+    match (facts.throttled, facts.voltage_alarm) {
+        (Some(bits), _) => {
+            Some((bits & UNDER_VOLTAGE != 0, bits >> SINCE_BOOT & UNDER_VOLTAGE != 0))
+        }
+        // The kernel's alarm keeps what the firmware has seen since it was last asked.
+        (None, Some(alarm)) => Some((alarm, alarm)),
+        (None, None) => None,
+    }
+}
+
 fn under_voltage(facts: &Facts, found: &mut Vec<Finding>) {
     let id = "under-voltage";
     let why = "cards are corrupted, USB disks and Wi-Fi drop out and boards hang, at moments that \
                nobody can explain";
-    let (now, since) = match (facts.throttled, facts.voltage_alarm) {
-        (Some(bits), _) => (bits & UNDER_VOLTAGE != 0, bits >> SINCE_BOOT & UNDER_VOLTAGE != 0),
-        // The kernel's alarm keeps what the firmware has seen since it was last asked.
-        (None, Some(alarm)) => (alarm, alarm),
-        (None, None) => {
-            let what = "this board does not measure its supply";
-            return found.push(Finding::ok(id, what));
-        }
+    let Some(seen) = supply(facts) else {
+        return found.push(match facts.raspberry {
+            true => {
+                Finding::unseen(id, "this board measures its supply, but its kernel doesn't say")
+            }
+            false => Finding::ok(id, "this board does not measure its supply"),
+        });
     };
-    found.push(match (now, since) {
+    found.push(match seen {
         (true, _) => Finding::error(id, "the supply's voltage is too low right now", why, SUPPLY),
         (false, true) => {
             Finding::warning(id, "the supply's voltage was too low since boot", why, SUPPLY)
@@ -69,7 +81,10 @@ fn under_voltage(facts: &Facts, found: &mut Vec<Finding>) {
 
 fn throttled(facts: &Facts, found: &mut Vec<Finding>) {
     let id = "throttled";
-    let Some(bits) = facts.throttled else { return };
+    let Some(bits) = facts.throttled else {
+        let what = "whether it is slowed down by heat or by its supply: this board does not say";
+        return found.push(Finding::unseen(id, what));
+    };
     let now = words(bits & !UNDER_VOLTAGE);
     let since = words(bits >> SINCE_BOOT & !UNDER_VOLTAGE);
     let what = match (now.is_empty(), since.is_empty()) {
@@ -86,7 +101,7 @@ pub(super) fn conditions(facts: &Facts) -> Vec<Condition> {
     let bits = facts.throttled.unwrap_or(0);
     let seen = bits | bits >> SINCE_BOOT;
     let mut found = Vec::new();
-    if seen & UNDER_VOLTAGE != 0 {
+    if supply(facts).is_some_and(|(now, since)| now || since) {
         let message = format!("the supply's voltage was too low since boot: {SUPPLY}");
         found.extend(condition("UnderVoltage", message));
     }

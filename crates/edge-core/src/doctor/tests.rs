@@ -217,6 +217,23 @@ fn power_and_heat() {
 }
 
 #[test]
+fn who_does_not_say_is_not_told_that_all_is_well() {
+    let said = |facts: &Facts, id: &str| {
+        judge(facts).into_iter().find(|finding| finding.id == id).unwrap().severity
+    };
+    let silent = Facts { throttled: None, ..well() };
+    assert_eq!(said(&silent, "under-voltage"), Severity::Ok, "it measures nothing");
+    assert_eq!(said(&silent, "throttled"), Severity::Unknown);
+    let pi = Facts { raspberry: true, ..silent };
+    assert_eq!(said(&pi, "under-voltage"), Severity::Unknown);
+    let alarm = Facts { voltage_alarm: Some(false), ..pi };
+    assert_eq!(said(&alarm, "under-voltage"), Severity::Ok);
+    assert!(conditions(&alarm).is_empty());
+    let found = conditions(&Facts { voltage_alarm: Some(true), ..alarm });
+    assert_eq!(found.iter().map(|c| c.kind).collect::<Vec<_>>(), ["UnderVoltage"]);
+}
+
+#[test]
 fn ports_of_others() {
     let taken = |port, protocol, purpose, owner: Option<&str>| {
         let owner = owner.map(str::to_owned);

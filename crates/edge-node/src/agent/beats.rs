@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::board::Board;
 use super::node::{Pressure, disk_size};
+use crate::doctor::{Files, power};
 
 /// How long what was measured is said again.
 const MEASURED_FOR: Duration = Duration::from_secs(10);
@@ -142,6 +144,9 @@ impl Beater {
         let pressure = Pressure::gather(&self.board.data_dir);
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 1")]
         let part = (share * 1000.0) as u64;
+        if power::alarm(&Files(Path::new("/"))) == Some(true) {
+            self.board.alarmed.store(true, Ordering::Relaxed);
+        }
         state.beat.usage = Usage {
             cpu_milli: cores * 1000,
             cpu_used_milli: cores * part,
@@ -150,7 +155,7 @@ impl Beater {
             disk,
             disk_used: disk.saturating_sub(free),
             temperature_milli: temperature(Path::new("/sys")),
-            throttled: throttled(Path::new("/sys")),
+            throttled: throttled(Path::new("/")),
             memory_pressure: pressure.memory,
             disk_pressure: pressure.disk,
             pid_pressure: pressure.pids,
@@ -183,19 +188,15 @@ const THROTTLED_NOW: u32 = 0xf;
 
 /// Whether the board slows itself down: the Raspberry Pi firmware's word, or else its voltage
 /// alarm, or else whether the kernel cools a processor. `None` where none of them is there.
-fn throttled(sys: &Path) -> Option<bool> {
-    let word = fs::read_to_string(sys.join("devices/platform/soc/soc:firmware/get_throttled"));
-    if let Ok(word) = word {
-        let digits = word.trim().trim_start_matches("0x");
-        return u32::from_str_radix(digits, 16).ok().map(|bits| bits & THROTTLED_NOW != 0);
+fn throttled(root: &Path) -> Option<bool> {
+    let files = Files(root);
+    if let Some(bits) = power::word(&files) {
+        return Some(bits & THROTTLED_NOW != 0);
     }
-    let sensors = fs::read_dir(sys.join("class/hwmon")).into_iter().flatten().flatten();
-    let volt = sensors.map(|sensor| sensor.path()).find(|sensor| {
-        fs::read_to_string(sensor.join("name")).is_ok_and(|name| name.trim() == "rpi_volt")
-    });
-    if let Some(alarm) = volt.and_then(|sensor| number(&sensor.join("in0_lcrit_alarm"))) {
-        return Some(alarm != 0);
+    if let Some(alarm) = power::alarm(&files) {
+        return Some(alarm);
     }
+    let sys = root.join("sys");
     let devices = fs::read_dir(sys.join("class/thermal")).into_iter().flatten().flatten();
     let cooling: Vec<bool> = devices
         .map(|device| device.path())
@@ -218,7 +219,7 @@ mod tests {
         let sys = std::env::temp_dir().join(format!("edged-sys-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&sys);
         for (path, text) in files {
-            let path = sys.join(path);
+            let path = sys.join("sys").join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
@@ -227,12 +228,18 @@ mod tests {
 
     #[test]
     fn a_raspberry_pi_tells_heat_and_throttling() {
-        let word = "devices/platform/soc/soc:firmware/get_throttled";
+        let four = "devices/platform/soc/soc:firmware/get_throttled";
+        let five = "devices/platform/soc@107c000000/soc@107c000000:firmware/get_throttled";
         let zone = "class/thermal/thermal_zone0/temp";
-        for (bits, on) in [("50005", true), ("50000\n", false), ("0x8", true), ("0", false)] {
+        for (word, bits, on) in [
+            (four, "50005", true),
+            (four, "50000\n", false),
+            (five, "0x8", true),
+            (five, "0", false),
+        ] {
             let sys = board_with("pi", &[(word, bits), (zone, "61320\n")]);
             assert_eq!(throttled(&sys), Some(on), "{bits}");
-            assert_eq!(temperature(&sys), Some(61_320));
+            assert_eq!(temperature(&sys.join("sys")), Some(61_320));
             fs::remove_dir_all(&sys).unwrap();
         }
     }
@@ -254,7 +261,7 @@ mod tests {
         {
             let sys = board_with(name, files);
             assert_eq!(throttled(&sys), want, "{name}");
-            assert_eq!(temperature(&sys), None);
+            assert_eq!(temperature(&sys.join("sys")), None);
             let _ = fs::remove_dir_all(&sys);
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use edge_api::{Object, meta};
@@ -72,6 +73,8 @@ pub(crate) struct Board {
     pub(crate) network_problem: Mutex<Option<String>>,
     /// What else is wrong with the board, and stays so; `None` until it has been looked at.
     pub(crate) conditions: Mutex<Option<Vec<Condition>>>,
+    /// Whether the kernel's alarm has told since edged started that the supply was too weak.
+    pub(crate) alarmed: AtomicBool,
     /// Networks without a pod that checks of the cluster's paths use right now, by uid, and how
     /// each is told to end.
     pub(crate) checks: Mutex<BTreeMap<String, watch::Sender<bool>>>,

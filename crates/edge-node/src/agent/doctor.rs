@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use edge_core::doctor::{Condition, conditions};
@@ -29,10 +30,16 @@ pub(crate) async fn run(board: Arc<Board>) {
             let awake = keep_awake(Path::new("/"), &facts);
             (facts, awake)
         };
-        if let Ok((facts, awake)) = tokio::task::spawn_blocking(look).await {
+        if let Ok((mut facts, awake)) = tokio::task::spawn_blocking(look).await {
             awake.iter().filter(|line| !said.contains(*line)).for_each(|l| tracing::info!("{l}"));
             // One that sleeps no more is news when it sleeps again.
             said = awake;
+            // The alarm is about the last seconds; the beats see more of it.
+            let alarmed = board.alarmed.load(Ordering::Relaxed);
+            facts.voltage_alarm = facts.voltage_alarm.map(|now| now || alarmed);
+            if facts.voltage_alarm == Some(true) {
+                board.alarmed.store(true, Ordering::Relaxed);
+            }
             tell(&board, conditions(&facts));
         }
         pause = EVERY;

@@ -45,6 +45,7 @@ mod worker;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
 
 use edge_client::Client;
@@ -276,6 +277,7 @@ fn assemble(
         node_changed: Notify::new(),
         network_problem: Mutex::default(),
         conditions: Mutex::default(),
+        alarmed: AtomicBool::default(),
         checks: Mutex::default(),
         announcement: Mutex::default(),
         lan_conflicts: Mutex::default(),

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The root that files are read beneath.
-pub(super) struct Files<'a>(pub(super) &'a Path);
+pub(crate) struct Files<'a>(pub(crate) &'a Path);
 
 impl Files<'_> {
     /// Where an absolute or relative path is.

@@ -4,6 +4,7 @@ use edge_core::doctor::{Ability, Cgroups, CmdlineFile, Facts, Layout, Module};
 
 use super::Place;
 use super::files::Files;
+use super::power;
 use crate::net::survey;
 
 /// Where Raspberry Pi OS keeps the kernel's command line, the newer place first.
@@ -31,14 +32,9 @@ pub(super) fn glance(files: &Files<'_>, facts: &mut Facts) {
     facts.kernel = files.line("proc/sys/kernel/osrelease");
     facts.page_bytes = std::fs::read(files.at("proc/self/auxv")).ok().and_then(|all| page(&all));
     facts.cgroups = cgroups(files);
-    let word = files.line("sys/devices/platform/soc/soc:firmware/get_throttled");
-    facts.throttled =
-        word.and_then(|word| u32::from_str_radix(word.trim_start_matches("0x"), 16).ok());
-    facts.voltage_alarm = files.names("sys/class/hwmon").iter().find_map(|sensor| {
-        let sensor = format!("sys/class/hwmon/{sensor}");
-        (files.line(&format!("{sensor}/name"))? == "rpi_volt").then_some(())?;
-        Some(files.number::<u32>(&format!("{sensor}/in0_lcrit_alarm"))? != 0)
-    });
+    facts.throttled = power::word(files);
+    facts.voltage_alarm = power::alarm(files);
+    facts.raspberry = power::is_raspberry(files);
     let zones = files.names("sys/class/thermal").into_iter();
     let zones = zones.filter(|zone| zone.starts_with("thermal_zone"));
     facts.temperature_milli =

@@ -9,6 +9,7 @@ mod keys;
 mod made;
 mod network;
 mod ports;
+pub(crate) mod power;
 mod storage;
 mod units;
 
@@ -19,7 +20,7 @@ use edge_core::doctor::{Facts, UnitFile};
 use edge_core::podnet::Range;
 
 use crate::runtime::calls;
-use files::Files;
+pub(crate) use files::Files;
 
 pub use fix::{keep_awake, repair};
 pub use made::{Made, cmdline, made};
