@@ -140,6 +140,28 @@ fn swap_file_on_flash() {
     assert!(off && fixed.repaired("swap-on-flash").contains("next boot"));
 }
 
+/// Sticks say that they turn, and that they can be taken out; SSDs neither, also in a box for USB.
+#[test]
+fn swap_on_disks() {
+    let tree = Tree::new();
+    let on = |removable: &str, rotational: &str| {
+        tree.write("sys/block/sda/removable", removable);
+        tree.write("sys/block/sda/queue/rotational", rotational);
+        let line = "/dev/sda2 partition 1024 0 -2\n";
+        tree.write("proc/swaps", &format!("Filename Type Size Used Priority\n{line}"));
+        let said = tree.doctor(&[]);
+        said.json["findings"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .find(|finding| finding["id"] == "swap-on-flash")
+            .is_some_and(|finding| finding["severity"] == "warning")
+    };
+    assert!(on("1\n", "1\n"), "a stick");
+    assert!(!on("0\n", "0\n"), "an SSD");
+    assert!(!on("0\n", "1\n"), "a turning disk");
+}
+
 #[test]
 fn few_inotify_instances() {
     let tree = Tree::new();

@@ -233,7 +233,7 @@ pub struct Network {
 pub struct Swap {
     /// The file or device.
     pub path: String,
-    /// Whether it is on flash: a card, built-in flash or a disk that does not turn.
+    /// Whether it is on flash that wears out soon: a card, eMMC or a stick.
     pub flash: bool,
     /// Its size.
     pub bytes: u64,

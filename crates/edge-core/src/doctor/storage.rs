@@ -27,7 +27,7 @@ pub(super) fn judge(facts: &Facts, found: &mut Vec<Finding>) {
     if flash.is_empty() {
         let what = match facts.swaps.is_empty() {
             true => "no swap",
-            false => "swap is in memory or on a turning disk",
+            false => "swap is in memory or on a disk that bears it",
         };
         found.push(Finding::ok("swap-on-flash", what));
     }

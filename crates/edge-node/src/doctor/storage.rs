@@ -101,7 +101,9 @@ fn device_of(files: &Files<'_>, path: &str) -> Option<String> {
     Some(source.strip_prefix("/dev/").unwrap_or(source).to_owned())
 }
 
-/// Whether a device is a card, built-in flash or a stick: what wears out soonest.
+/// Whether a device is a card, eMMC or a stick: what wears out soonest. Sticks and cards in readers
+/// say that they are removable; turning disks and SSDs do not, however they are plugged in. What a
+/// device says of turning tells nothing: sticks say that they turn.
 fn is_flash(files: &Files<'_>, device: &str) -> bool {
     let boots_from_card = || {
         let line = files.line("proc/cmdline").unwrap_or_default();
@@ -113,7 +115,7 @@ fn is_flash(files: &Files<'_>, device: &str) -> bool {
         device if device.starts_with("mmcblk") => true,
         device if device.starts_with("sd") => {
             let disk = device.trim_end_matches(|c: char| c.is_ascii_digit());
-            files.number::<u8>(&format!("sys/block/{disk}/queue/rotational")) == Some(0)
+            files.number::<u8>(&format!("sys/block/{disk}/removable")) == Some(1)
         }
         _ => false,
     }
