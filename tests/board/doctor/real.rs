@@ -194,11 +194,11 @@ fn a_boot_partition_that_is_mounted_for_reading_only() {
     }
     let tree = Tree::new();
     let disk = Disk::at(tree.at("boot/firmware"), "size=64k");
-    tree.write("boot/firmware/cmdline.txt", "console=tty1\n");
+    tree.write("boot/firmware/cmdline.txt", "console=tty1 root=PARTUUID=ab-02\n");
     tree.write("sys/fs/cgroup/cgroup.controllers", "cpuset cpu io pids\n");
     must("mount", &["-o", "remount,ro", disk.0.to_str().expect("a plain path")]);
     assert!(tree.doctor(&["--fix"]).repaired("memory-cgroup").contains("before-edged"));
-    assert!(tree.read("boot/firmware/cmdline.txt").contains("console=tty1 cgroup_enable=memory"));
+    assert!(tree.read("boot/firmware/cmdline.txt").contains("ab-02 cgroup_enable=memory"));
     let again = std::fs::write(tree.at("boot/firmware/more"), "");
     assert!(again.is_err(), "it is for reading only again");
 }

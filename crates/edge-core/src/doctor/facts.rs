@@ -14,6 +14,8 @@ pub struct Facts {
     pub cgroups: Option<Cgroups>,
     /// The file that holds the kernel's command line, on boards that have one.
     pub cmdline: Option<CmdlineFile>,
+    /// The directory of a boot partition that is not mounted.
+    pub unmounted: Option<&'static str>,
     /// What of the kernel's abilities is there.
     pub modules: Vec<Module>,
     /// Links of Wi-Fi.

@@ -64,6 +64,13 @@ fn memory(facts: &Facts, cgroups: &Cgroups, found: &mut Vec<Finding>) {
     let why = "pods with a memory limit do not start, and one pod can take all of the board's \
                memory";
     let words = "cgroup_enable=memory cgroup_memory=1";
+    if let (None, Some(dir)) = (&facts.cmdline, facts.unmounted) {
+        let todo = format!(
+            "{dir} is empty, so the boot partition is not mounted: `mount {dir}`, and then `edged \
+             doctor --fix`; or add \"{words}\" to the line in its cmdline.txt, and reboot"
+        );
+        return found.push(Finding::error(id, what, why, todo));
+    }
     let Some(file) = &facts.cmdline else {
         let todo = format!(
             "add \"{words}\" to the kernel's command line where the boot loader keeps it \

@@ -13,7 +13,7 @@ mod storage;
 mod tests;
 mod units;
 
-pub use cmdline::with_memory;
+pub use cmdline::{is_cmdline, with_memory};
 pub use facts::{
     Ability, Certificate, Cgroups, Chain, CmdlineFile, Facts, Filesystem, Flash, Forwarding, Hook,
     Layout, Legacy, Module, Network, Secret, Swap, Taken, UnitFile, UnitsOf, Wifi,

@@ -127,6 +127,12 @@ fn memory_cgroup_off() {
     });
     told(&generic, "memory-cgroup", Error, &["GRUB_CMDLINE_LINUX"]);
     assert_eq!(generic.fix, None, "it only says");
+    let unmounted = fault(|facts| {
+        off(facts);
+        (facts.cmdline, facts.unmounted) = (None, Some("/boot/firmware"));
+    });
+    told(&unmounted, "memory-cgroup", Error, &["`mount /boot/firmware`", "is not mounted"]);
+    assert_eq!(unmounted.fix, None);
 }
 
 #[test]

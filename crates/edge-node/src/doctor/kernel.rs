@@ -1,12 +1,14 @@
 //! What the kernel says of itself: control groups, modules, pages, power, heat, limits.
 
-use edge_core::doctor::{Ability, Cgroups, CmdlineFile, Facts, Layout, Module};
+use edge_core::doctor::{Ability, Cgroups, CmdlineFile, Facts, Layout, Module, is_cmdline};
 
 use super::Place;
 use super::files::Files;
 use super::power;
 use crate::net::survey;
 
+/// Where the boot partition is mounted.
+const BOOT: &str = "/boot/firmware";
 /// Where Raspberry Pi OS keeps the kernel's command line, the newer place first.
 pub(super) const CMDLINES: [&str; 2] = ["/boot/firmware/cmdline.txt", "/boot/cmdline.txt"];
 /// The key of the page's size in the auxiliary vector.
@@ -23,9 +25,12 @@ const LINKS: [&str; 3] = ["bridge", "veth", TUNNELS];
 /// What lies on the boot partition. Never at a glance: on a card it is mounted for whoever looks at
 /// it, and that writes to it.
 pub(super) fn gather(files: &Files<'_>, facts: &mut Facts) {
-    facts.cmdline = CMDLINES
-        .iter()
-        .find_map(|path| Some(CmdlineFile { path: (*path).to_owned(), text: files.text(path)? }));
+    facts.cmdline = CMDLINES.iter().find_map(|path| {
+        let text = files.text(path).filter(|text| is_cmdline(text))?;
+        Some(CmdlineFile { path: (*path).to_owned(), text })
+    });
+    let empty = files.at(BOOT).is_dir() && files.names(BOOT).is_empty();
+    facts.unmounted = empty.then_some(BOOT);
 }
 
 pub(super) fn glance(files: &Files<'_>, facts: &mut Facts) {
