@@ -137,6 +137,9 @@ fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(&fresh);
     })?;
     fs::rename(&fresh, &file)?;
+    // On vfat a file's length is in its directory's entry, which has moved: a cut must not find
+    // the new name on what the fresh one was.
+    new.sync_all()?;
     match file.parent() {
         Some(dir) => File::open(dir)?.sync_all(),
         None => Ok(()),
