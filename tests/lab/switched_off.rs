@@ -17,6 +17,8 @@ use crate::board::command::until;
 const MOST: Duration = Duration::from_secs(10);
 /// Between SIGTERM and the end of `edged` where no server answers: it waits for a second.
 const MOST_HELD_UP: Duration = Duration::from_secs(4);
+/// Keeps new pods away, and drives none out.
+const NOT_READY: &str = "node.kubernetes.io/not-ready:NoSchedule";
 /// How the machine is, in D-Bus's words: an answer, one field that nobody reads, a text.
 const STOPPING: &[u8] = b"l\x02\0\x01\x11\0\0\0\x01\0\0\0\x05\0\0\0\0\0\0\0\0\0\0\0\
                           \x01s\0\0\x08\0\0\0stopping\0";
@@ -65,20 +67,20 @@ fn spawn_going_down(board: &Board) {
     board.run(command);
 }
 
-/// The board `a1` as `get nodes` prints it, and what its Node says.
-fn node(cluster: &Cluster) -> (String, Value) {
-    let server = &cluster.boards[0];
-    let printed = cluster.ctl(server, &["get", "nodes", "a1", "--no-headers"]).ok();
+/// A board as `get nodes` of a server prints it, and what its Node says.
+fn node(cluster: &Cluster, server: &Board, name: &str) -> (String, Value) {
+    let printed = cluster.ctl(server, &["get", "nodes", name, "--no-headers"]).stdout;
     let word = printed.split_whitespace().nth(1).unwrap_or_default().to_owned();
-    let node = cluster.ctl(server, &["get", "node", "a1", "-o", "json"]).ok();
-    (word, serde_json::from_str(&node).expect("JSON"))
+    let node = cluster.ctl(server, &["get", "node", name, "-o", "json"]).stdout;
+    (word, serde_json::from_str(&node).unwrap_or_default())
 }
 
 /// Waits until `get nodes` says this of the board, and its taints are these.
 #[track_caller]
-fn until_node(cluster: &Cluster, word: &str, taints: &[&str]) -> Value {
-    until(&format!("a1 is {word} with {taints:?}"), || {
-        let (said, node) = node(cluster);
+fn until_node(cluster: &Cluster, at: [&Board; 2], word: &str, taints: &[&str]) -> Value {
+    let [server, board] = at;
+    until(&format!("{} is {word} with {taints:?}", board.name), || {
+        let (said, node) = node(cluster, server, &board.name);
         let list = node["spec"]["taints"].as_array().into_iter().flatten();
         let list: Vec<String> = list.map(|t| format!("{}:{}", t["key"], t["effect"])).collect();
         let list: Vec<String> = list.iter().map(|taint| taint.replace('"', "")).collect();
@@ -134,7 +136,7 @@ fn a_board_that_is_switched_off_gets_no_traffic_and_no_pods_at_once() {
     // Edged alone is stopped, as an upgrade does: nothing is known of a machine that goes off.
     assert_eq!(agent.stop(), 0);
     until_served(&cluster, true);
-    assert_eq!(node(&cluster).0, "Ready");
+    assert_eq!(node(&cluster, server, "a1").0, "Ready");
     spawn_going_down(agent);
     cluster.wait_ready(server, &["s1", "a1"]);
     until_served(&cluster, true);
@@ -143,7 +145,7 @@ fn a_board_that_is_switched_off_gets_no_traffic_and_no_pods_at_once() {
     let begin = Instant::now();
     until_served(&cluster, false);
     let took = begin.elapsed();
-    let gone = until_node(&cluster, "NotReady", &["node.kubernetes.io/not-ready:NoSchedule"]);
+    let gone = until_node(&cluster, [server, agent], "NotReady", &[NOT_READY]);
     let told = begin.elapsed();
     println!("no traffic after {} ms, not ready after {} ms", took.as_millis(), told.as_millis());
     assert!(took < MOST && told < MOST, "{took:?} {told:?}: {}", agent.log());
@@ -171,7 +173,7 @@ fn a_board_that_is_switched_off_gets_no_traffic_and_no_pods_at_once() {
         unready.then_some(()).ok_or_else(|| format!("{pods:#?}"))
     });
     agent.spawn();
-    until_node(&cluster, "Ready", &[]);
+    until_node(&cluster, [server, agent], "Ready", &[]);
     until_served(&cluster, true);
     until("the late pod runs", || match place(&cluster, "late").as_str() {
         "Running a1" => Ok(()),
@@ -207,4 +209,29 @@ fn a_board_goes_off_soon_though_nobody_hears_that() {
         println!("the only server {how}: edged ended after {} ms", took.as_millis());
         assert!(took < MOST_HELD_UP, "{took:?}: {}", agent.log());
     }
+}
+
+#[test]
+fn a_leader_that_is_switched_off_says_so() {
+    if !super::can_run() {
+        return;
+    }
+    let _alone = super::alone();
+    let cluster = Cluster::start(3, 0);
+    for board in &cluster.boards {
+        assert_eq!(board.stop(), 0);
+        spawn_going_down(board);
+        cluster.wait_ready(board, &["s1", "s2", "s3"]);
+    }
+    let leader = cluster.wait_leader();
+    let other = cluster.boards.iter().find(|board| board.name != leader.name).expect("another");
+    leader.signal(nix::sys::signal::Signal::SIGTERM);
+    let begin = Instant::now();
+    until_node(&cluster, [other, leader], "NotReady", &[NOT_READY]);
+    let told = begin.elapsed();
+    println!("the leader {} is not ready after {} ms", leader.name, told.as_millis());
+    assert!(told < MOST, "{told:?}: {}", leader.log());
+    assert_eq!(leader.stop(), 0);
+    leader.spawn();
+    until_node(&cluster, [other, leader], "Ready", &[]);
 }
