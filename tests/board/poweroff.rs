@@ -107,7 +107,7 @@ fn sided(name: &str, app: &str) -> String {
     };
     let sidecar = "\n    restartPolicy: Always";
     let net = container("net", sidecar, "echo bye; exit 0");
-    let log = container("log", sidecar, "busybox sleep 1; echo bye; exit 0");
+    let log = container("log", sidecar, "busybox sleep 0.3; echo bye; exit 0");
     let app = container("app", "", app);
     format!(
         "

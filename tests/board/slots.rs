@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use edge_api::release::Version;
 use edge_core::upgrade::{Installed, Slot, State, Target, Watch};
@@ -113,6 +114,8 @@ fn a_program_that_crashes_after_its_trial_gives_way_to_the_one_before() {
     slots.keep(&state);
     for crashes in 0..3 {
         let start = slots.start();
+        // Two that began in one tick of the kernel's clock (10 ms) would be one process.
+        std::thread::sleep(Duration::from_millis(20));
         assert!(start.stdout.starts_with("slot b runs"), "{crashes}: {start:?}");
         assert_eq!(slots.state().watch.map(|watch| watch.crashes), Some(crashes));
     }

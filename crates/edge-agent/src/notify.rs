@@ -18,6 +18,14 @@ const WELL: Duration = Duration::from_secs(600);
 /// How many beats fit into the time after which the manager gives up.
 const BEATS: u32 = 3;
 
+/// Whether this process was ready once.
+static READY: AtomicBool = AtomicBool::new(false);
+
+/// Whether this process has done what it is for.
+pub(crate) fn was_ready() -> bool {
+    READY.load(Ordering::Relaxed)
+}
+
 /// The service manager, or nobody.
 pub(crate) struct Manager {
     ready: Arc<AtomicBool>,
@@ -39,6 +47,7 @@ impl Manager {
 
     /// The board does what it is for; `status` is for people.
     pub(crate) fn ready(&self, status: &str) {
+        READY.store(true, Ordering::Relaxed);
         let first = !self.ready.swap(true, Ordering::Relaxed);
         if first
             && std::env::var_os("NOTIFY_SOCKET").is_some()

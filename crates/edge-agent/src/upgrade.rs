@@ -12,8 +12,8 @@ use std::pin::Pin;
 use std::process::Command;
 use std::sync::Arc;
 
-use edge_core::upgrade::{Own, PublicKey, State, Step, Target};
-use edge_node::upgrade::{Home, Settings, Upgrades, life, now};
+use edge_core::upgrade::{Life, Own, PublicKey, State, Step, Target};
+use edge_node::upgrade::{Home, Settings, Upgrades, life, now, runs_beside};
 use edge_server::{ProgramAnswer, Programs};
 use http::Request;
 use hyper::body::Incoming;
@@ -50,6 +50,8 @@ pub(crate) fn launch(args: &[OsString], layered: &[OsString]) {
         return;
     }
     let own = own(&home);
+    // Typed while the service runs, it will be refused: that says nothing of the program.
+    let runs = runs && !home.read().watch.and_then(|it| it.life).is_some_and(|it| runs_beside(&it));
     for _ in 0..ROUNDS {
         let state = home.read();
         let step = match runs {
@@ -93,7 +95,8 @@ pub(crate) fn launch(args: &[OsString], layered: &[OsString]) {
 
 /// This program.
 fn own(home: &Home) -> Own {
-    Own { version: version::own(), place: home.place(), began: life().began }
+    let Life { began, pid, .. } = life();
+    Own { version: version::own(), place: home.place(), began, pid }
 }
 
 /// What the state says, and keeps what is to be kept. Where that is not possible nothing is tried,

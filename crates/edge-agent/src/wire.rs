@@ -74,11 +74,21 @@ pub(crate) struct Ends {
 }
 
 impl Ends {
-    /// Listens for them from now on.
+    /// Listens for them from now on. At the first it is noted that what follows is no crash, also
+    /// while nobody waits for one: a start may take long.
     ///
     /// # Errors
     /// Names the one that can't be listened for.
     pub(crate) fn listen() -> Result<Ends, WireError> {
+        let mut first = Ends::both()?;
+        tokio::spawn(async move {
+            first.told().await;
+            upgrade::told_to_end();
+        });
+        Ends::both()
+    }
+
+    fn both() -> Result<Ends, WireError> {
         let listen = |kind, what| signal(kind).map_err(|e| failed(what, e));
         Ok(Ends {
             terminate: listen(SignalKind::terminate(), "listen for SIGTERM")?,
@@ -86,13 +96,12 @@ impl Ends {
         })
     }
 
-    /// Waits for one, and notes that what follows is no crash.
+    /// Waits for one.
     pub(crate) async fn told(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
-        upgrade::told_to_end();
     }
 }
 

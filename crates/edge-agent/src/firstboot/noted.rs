@@ -43,7 +43,8 @@ pub(super) fn finish(boot: &Boot, note: &Path) -> Result<(), Refusal> {
     if secrets.is_empty() {
         return Ok(());
     }
-    let bytes = std::fs::read(boot.file()).unwrap_or_default();
+    // A partition that is away for now, or can't be read, keeps its note for the boot that can.
+    let Ok(bytes) = std::fs::read(boot.file()) else { return Ok(()) };
     let is_noted = |left: &Vec<u8>| [true, false].iter().any(|m| mark(left, *m) == mark_of);
     if let Some(left) = boot::without(&bytes, &secrets).filter(is_noted) {
         let done = boot.write_over(&left, &secrets);

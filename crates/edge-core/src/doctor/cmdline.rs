@@ -7,11 +7,12 @@ const WANTED: [&str; 2] = ["cgroup_enable=memory", "cgroup_memory=1"];
 /// What turns it off, among the same words.
 const UNWANTED: &str = "cgroup_disable=memory";
 
-/// Whether the text is a kernel's command line. Raspberry Pi OS leaves a file in its place that
-/// only says where the real one is now.
+/// Whether the text is a kernel's command line: of a system's, or of the card, whose init finds the
+/// root. Raspberry Pi OS leaves a file in its place that only says where the real one is now.
 #[must_use]
 pub fn is_cmdline(text: &str) -> bool {
-    text.split_ascii_whitespace().any(|word| word.starts_with("root="))
+    text.split_ascii_whitespace()
+        .any(|word| ["root=", "edged.disk="].iter().any(|start| word.starts_with(start)))
 }
 
 /// The text with the memory cgroup turned on; `None` when it says so already. Only the words that

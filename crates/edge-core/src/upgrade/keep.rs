@@ -47,15 +47,18 @@ const BASE: &str = "base";
 
 fn watch(value: &Value) -> Option<Watch> {
     let life = &value["life"];
+    let pid = life["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
     Some(Watch {
         before: match value["before"].as_str()? {
             BASE => Target::Base,
             slot => Target::Slot(Slot::named(slot)?),
         },
         crashes: u32::try_from(value["crashes"].as_u64()?).ok()?,
-        life: text(&life["boot"])
-            .zip(life["began"].as_u64())
-            .map(|(boot, began)| Life { boot, began }),
+        life: text(&life["boot"]).zip(life["began"].as_u64()).map(|(boot, began)| Life {
+            boot,
+            began,
+            pid: pid.unwrap_or(0),
+        }),
     })
 }
 
@@ -104,7 +107,8 @@ impl State {
                 Target::Slot(slot) => slot.name(),
             };
             json!({ "before": before, "crashes": watch.crashes,
-                "life": life.map(|life| json!({ "boot": life.boot, "began": life.began })) })
+                "life": life.map(
+                    |life| json!({ "boot": life.boot, "began": life.began, "pid": life.pid })) })
         };
         let failed = |failure: &Failure| json!({ "version": failure.version, "why": failure.why });
         json!({

@@ -136,6 +136,8 @@ pub struct Own {
     pub place: Target,
     /// When its process began, in the kernel's ticks since the boot: `exec` does not change it.
     pub began: u64,
+    /// Its process's number.
+    pub pid: u32,
 }
 
 /// What a program does at its start.

@@ -7,12 +7,12 @@ fn version(text: &str) -> Version {
 }
 
 fn own(text: &str, place: Target) -> Own {
-    Own { version: version(text), place, began: 7 }
+    Own { version: version(text), place, began: 7, pid: 70 }
 }
 
 /// The process of a board that booted as `boot` which began at `began`.
 fn life(boot: &str, began: u64) -> Life {
-    Life { boot: boot.into(), began }
+    Life { boot: boot.into(), began, pid: 70 }
 }
 
 fn at(boot: &str, up_s: u64) -> Moment {

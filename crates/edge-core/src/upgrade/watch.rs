@@ -16,6 +16,8 @@ pub struct Life {
     pub boot: String,
     /// When the process began, in the kernel's ticks since the boot.
     pub began: u64,
+    /// Its number; 0 if that is not known.
+    pub pid: u32,
 }
 
 /// A program that has passed its trial, and has not yet run for long without a break.
@@ -47,7 +49,7 @@ impl State {
         if own.place == Target::Base && own.version > program.version {
             return;
         }
-        let life = Life { boot: now.boot.clone(), began: own.began };
+        let life = Life { boot: now.boot.clone(), began: own.began, pid: own.pid };
         watch.crashes += u32::from(watch.counts(&life));
         if watch.crashes < MOST_CRASHES {
             self.watch = Some(Watch { life: Some(life), ..watch });

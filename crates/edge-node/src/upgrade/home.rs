@@ -153,11 +153,21 @@ pub fn now() -> Moment {
 
 /// The calling process, which stays the same when it becomes another program.
 pub fn life() -> Life {
+    Life { boot: boot(), began: began("self").unwrap_or(0), pid: std::process::id() }
+}
+
+/// Whether this is a process other than the calling one, and runs.
+pub fn runs_beside(life: &Life) -> bool {
+    let other = life.pid != 0 && life.pid != std::process::id();
+    other && life.boot == boot() && began(&life.pid.to_string()) == Some(life.began)
+}
+
+/// When a process began, in ticks since the boot.
+fn began(process: &str) -> Option<u64> {
     // What stands in brackets before may have blanks of its own (`proc_pid_stat(5)`, field 22).
-    let stat = text("/proc/self/stat");
+    let stat = text(&format!("/proc/{process}/stat"));
     let fields = stat.rsplit(')').next().unwrap_or_default();
-    let began = fields.split_ascii_whitespace().nth(19).and_then(|field| field.parse().ok());
-    Life { boot: boot(), began: began.unwrap_or(0) }
+    fields.split_ascii_whitespace().nth(19).and_then(|field| field.parse().ok())
 }
 
 fn boot() -> String {

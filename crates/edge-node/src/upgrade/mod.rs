@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, watch};
 
 pub use error::UpgradeError;
-pub use home::{Home, life, now};
+pub use home::{Home, life, now, runs_beside};
 pub(crate) use receive::Offer;
 
 /// Time for an answer to leave before the program ends.

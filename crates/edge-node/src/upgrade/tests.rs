@@ -43,7 +43,8 @@ impl Bench {
     fn new(name: &str, keys: &[&str]) -> Bench {
         let dir = std::env::temp_dir().join(format!("edged-up-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
-        let own = Own { version: Version::parse("0.1.0").unwrap(), place: Target::Base, began: 0 };
+        let version = Version::parse("0.1.0").unwrap();
+        let own = Own { version, place: Target::Base, began: 0, pid: 0 };
         let keys = keys.iter().map(|key| PublicKey::parse(key).unwrap()).collect();
         let settings = Settings { home: Home::of(&dir), own, base: None, keys };
         let (upgrades, again) = Upgrades::new(settings);

@@ -235,9 +235,8 @@ pub(super) async fn passed(way: &Way, program: &Program, deadline: u32) -> Resul
 /// it crashes meanwhile, it is waited for until it goes back.
 pub(super) async fn stays(way: &Way, new: &Version, settle: Duration) -> Result<(), String> {
     let new = new.to_string();
-    let began = Instant::now();
-    let mut well = began;
-    let mut lacks = None;
+    let mut well = Instant::now();
+    let mut trouble: Option<(Instant, String)> = None;
     loop {
         match describe(way).await {
             Ok(told) => {
@@ -248,15 +247,16 @@ pub(super) async fn stays(way: &Way, new: &Version, settle: Duration) -> Result<
                 if crashed.is_none() && well.elapsed() >= settle {
                     return Ok(());
                 }
-                lacks = crashed.or(lacks);
+                let since = trouble.take().map_or_else(Instant::now, |(since, _)| since);
+                trouble = crashed.map(|why| (since, why));
             }
             Err(fault) => {
                 well = Instant::now();
-                lacks.get_or_insert_with(|| fault.to_string());
+                trouble.get_or_insert_with(|| (well, fault.to_string()));
             }
         }
-        if let Some(lacks) = &lacks
-            && began.elapsed() >= settle + CRASHES
+        if let Some((since, lacks)) = &trouble
+            && since.elapsed() >= CRASHES
         {
             return Err(format!("it passed its trial, but then: {lacks}"));
         }
