@@ -48,8 +48,8 @@ fn main() -> ExitCode {
     let layered = cli::layered(&args);
     upgrade::launch(&args, &layered);
     let code = cli::run(&layered);
-    // With a status of its own it was told to end, or a setting is for a person to mend; and what it
-    // refuses before it is ready, in words, the one before it would refuse as well.
+    // With a status of its own it was told to end, or a setting is for a person to mend; and what
+    // it refuses before it is ready, in words, the one before it would refuse as well.
     if matches!(code, 0 | cli::USAGE) || !notify::was_ready() {
         upgrade::told_to_end();
     }
