@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use edge_api::release::{HEAD_BYTES, mark};
+use edge_core::upgrade::Life;
 use http_body_util::Full;
 
 use super::*;
@@ -246,4 +247,24 @@ fn minisigns_own_signature_counts() {
     let other = edge_core::upgrade::Signature::parse(&other).unwrap();
     let line = other.verify(&keys, &hash, receive::ed25519).unwrap_err().to_string();
     assert!(line.contains("comment"), "{line}");
+}
+
+/// What is typed beside a service that runs is told from a start of the service.
+#[test]
+fn a_process_that_runs_is_known_until_it_ends() {
+    let own = life();
+    assert!(own.began > 0 && !runs_beside(&own), "the calling one is not beside itself");
+    let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+    let began = stat.rsplit(')').next().unwrap().split_whitespace().nth(19).unwrap();
+    let other = Life { began: began.parse().unwrap(), pid: child.id(), ..own };
+    assert!(runs_beside(&other));
+    assert!(
+        !runs_beside(&Life { began: other.began + 1, ..other.clone() }),
+        "its number is reused"
+    );
+    assert!(!runs_beside(&Life { boot: "another".into(), ..other.clone() }));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!runs_beside(&other));
 }
